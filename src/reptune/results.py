@@ -1,0 +1,138 @@
+"""Records of measured runs: one JSON object a line in `results/<study>.jsonl`.
+
+Studies append, chapters read. A study that is killed goes on where it stopped: `is_done` tells
+which runs it has already recorded.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reptune import runtime
+
+# What every record holds (DESIGN of the book: chapter, study, record).
+FIELDS = (
+    "study",
+    "method",
+    "task",
+    "model",
+    "labels",
+    "random_state",
+    "split",
+    "metrics",
+    "seconds",
+    "peak_memory_mb",
+    "device",
+    "profile",
+    "versions",
+    "code_hash",
+    "date",
+)
+KEY_FIELDS = ("method", "task", "model", "labels", "random_state", "split")
+
+
+def folder() -> Path:
+    """Where records lie: `REPTUNE_RESULTS`, the repository's `results/`, or the installed copy.
+
+    The installed copy is what a notebook on Colab reads, where there is no repository around it.
+    """
+    if "REPTUNE_RESULTS" in os.environ:
+        return Path(os.environ["REPTUNE_RESULTS"])
+    for parent in (Path.cwd(), *Path.cwd().parents):
+        if (parent / "src" / "reptune").is_dir() and (parent / "results").is_dir():
+            return parent / "results"
+    return Path(sys.prefix) / "share" / "reptune" / "results"
+
+
+def append(record: Mapping[str, Any], study_file: Path) -> None:
+    """Add one record to its study's file.
+
+    Args:
+        record: `study`, `method`, `task`, `model`, `labels` (how many), `random_state`, `split`,
+            `metrics` and `seconds` (mappings), `peak_memory_mb`; further keys are kept. Device,
+            profile, versions, code hash and date are filled in.
+        study_file: The script that measured it, for the code hash.
+
+    Raises:
+        ValueError: If a field is missing or its mapping is empty.
+    """
+    complete = {
+        "device": runtime.device_name(),
+        "profile": runtime.profile(),
+        "versions": runtime.versions(),
+        "code_hash": code_hash(study_file),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **record,
+    }
+    missing = [name for name in FIELDS if name not in complete]
+    if missing:
+        raise ValueError(f"the record lacks {', '.join(missing)}; every record holds them.")
+    for name in ("metrics", "seconds"):
+        if not isinstance(complete[name], Mapping) or not complete[name]:
+            raise ValueError(f"{name}={complete[name]!r}; pass a mapping with at least one entry.")
+    path = _path(str(complete["study"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(complete, default=runtime.as_json, sort_keys=True)
+    _end_last_line(path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(study: str) -> pd.DataFrame:
+    """All records of a study, one row each; empty where the study has not run yet.
+
+    `metrics` and `seconds` become columns such as `metrics.accuracy`.
+    """
+    rows = _records(study)
+    return pd.json_normalize(rows) if rows else pd.DataFrame(columns=list(FIELDS))
+
+
+def is_done(study: str, **key: Any) -> bool:
+    """Whether a run with these `KEY_FIELDS` (and any further fields) is already recorded."""
+    return any(
+        all(record.get(name) == value for name, value in key.items()) for record in _records(study)
+    )
+
+
+def code_hash(study_file: Path) -> str:
+    """SHA-256 over the study's script and the package's modules, twelve characters of it."""
+    digest = hashlib.sha256()
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    for path in [Path(study_file), *modules]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _path(study: str) -> Path:
+    return folder() / f"{study}.jsonl"
+
+
+def _records(study: str) -> list[dict[str, Any]]:
+    path = _path(study)
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # cut short by a kill; that run is simply measured again
+    return records
+
+
+def _end_last_line(path: Path) -> None:
+    """Give a line that a kill cut short its line end, so that the next record stays readable."""
+    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")

