@@ -54,7 +54,7 @@ lock:  ## write requirements.lock anew from pyproject.toml's ranges
 	@$(PYTHON) tools/lock.py
 
 set-repo:  ## write the repository's public address everywhere: make set-repo URL=https://…
-	@$(PYTHON) tools/set_repo.py $(URL)
+	@$(PYTHON) tools/set_repo.py $(if $(URL),"$(URL)")
 
 clean:  ## remove what was built; the environments and the downloads stay
 	@$(PYTHON) tools/clean.py

@@ -28,6 +28,8 @@ IN_CONFIG = re.compile(r"^  url: (\S+)$", re.MULTILINE)
 INSTALL_TAG = "install"
 BADGE_TAG = "colab-badge"
 HIDE_TAG = "remove-cell"
+# The cell is for Colab: neither a run nor the tests execute it elsewhere.
+INSTALL_TAGS = [INSTALL_TAG, "nbval-skip", "skip-execution"]
 
 # Before there is an address, the package is brought to Colab by hand.
 INSTALL_UNSET = """\
@@ -120,8 +122,9 @@ def install_cell(cell: dict[str, Any], url: str | None) -> dict[str, Any]:
     cell = copy.deepcopy(cell)
     source = INSTALL_SET.replace("URL", url) if url else INSTALL_UNSET
     cell["source"] = source.strip().splitlines(keepends=True)
-    tags = [tag for tag in cell["metadata"]["tags"] if tag != HIDE_TAG]
-    cell["metadata"]["tags"] = tags if url else [*tags, HIDE_TAG]
+    ours = [*INSTALL_TAGS, HIDE_TAG]
+    others = [tag for tag in cell["metadata"]["tags"] if tag not in ours]
+    cell["metadata"]["tags"] = [*INSTALL_TAGS, *others, *([] if url else [HIDE_TAG])]
     return cell
 
 

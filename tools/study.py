@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None, folder: Path = STUDIES) -> int:
         print(listing(folder))
         return 0
     if name not in names(folder):
-        said = f"there is no study {name!r}" if name else "say which study: NAME=…"
+        said = f"there is no study {name!r}" if name else "no study was named (NAME=…)"
         near = difflib.get_close_matches(name, names(folder), 1) if name else []
         hint = f"; did you mean {near[0]!r}?" if near else "."
         print(f"error: {said}{hint}\n{listing(folder)}", file=sys.stderr)

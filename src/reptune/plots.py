@@ -27,7 +27,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, GRAY = PALETTE = (
     "#7F7F7F",
 )
 FROZEN, TRAINED = "#DCE6F0", ORANGE
-WIDTH = 6.4  # inches; the book's text column at 100 dots an inch
+WIDTH = 6.4  # inches; drawn at 140 dots an inch, so that it stays sharp in the book's column
 
 
 def use_style() -> None:
@@ -41,8 +41,8 @@ def use_style() -> None:
             "axes.axisbelow": True,
             "grid.color": "#E6E6E6",
             "figure.facecolor": "white",
-            "figure.dpi": 100,
-            "savefig.dpi": 100,
+            "figure.dpi": 140,
+            "savefig.dpi": 140,
             "savefig.bbox": "tight",
             "font.size": 10,
             "axes.titlesize": 11,
@@ -82,7 +82,8 @@ def length_histogram(lengths: Mapping[str, Sequence[int]], unit: str = "word pie
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
     top = max(max(values) for values in lengths.values())
-    bins = np.linspace(0, top + 1, 40)
+    # Whole-numbered edges: with others some bins would cover one length more than their neighbors.
+    bins = np.arange(0, top + 2, max(1, top // 40))
     for index, (name, values) in enumerate(lengths.items()):
         axes.hist(
             values, bins=bins, density=True, histtype="step", linewidth=1.8,
@@ -113,7 +114,7 @@ def architecture(panels: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figur
         FancyBboxPatch((0, 0), 1, 1, facecolor=color, edgecolor="#555555", label=label)
         for color, label in ((TRAINED, "trains"), (FROZEN, "frozen"))
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=2, bbox_to_anchor=(0.5, -0.02))
+    figure.legend(handles=handles, loc="lower center", ncols=2, bbox_to_anchor=(0.5, 0.02))
     return figure
 
 
@@ -222,10 +223,10 @@ def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figu
 
 
 def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
-    """One value a block for each series, from input to output, on a logarithmic axis.
+    """One value a block for each series, from input to output.
 
     Args:
-        values: `{series: {block: value}}`; a block without a value (or zero) has no bar.
+        values: `{series: {block: value}}`; a block without a value has no bar.
         xlabel: What the value is.
     """
     blocks = list(dict.fromkeys(block for series in values.values() for block in series))
@@ -233,9 +234,9 @@ def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure
     height = 0.8 / len(values)
     for index, (name, series) in enumerate(values.items()):
         places = np.arange(len(blocks)) + (index - (len(values) - 1) / 2) * height
-        heights = [series.get(block, 0) or np.nan for block in blocks]
+        heights = [series.get(block, 0) for block in blocks]
         axes.barh(places, heights, height=height * 0.9, color=PALETTE[index], label=name)
-    axes.set(yticks=range(len(blocks)), yticklabels=blocks, xlabel=xlabel, xscale="log")
+    axes.set(yticks=range(len(blocks)), yticklabels=blocks, xlabel=xlabel)
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

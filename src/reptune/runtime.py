@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import platform
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -164,6 +165,8 @@ def quiet_libraries() -> None:
     """Keep loading bars and load reports of the Hugging Face libraries out of the outputs."""
     # Fast tokenizers warn about every fork unless told; nothing here forks while tokenizing.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Without ipywidgets, text bars do; no need to warn about it once a library.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     import datasets
     import transformers
 

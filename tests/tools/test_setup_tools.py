@@ -140,7 +140,7 @@ def test_study_is_run_with_its_options(studies: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "say which study"),
+        ([], "no study was named"),
         (["label_curv"], "did you mean 'label_curve'?"),
         (["_common"], "no study '_common'"),
     ],

@@ -1,0 +1,174 @@
+"""The real assets, as fetched by `make test`: splits, traps, and no network once cached."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reptune import data
+
+ROOT = Path(__file__).parents[2]
+
+# A changed split changes every number in the book: these move only with a CHANGELOG entry.
+SPLIT_HASHES = {
+    "rotten_tomatoes": "46fd805f97076cb3",
+    "imdb": "a1512674d6e9",
+    "bbc_news": "d8209fd83d77",
+    "conll2003": "9fd3219904ee",
+    "wnut16": "a88ad51cf9d4",
+}
+SIZES = {
+    "rotten_tomatoes": (6398, 1066, 1066),
+    "imdb": (19924, 2490, 2490),
+    "bbc_news": (1435, 308, 308),
+    "conll2003": (14041, 3250, 3453),
+    "wnut16": (1595, 345, 345),
+}
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return {name: data.load(name) for name in data.names()}
+
+
+@pytest.mark.parametrize("name", data.names())
+def test_splits_are_the_pinned_ones(loaded, name):
+    assert tuple(len(loaded[name][split]) for split in data.SPLITS) == SIZES[name]
+    assert data.split_hash(name).startswith(SPLIT_HASHES[name])
+
+
+@pytest.mark.parametrize("name", ["rotten_tomatoes", "imdb", "bbc_news"])
+def test_no_text_is_in_two_splits_and_labels_are_balanced(loaded, name):
+    splits = loaded[name]
+    assert data.overlap(splits["train"], splits["test"]) == 0
+    assert data.overlap(splits["train"], splits["validation"]) == 0
+    assert data.overlap(splits["validation"], splits["test"]) == 0
+    for split in data.SPLITS:
+        labels, train = list(splits[split]["label"]), list(splits["train"]["label"])
+        assert labels != sorted(labels)
+        for label in set(train):
+            assert labels.count(label) / len(labels) == pytest.approx(
+                train.count(label) / len(train), abs=0.01
+            )
+
+
+def test_bbc_is_read_in_its_own_encoding(loaded):
+    text = " ".join(loaded["bbc_news"]["train"]["text"])
+    assert "£" in text and "Â" not in text
+
+
+@pytest.mark.parametrize("name", ["conll2003", "wnut16"])
+def test_tags_are_bio2(loaded, name):
+    for split in data.SPLITS:
+        for row in loaded[name][split]:
+            assert len(row["tokens"]) == len(row["ner_tags"]) > 0
+            for before, tag in zip(["O", *row["ner_tags"]], row["ner_tags"], strict=False):
+                assert re.fullmatch(r"O|[BI]-\S+", tag)
+                if tag.startswith("I-"):
+                    assert before[2:] == tag[2:]
+
+
+def test_every_entity_type_of_wnut_is_in_every_split(loaded):
+    types = [
+        {tag[2:] for row in loaded["wnut16"][split] for tag in row["ner_tags"] if tag != "O"}
+        for split in data.SPLITS
+    ]
+    assert types[0] == types[1] == types[2] and len(types[0]) == 10
+
+
+def test_conll_says_how_much_of_test_is_in_train(capsys):
+    data.load("conll2003")
+    assert "of 3,453 test sentences occur in train too" in capsys.readouterr().out
+
+
+OFFLINE = """
+import socket, subprocess
+
+def refuse(*args, **kwargs):
+    raise OSError("the network is cut off")
+
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = socket.create_connection = refuse
+subprocess.Popen = subprocess.run = refuse  # no pip either
+
+from reptune import data
+from reptune.classification import FineTunedClassifier
+
+train = data.few_shot(data.load("rotten_tomatoes")["train"], 4, 0)
+classifier = FineTunedClassifier(trainable="head", num_epochs=1)
+classifier.fit(list(train["text"]), list(train["label"]))
+print("probabilities", classifier.predict_proba(["a film"]).shape)
+"""
+
+
+def test_chapter_1_loads_with_the_network_cut_off():
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "HF_ENDPOINT")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "probabilities (1, 2)" in done.stdout
+
+
+def test_the_readme_example_runs(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert blocks and len(blocks[0].splitlines()) <= 15
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks[0], "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "['billing' 'technical']" in printed
+    assert printed.rstrip().endswith("['billing']")
+
+
+def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
+    """The chapter's cells, run on a few sentences, give the logits of `FineTunedClassifier`."""
+    import numpy as np
+    import torch
+    from datasets import disable_progress_bars
+
+    import reptune
+    from reptune.classification import FineTunedClassifier, freeze
+
+    disable_progress_bars()
+    notebook = json.loads(
+        (ROOT / "notebooks/01_supervised_classification.ipynb").read_text("utf-8")
+    )
+    lesson = [
+        "".join(cell["source"])
+        for cell in notebook["cells"]
+        if "lesson" in cell["metadata"].get("tags", [])
+    ]
+    assert len(lesson) >= 5
+    parts = data.load("rotten_tomatoes")
+    train = data.few_shot(parts["train"], 8, 0)
+    knobs = {"num_epochs": 2, "learning_rate": 5e-5, "batch_size": 8, "random_state": 42}
+    monkeypatch.setenv("REPTUNE_PROFILE", "quick")
+    space = {
+        "run": reptune.setup("01"), "reptune": reptune, "freeze": freeze,
+        "MODEL": "all-MiniLM-L6-v2", "NAMES": ["negative", "positive"],
+        "NUM_EPOCHS": 2, "LEARNING_RATE": 5e-5, "BATCH_SIZE": 8,
+        "train": train, "validation": data.few_shot(parts["validation"], 4, 0),
+    }  # fmt: skip
+    for source in lesson:
+        exec(source, space)
+    # Evaluation draws from the global generator and so moves the next epoch's dropout;
+    # the class evaluates without that side effect. Without evaluation both must agree.
+    space["trainer"].args.eval_strategy = "no"
+    space["trainer"].train()
+    texts = list(parts["test"]["text"][:8])
+    batch = space["tokenizer"](texts, padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        cells = space["model"].eval()(**batch.to(space["run"].device)).logits.cpu().numpy()
+    ours = FineTunedClassifier(**knobs).fit(list(train["text"]), list(train["label"]))
+    np.testing.assert_allclose(ours.logits(texts), cells, atol=1e-5)
