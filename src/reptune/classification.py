@@ -1,7 +1,8 @@
 """Supervised fine-tuning of an encoder for classification (chapter 1).
 
 `FineTunedClassifier` is the chapter's code behind scikit-learn's interface: the same model, the
-same collator, the same `Trainer` call. A test holds the two together.
+same collator, the same `Trainer` call. A test holds the two together, with evaluation off because
+plain `Trainer`'s evaluation moves the random generator.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ WEIGHTS = "model.safetensors"
 PREDICTION_BATCH_SIZE = 64
 
 # A new head alone wants far larger steps than a pretrained encoder bears. 5e-5 is the largest rate
-# of BERT's own grid; small encoders such as MiniLM take 1e-4 (chapter 1), larger ones may diverge.
+# of BERT's own grid; MiniLM bears 1e-4 too (chapter 1), larger encoders may diverge.
 DEFAULT_LEARNING_RATES = {"head": 1e-3, "encoder": 5e-5}
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layer|layers)\.(\d+)\.")
@@ -438,6 +439,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train()
+            # Mixed precision leaves an autocast wrapper around `forward`; without it gone, the
+            # fitted model would predict in half precision and the saved one in float32.
+            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         kept = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
         return [
             {key: entry[key] for key in kept if key in entry}

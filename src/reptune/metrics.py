@@ -70,8 +70,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95, random_state: int = 0)
         level: Coverage.
         random_state: Seed of the resampling.
 
-    Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13;
-    taught in chapter 1.
+    Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13, for one
+    seed; resampling seeds too is this book's own extension. Taught in chapter 1.
     """
     matrix = _seeds_by_items(values)
     means = _bootstrap_means(matrix, random_state)
@@ -111,13 +111,13 @@ def mcnemar_p(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     """Exact McNemar test: how surprising the split of the disagreements is if A equals B.
 
     Args:
-        correct_a: Whether A was right, shape `(items,)`.
+        correct_a: Whether A was right, booleans or 0 and 1, shape `(items,)`.
         correct_b: The same for B.
 
     Returns:
         Two-sided p-value; 1.0 where the two never disagree.
     """
-    a, b = _paired_arrays(correct_a, correct_b)
+    a, b = (array.astype(bool) for array in _paired_arrays(correct_a, correct_b))
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
     if only_a + only_b == 0:
         return 1.0

@@ -90,7 +90,7 @@ def length_histogram(lengths: Mapping[str, Sequence[int]], unit: str = "word pie
             color=PALETTE[index], label=name,
         )  # fmt: skip
         axes.axvline(np.quantile(values, 0.95), color=PALETTE[index], linestyle=":", linewidth=1.4)
-    axes.set(xlabel=f"length ({unit}); dotted: 95 % are shorter", ylabel="share of texts")
+    axes.set(xlabel=f"length ({unit}); dotted: 95% are shorter", ylabel="share of texts")
     axes.set_yticks([])
     axes.legend()
     return figure
@@ -208,17 +208,19 @@ def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figu
     figure, all_axes = plt.subplots(
         1, len(panels), figsize=(WIDTH, 3.1), sharey=True, squeeze=False
     )
+    lowest = 1.0
     for axes, (title, probabilities) in zip(all_axes[0], panels.items(), strict=True):
         bins = metrics.reliability(probabilities, labels)
         error = metrics.expected_calibration_error(probabilities, labels)
         confidence, accuracy, counts = (np.asarray(column) for column in zip(*bins, strict=True))
         low = 1 / probabilities.shape[1]
+        lowest = min(lowest, low, accuracy.min())
         axes.plot([low, 1], [low, 1], color=GRAY, linestyle="--", linewidth=1)
         axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
         axes.scatter(confidence, accuracy, s=12 + 300 * counts / counts.sum(), color=BLUE)
         axes.set(title=f"{title}: ECE {error:.3f}", xlabel="confidence")
-        axes.set(xlim=(low - 0.03, 1.03), ylim=(min(low, accuracy.min()) - 0.03, 1.03))
-    all_axes[0][0].set_ylabel("accuracy")
+        axes.set(xlim=(low - 0.03, 1.03))
+    all_axes[0][0].set(ylabel="accuracy", ylim=(lowest - 0.03, 1.03))
     return figure
 
 

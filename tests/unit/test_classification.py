@@ -147,6 +147,20 @@ def test_class_weights_shift_the_balance(make):
     np.testing.assert_allclose(ones.predict_proba(TEXTS)[:, 1].mean(), plain, atol=1e-5)
 
 
+def test_mixed_precision_ends_with_training(make, monkeypatch, tmp_path):
+    half = {"bf16": True, "fp16": False, "use_cpu": True}  # a CPU can, it is only slow
+    monkeypatch.setattr(classification.runtime, "precision", lambda: half)
+    classifier = make(num_epochs=1).fit(TEXTS, LABELS)
+    batch = classifier.tokenizer_(TEXTS, padding=True, return_tensors="pt")
+    assert {p.dtype for p in classifier.model_.parameters()} == {torch.float32}
+    assert not hasattr(classifier.model_.forward, "__wrapped__")
+    with torch.inference_mode():
+        plain = type(classifier.model_).forward(classifier.model_, **batch).logits
+    np.testing.assert_allclose(classifier.logits(TEXTS), plain.numpy(), atol=1e-6)
+    loaded = FineTunedClassifier.load(classifier.save(tmp_path / "model"))
+    assert (loaded.logits(TEXTS) == classifier.logits(TEXTS)).all()
+
+
 # --- scikit-learn --------------------------------------------------------------------------------
 
 

@@ -53,6 +53,13 @@ def test_reliability_says_the_calibration_error_it_shows():
     assert figure.axes[0].get_title() == "raw: ECE 0.150"
 
 
+def test_reliability_cuts_no_panel_off():
+    wrong, right = np.array([[0.9, 0.1]] * 4), np.array([[0.1, 0.9]] * 4)
+    figure = plots.reliability({"wrong": wrong, "right": right}, [1, 1, 1, 1])
+    for axes in figure.axes:
+        assert axes.get_ylim()[0] <= 0 and axes.get_ylim()[1] >= 1
+
+
 def test_training_curve_separates_training_from_validation():
     history = [
         {"step": 1, "loss": 0.7},

@@ -1,0 +1,57 @@
+"""Scores in the prose are scores in the outputs: nobody types a figure that was not measured."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SCORE = re.compile(r"(?<![\d.,])[01]\.\d{3}(?!\d)")
+
+# Scores that a chapter's prose may state without an output that prints them, and why.
+STATED = {
+    "01": {
+        "0.857": "published for bert-base-cased",
+        "0.638": "published for bert-base-cased",
+        "0.693": "ln 2",
+        "0.792": "a setting tried on validation and not kept",
+        "0.833": "a setting tried on validation and not kept",
+        "0.803": "annotated in the figure of validation scores",
+    },
+}
+
+
+def printed(path: Path) -> str:
+    """All text that a chapter's stored outputs show; floats also as rounded to three decimals."""
+    texts = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            texts += [output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
+    text = "\n".join(texts)
+    longer = re.findall(r"[01]\.\d{4,}", text)
+    return text + "\n".join(f"{float(number):.3f}" for number in longer)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=[path.stem for path in CHAPTERS])
+def test_scores_in_a_chapters_prose_are_in_its_outputs(path):
+    prose = "\n".join(
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    )
+    stated = set(SCORE.findall(prose))
+    assert stated, "a chapter states scores"
+    unknown = stated - set(SCORE.findall(printed(path))) - STATED.get(path.name[:2], {}).keys()
+    assert not unknown, f"in the prose, but not in the outputs: {sorted(unknown)}"
+    unused = STATED.get(path.name[:2], {}).keys() - stated
+    assert not unused, f"allowed here, but no longer stated: {sorted(unused)}"
+
+
+def test_scores_in_choosing_a_method_are_in_chapter_1():
+    page = (ROOT / "book/choosing.md").read_text("utf-8")
+    stated = set(SCORE.findall(page))
+    assert len(stated) >= 6
+    assert stated <= set(SCORE.findall(printed(CHAPTERS[0])))
