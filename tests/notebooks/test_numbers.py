@@ -51,8 +51,9 @@ def test_scores_in_a_chapters_prose_are_in_its_outputs(path):
     assert not unused, f"allowed here, but no longer stated: {sorted(unused)}"
 
 
-def test_scores_in_choosing_a_method_are_in_chapter_1():
-    page = (ROOT / "book/choosing.md").read_text("utf-8")
+@pytest.mark.parametrize("page", ["book/choosing.md", "README.md"])
+def test_scores_on_other_pages_are_in_chapter_1(page):
+    page = (ROOT / page).read_text("utf-8")
     stated = set(SCORE.findall(page))
     assert len(stated) >= 6
     assert stated <= set(SCORE.findall(printed(CHAPTERS[0])))

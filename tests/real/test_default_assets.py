@@ -123,7 +123,7 @@ def test_chapter_1_loads_with_the_network_cut_off():
 
 def test_the_readme_example_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert blocks and len(blocks[0].splitlines()) <= 15
+    assert blocks and len(blocks[0].splitlines()) <= 11
     monkeypatch.chdir(tmp_path)
     exec(compile(blocks[0], "README.md", "exec"), {})
     printed = capsys.readouterr().out
