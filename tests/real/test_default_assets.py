@@ -152,12 +152,12 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     assert len(lesson) >= 5
     parts = data.load("rotten_tomatoes")
     train = data.few_shot(parts["train"], 8, 0)
-    knobs = {"num_epochs": 2, "learning_rate": 5e-5, "batch_size": 8, "random_state": 42}
+    knobs = {"num_epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "random_state": 42}
     monkeypatch.setenv("REPTUNE_PROFILE", "quick")
     space = {
         "run": reptune.setup("01"), "reptune": reptune, "freeze": freeze,
         "MODEL": "all-MiniLM-L6-v2", "NAMES": ["negative", "positive"],
-        "NUM_EPOCHS": 2, "LEARNING_RATE": 5e-5, "BATCH_SIZE": 8,
+        "NUM_EPOCHS": 2, "LEARNING_RATE": 1e-3, "BATCH_SIZE": 8,
         "train": train, "validation": data.few_shot(parts["validation"], 4, 0),
     }  # fmt: skip
     for source in lesson:
