@@ -7,11 +7,11 @@ plain `Trainer`'s evaluation moves the random generator.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,7 +23,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
-from tqdm import tqdm
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -31,14 +30,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 
-from reptune import assets, runtime
+from reptune import assets, runtime, training
 from reptune.data import check_labels, check_texts
 from reptune.meter import Meter
+from reptune.training import block_of
 
 Trainable = Literal["all", "head"] | int
 
@@ -50,32 +48,8 @@ PREDICTION_BATCH_SIZE = 64
 # of BERT's own grid; MiniLM bears 1e-4 too (chapter 1), larger encoders may diverge.
 DEFAULT_LEARNING_RATES = {"head": 1e-3, "encoder": 5e-5}
 
-_BLOCK = re.compile(r"(?:^|\.)(?:layer|layers)\.(\d+)\.")
-
 
 # --- blocks and freezing -------------------------------------------------------------------------
-
-
-def block_of(parameter_name: str, base_prefix: str) -> str:
-    """The block a parameter belongs to, by its name.
-
-    Args:
-        parameter_name: As in `model.named_parameters()`.
-        base_prefix: The encoder's attribute, `model.base_model_prefix`, such as `"bert"`.
-
-    Returns:
-        `"embeddings"`, `"block 1"` … `"block n"`, `"pooler"`, `"classifier"` (everything outside
-        the encoder), or `"shared"` (parts of the encoder that belong to no one block, such as
-        MPNet's relative positions).
-    """
-    if not parameter_name.startswith(f"{base_prefix}."):
-        return "classifier"
-    inner = parameter_name.removeprefix(f"{base_prefix}.")
-    if match := _BLOCK.search(inner):
-        return f"block {int(match.group(1)) + 1}"
-    if inner.startswith("pooler."):
-        return "pooler"
-    return "embeddings" if inner.startswith("embeddings.") else "shared"
 
 
 def parameter_counts(model: PreTrainedModel) -> dict[str, dict[str, int]]:
@@ -160,8 +134,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         max_length: Word pieces a text may have; `None` takes the model's limit. Longer texts
             are cut, and a warning says how many where the model's limit cuts them.
         class_weight: `None`, `"balanced"`, or a weight for each label, as in scikit-learn.
-        group_by_length: Put texts of similar length into a batch, so that less padding is
-            computed. `False` is the plain library recipe with its random order.
+        fast: `True` for every option of `reptune.training.FAST_OPTIONS` that applies, a tuple
+            of some of them, or `False` for plain library code: random order, float32, and every
+            block computed in every epoch. With `"frozen_cache"`, frozen blocks run without
+            dropout; plain code leaves it on.
         random_state: Seed of the head's first weights, the order of texts and dropout. The same
             seed on the same CPU and thread count gives the same model, bit for bit.
         show_progress: Show a progress bar while training.
@@ -173,6 +149,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         history_: A list of `{"step", "epoch", "loss"}` and, with `validation`, of
             `{"step", "epoch", "eval_loss", "eval_accuracy"}`.
         cost_: A `reptune.meter.Meter` with the seconds and memory training took.
+        frozen_states_: What was computed once for the frozen blocks, in words, such as
+            `"frozen states: 269 MB in memory"`; `None` where nothing was.
 
     Source: Devlin et al., *BERT* (2019), section 4; chapter 1.
     """
@@ -189,7 +167,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         warmup: float = 0.1,
         max_length: int | None = None,
         class_weight: str | dict[Any, float] | None = None,
-        group_by_length: bool = True,
+        fast: bool | Collection[str] = True,
         random_state: int | None = 42,
         show_progress: bool = False,
     ) -> None:
@@ -202,7 +180,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.warmup = warmup
         self.max_length = max_length
         self.class_weight = class_weight
-        self.group_by_length = group_by_length
+        self.fast = fast
         self.random_state = random_state
         self.show_progress = show_progress
 
@@ -237,9 +215,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             train_set = self._tokenize(tokenizer, model, texts, encoded)
             eval_set = held_out and self._tokenize(tokenizer, model, *held_out)
             with Meter("fit") as cost:
-                history = self._train(model, tokenizer, train_set, eval_set, weights)
+                history, states = self._train(model, tokenizer, train_set, eval_set, weights)
         self.tokenizer_, self.model_, self.classes_ = tokenizer, model.eval(), classes
-        self.history_, self.cost_ = history, cost
+        self.history_, self.cost_, self.frozen_states_ = history, cost, states
         return self
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
@@ -335,6 +313,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         _check_trainable(self.trainable)
+        training.fast_options(self.fast)
         for name in ("num_epochs", "batch_size", "max_length"):
             value = getattr(self, name)
             if value is None and name == "max_length":
@@ -425,17 +404,42 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         train_set: Dataset,
         eval_set: Dataset | None,
         weights: torch.Tensor | None,
-    ) -> list[dict[str, float]]:
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = _Trainer(
+    ) -> tuple[list[dict[str, float]], str | None]:
+        """Train in place; return the history and a word on the frozen states."""
+        fast = training.fast_options(self.fast)
+        multiple = training.padding_multiple(fast, model_limit(tokenizer, model))
+        collator: Any = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            model.to(runtime.device())
+            states = self._frozen_states(model, tokenizer, train_set, eval_set, Path(folder))
+            if states is not None:
+                stack.callback(states.close)
+                train_set, eval_set = _with_rows(train_set, eval_set)
+                collator = training.FrozenStatesCollator(collator, states)
+            reads_all = states is None or not states.first_only
+            if "first_token" in fast and reads_all:
+                sample = tokenizer.pad(
+                    {"input_ids": train_set[:4]["input_ids"]}, return_tensors="pt"
+                )
+                stack.enter_context(training.first_token(model, sample.to(model.device)))
+            if states is not None:
+                stack.enter_context(states.in_place())
+            if "cheap_dropout" in fast and model.device.type == "cpu":
+                stack.enter_context(training.cheap_dropout(model))
+            lengths = None
+            if "length_buckets" in fast and reads_all:
+                lengths = [len(pieces) for pieces in train_set["input_ids"]]
+            trainer = training.FastTrainer(
                 model=model,
                 args=self._training_arguments(folder, len(train_set), eval_set is not None),
                 train_dataset=train_set,
                 eval_dataset=eval_set,
-                data_collator=DataCollatorWithPadding(tokenizer),
+                data_collator=collator,
                 compute_metrics=_accuracy,
                 compute_loss_func=None if weights is None else _weighted_loss(weights),
-                callbacks=[_ProgressBar()] if self.show_progress else None,
+                callbacks=[training.ProgressBar()] if self.show_progress else None,
+                lengths=lengths,
+                frozen_states=states,
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train()
@@ -443,11 +447,33 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             # fitted model would predict in half precision and the saved one in float32.
             trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         kept = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
-        return [
+        history = [
             {key: entry[key] for key in kept if key in entry}
             for entry in trainer.state.log_history
             if "loss" in entry or "eval_loss" in entry
         ]
+        return history, states and str(states)
+
+    def _frozen_states(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        train_set: Dataset,
+        eval_set: Dataset | None,
+        folder: Path,
+    ) -> training.FrozenStates | None:
+        fast = training.fast_options(self.fast)
+        encoded = list(train_set["input_ids"]) + list(eval_set["input_ids"] if eval_set else [])
+        if "frozen_cache" not in fast or not training.FrozenStates.fits(model, encoded, folder):
+            return None
+        return training.FrozenStates(
+            model,
+            tokenizer,
+            encoded,
+            folder,
+            half_precision="half_precision" in fast,
+            show_progress=self.show_progress,
+        )
 
     def _training_arguments(
         self, folder: str, num_texts: int, evaluates: bool
@@ -455,6 +481,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         rates = DEFAULT_LEARNING_RATES
         default = rates["head"] if self.trainable == "head" else rates["encoder"]
         num_steps = self.num_epochs * -(-num_texts // self.batch_size)
+        half = "half_precision" in training.fast_options(self.fast)
         return TrainingArguments(
             folder,
             num_train_epochs=self.num_epochs,
@@ -463,15 +490,15 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             per_device_eval_batch_size=PREDICTION_BATCH_SIZE,
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup,
-            train_sampling_strategy="group_by_length" if self.group_by_length else "random",
             eval_strategy="epoch" if evaluates else "no",
             save_strategy="no",
             logging_steps=max(1, num_steps // 50),
+            remove_unused_columns=False,
             report_to="none",
             seed=_seed(self.random_state),
             disable_tqdm=True,
             dataloader_pin_memory=runtime.device().type == "cuda",
-            **runtime.precision(),
+            **(runtime.precision() if half else {}),
         )
 
     @torch.inference_mode()
@@ -504,29 +531,13 @@ def model_limit(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> i
     return int(min(tokenizer.model_max_length, positions))
 
 
-class _Trainer(Trainer):
-    """`Trainer` whose evaluations leave the random generators as they found them.
-
-    Every pass over a `DataLoader` draws a seed from the global generator, so that merely looking
-    at the validation loss would change the dropout of the next epoch, and with it the model.
-    """
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            return super().evaluate(*args, **kwargs)
-
-
-class _ProgressBar(TrainerCallback):
-    """One bar over all steps that disappears when training ends."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = tqdm(total=state.max_steps, desc="fine-tuning", unit="step", leave=False)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.bar.update(state.global_step - self.bar.n)
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.bar.close()
+def _with_rows(train_set: Dataset, eval_set: Dataset | None) -> tuple[Dataset, Dataset | None]:
+    """Number the texts of both sets through, as the frozen states are."""
+    count = len(train_set)
+    train_set = train_set.add_column("row", list(range(count)))
+    if eval_set is not None:
+        eval_set = eval_set.add_column("row", list(range(count, count + len(eval_set))))
+    return train_set, eval_set
 
 
 def _accuracy(prediction: Any) -> dict[str, float]:

@@ -11,10 +11,11 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reptune import runtime
@@ -103,6 +104,17 @@ def is_done(study: str, **key: Any) -> bool:
     return any(
         all(record.get(name) == value for name, value in key.items()) for record in _records(study)
     )
+
+
+def pack(correct: Sequence[bool] | np.ndarray) -> str:
+    """Which items a method got right, shape `(n,)`, as hexadecimal text for a record."""
+    return np.packbits(np.asarray(correct, dtype=bool)).tobytes().hex()
+
+
+def unpack(packed: str, count: int) -> np.ndarray:
+    """The inverse of `pack`: booleans of shape `(count,)`, for paired comparisons."""
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(packed), dtype=np.uint8))
+    return bits[:count].astype(bool)
 
 
 def code_hash(study_file: Path) -> str:

@@ -55,15 +55,24 @@ def precision() -> dict[str, bool]:
     """Mixed-precision switches for `TrainingArguments` on this device.
 
     A T4 says it supports bf16 but only emulates it, slowly, hence `including_emulation=False`.
+    A CPU is asked for its instructions (AVX-512 BF16 or AMX); without them bf16 is slower than
+    float32.
 
     Returns:
-        The keyword arguments `bf16` and `fp16`; both false on a CPU or MPS, which compute in
-        float32.
+        The keyword arguments `bf16` and `fp16`, both false on MPS and on a CPU without native bf16,
+        and on a CPU `use_cpu`, without which `TrainingArguments` refuses `bf16`.
     """
+    if device().type == "cpu":
+        return {"bf16": _cpu_computes_bf16(), "fp16": False, "use_cpu": True}
     if device().type != "cuda":
         return {"bf16": False, "fp16": False}
     native_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return {"bf16": native_bf16, "fp16": not native_bf16}
+
+
+def _cpu_computes_bf16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 @contextlib.contextmanager

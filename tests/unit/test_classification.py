@@ -87,7 +87,7 @@ def test_same_seed_same_bits_and_validation_does_not_influence(make):
     assert (one != make(random_state=1).fit(TEXTS, LABELS).logits(TEXTS)).any()
 
 
-def test_without_length_grouping_it_is_plain_library_code(make, tiny_encoder, tmp_path):
+def test_with_every_fast_option_off_it_is_plain_library_code(make, tiny_encoder, tmp_path):
     """The reference is `Trainer` as its documentation shows it: random order, padded batches."""
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
@@ -110,36 +110,13 @@ def test_without_length_grouping_it_is_plain_library_code(make, tiny_encoder, tm
     with torch.inference_mode():
         batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
         reference = model.eval()(**batch).logits.numpy()
-    ours = make(group_by_length=False).fit(TEXTS, LABELS).logits(TEXTS)
+    ours = make(fast=False).fit(TEXTS, LABELS).logits(TEXTS)
     np.testing.assert_allclose(ours, reference, atol=1e-5)
-
-
-def test_length_grouping_computes_less_padding(make, monkeypatch):
-    texts = [("good " if i % 2 else "bad ") * (1 + 7 * (i % 4)) for i in range(64)]
-    positions = {}
-
-    def count(classifier):
-        total = 0
-        forward = torch.nn.Embedding.forward
-
-        def counting(module, ids):
-            nonlocal total
-            total += ids.numel() if module.num_embeddings == len(tiny.SPECIAL + tiny.WORDS) else 0
-            return forward(module, ids)
-
-        monkeypatch.setattr(torch.nn.Embedding, "forward", counting)
-        classifier.fit(texts, [i % 2 for i in range(64)])
-        monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
-        return total
-
-    for grouped in (True, False):
-        positions[grouped] = count(make(group_by_length=grouped, num_epochs=1))
-    assert positions[True] < 0.9 * positions[False]
 
 
 def test_class_weights_shift_the_balance(make):
     texts, labels = TEXTS + tiny.BAD * 3, LABELS + ["negative"] * 24
-    common = {"num_epochs": 1, "group_by_length": False}
+    common = {"num_epochs": 1, "fast": False}
     plain = make(**common).fit(texts, labels).predict_proba(TEXTS)[:, 1].mean()
     balanced = make(class_weight="balanced", **common).fit(texts, labels)
     assert balanced.predict_proba(TEXTS)[:, 1].mean() > plain
@@ -327,6 +304,8 @@ def test_bad_texts_and_labels(make, texts, labels, message):
         ({"num_epochs": 0}, "num_epochs=0"),
         ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"learning_rate": -1}, "learning_rate=-1"),
+        ({"fast": "first_token"}, "fast='first_token'; use True, False, or some of"),
+        ({"fast": ("frist_token",)}, "'frist_token'; did you mean 'first_token'"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"warmup": 1.5}, "warmup=1.5"),
         ({"max_length": 0}, "max_length=0"),
@@ -375,7 +354,7 @@ def test_an_interrupted_fit_leaves_the_object_as_it_was(make, monkeypatch, error
         def on_step_end(self, args, state, control, **kwargs):
             raise error
 
-    monkeypatch.setattr(classification, "_ProgressBar", Interrupt)
+    monkeypatch.setattr(classification.training, "ProgressBar", Interrupt)
     classifier.set_params(show_progress=True)
     with pytest.raises(error):
         classifier.fit(TEXTS, ["other" if label == "negative" else label for label in LABELS])

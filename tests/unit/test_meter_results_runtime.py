@@ -92,9 +92,16 @@ def test_profile_and_pick(monkeypatch, capsys):
         reptune.setup("99")
 
 
-def test_precision_stays_float32_without_cuda(monkeypatch):
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True, "avx2": True}, True)],
+)
+def test_a_cpu_uses_bf16_only_with_the_instructions_for_it(monkeypatch, instructions, expected):
     monkeypatch.setattr(runtime, "device", lambda: torch.device("cpu"))
-    assert runtime.precision() == {"bf16": False, "fp16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
+    assert runtime.precision() == {"bf16": expected, "fp16": False, "use_cpu": True}
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not runtime.precision()["bf16"], "an older PyTorch does not tell"
 
 
 @pytest.mark.parametrize("native", [True, False])

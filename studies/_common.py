@@ -1,0 +1,171 @@
+"""What the studies share: a queue of jobs that goes on where it stopped, and the chapter's task."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import functools
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from reptune import assets, data, meter, results, runtime
+
+MODEL = "all-MiniLM-L6-v2"
+TASK = "rotten_tomatoes"
+SEEDS = (42, 43, 44)
+MEMORY_PER_LANE_MB = 4000
+
+Job = dict[str, Any]
+
+
+def main(study_file: str, jobs: Iterable[Job], run: Callable[[Job], Iterable[Mapping]]) -> None:
+    """Do the jobs that are not recorded yet, one thread each, as many at once as there are cores.
+
+    One thread a job and several jobs side by side finish sooner than one job on all cores,
+    because much of a small model's work does not split. Each job gets a fresh process, so that
+    its peak memory is its own.
+
+    Args:
+        study_file: The study's `__file__`; its stem names the record file.
+        jobs: Each a mapping of record fields that tell it from the others, such as `method` and
+            `random_state`. A job whose fields all occur in one record is done.
+        run: From a job to its records, less the fields that the job and `results` fill in.
+    """
+    path = Path(study_file)
+    arguments = _arguments(path)
+    left = [job for job in jobs if not results.is_done(path.stem, **job)]
+    print(f"{path.stem}: {len(left)} jobs to do, {arguments.lanes} at a time", flush=True)
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    runtime.quiet_libraries()
+    pool = concurrent.futures.ProcessPoolExecutor(
+        arguments.lanes,
+        mp_context=multiprocessing.get_context("spawn"),
+        max_tasks_per_child=1,
+    )
+    failed = 0
+    with pool:
+        waiting = {pool.submit(_do, run, job, arguments): job for job in left}
+        for done in concurrent.futures.as_completed(waiting):
+            job = waiting[done]
+            if done.exception() is not None:
+                failed += 1
+                print(f"FAILED {job}: {done.exception()}", flush=True)
+                continue
+            for record in done.result():
+                results.append({"study": path.stem, **job, **record}, path)
+                print(_line(job, record), flush=True)
+    raise SystemExit(1 if failed else 0)
+
+
+def _arguments(path: Path) -> argparse.Namespace:
+    cores = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+    room = int(psutil.virtual_memory().available / 1e6 // MEMORY_PER_LANE_MB)
+    parser = argparse.ArgumentParser(prog=path.stem)
+    parser.add_argument("--lanes", type=int, default=max(1, min(cores, room)), help="jobs at once")
+    parser.add_argument("--threads", type=int, default=1, help="threads a job")
+    return parser.parse_args()
+
+
+def _do(run: Callable, job: Job, arguments: argparse.Namespace) -> list[dict]:
+    torch.set_num_threads(arguments.threads)
+    runtime.quiet_libraries()
+    try:
+        beside = arguments.lanes - 1
+        return [
+            {"device": runtime.device_name(), "jobs_beside": beside, **record}
+            for record in run(job)
+        ]
+    except Exception as error:  # a traceback does not survive the way back from the pool
+        raise RuntimeError(traceback.format_exc()) from error
+
+
+def _line(job: Job, record: Mapping) -> str:
+    named = " ".join(f"{value}" for value in {**job, "split": record["split"]}.values())
+    scores = " ".join(f"{name}={value:.4f}" for name, value in record["metrics"].items())
+    return f"{time.strftime('%H:%M:%S')} {named} {scores} {record['seconds']}"
+
+
+@functools.cache
+def splits(task: str = TASK) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Texts and labels of each split."""
+    loaded = data.load(task)
+    return {
+        name: (list(loaded[name]["text"]), np.array(loaded[name]["label"])) for name in data.SPLITS
+    }
+
+
+def chosen() -> dict[str, Any]:
+    """The learning rate and epochs with the best validation accuracy in `ch01_choices`.
+
+    Raises:
+        SystemExit: If that study has not been run.
+    """
+    table = results.read("ch01_choices")
+    if table.empty:
+        raise SystemExit("run ch01_choices first: this study takes its setting from there.")
+    best = table.sort_values("metrics.accuracy").iloc[-1]
+    return {"learning_rate": float(best.learning_rate), "num_epochs": int(best.num_epochs)}
+
+
+def measure(classifier: Any, train: tuple, *scored: str) -> Iterator[dict[str, Any]]:
+    """Fit once; for each split to score, yield the fields of a record that follow from that."""
+    with meter.Meter() as cost:
+        classifier.fit(*train)
+    for split in scored:
+        texts, labels = splits()[split]
+        yield {
+            "split": split,
+            **fit_fields(cost),
+            **score_fields(classifier.predict(texts) == labels),
+        }
+
+
+def fit_fields(cost: meter.Meter) -> dict[str, Any]:
+    """What a fit cost, as record fields."""
+    return {
+        "seconds": {"fit": round(cost.seconds, 2)},
+        "peak_memory_mb": round(cost.peak_memory_mb),
+    }
+
+
+def score_fields(correct: np.ndarray) -> dict[str, Any]:
+    """Accuracy, and which items are right, as record fields."""
+    return {"metrics": {"accuracy": float(correct.mean())}, "correct": results.pack(correct)}
+
+
+class FrozenEmbeddings:
+    """Mean-pooled embeddings of a frozen encoder under a logistic regression, as in chapter 1."""
+
+    def __init__(self, model: str) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        path = str(assets.resolve_model(model))
+        self._embedder = SentenceTransformer(path, device=str(runtime.device()))
+        self._head = LogisticRegression(C=10, max_iter=1000)
+
+    def fit(self, texts: list[str], labels: np.ndarray) -> None:
+        self._head.fit(self._encode(texts), labels)
+
+    def predict(self, texts: list[str]) -> np.ndarray:
+        return self._head.predict(self._encode(texts))
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        return self._embedder.encode(texts, batch_size=64, show_progress_bar=False)
+
+
+def tfidf() -> Any:
+    """TF-IDF over words and pairs of words under a logistic regression, as in chapter 1."""
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    return make_pipeline(words, LogisticRegression(C=10, max_iter=1000))

@@ -1,0 +1,161 @@
+"""Side by side: plain `Trainer`, the same grouped by length, and this package, in turn.
+
+Every run is a fresh process of this one; a round takes all arms of a setting in turn, and is
+recorded as a whole, so that the ratios of a round compare neighbors in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from _common import MODEL, fit_fields, score_fields
+from _plain import PlainClassifier
+
+from reptune import data, meter, results, runtime
+from reptune.classification import FineTunedClassifier
+
+STUDY = "ch01_speed"
+FIRST_SEED = 42
+PLAIN, GROUPED, OURS = "plain Trainer", "Trainer, grouped by length", "reptune"
+LEARNING_RATE, HEAD_LEARNING_RATE = 1e-4, 1e-3
+
+# name: task, what trains, epochs, training texts (None: all), arms
+SETTINGS = {
+    "everything, 1 epoch": ("rotten_tomatoes", "all", 1, None, (PLAIN, GROUPED, OURS)),
+    "head only, 3 epochs": ("rotten_tomatoes", "head", 3, 1280, (PLAIN, OURS)),
+    "last block, 3 epochs": ("rotten_tomatoes", 1, 3, 1280, (PLAIN, OURS)),
+    "last 2 blocks, 3 epochs": ("rotten_tomatoes", 2, 3, 1280, (PLAIN, OURS)),
+    "long texts, everything, 1 epoch": ("bbc_news", "all", 1, 128, (PLAIN, GROUPED, OURS)),
+}
+
+
+def main() -> None:
+    """Run the rounds that are not recorded yet, and print what came out."""
+    parser = argparse.ArgumentParser(prog=STUDY, description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
+    parser.add_argument("--fresh", type=Path, help="write to this folder, forgetting what it holds")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(**json.loads(arguments.one)), default=runtime.as_json))
+        return
+    if arguments.fresh:
+        os.environ["REPTUNE_RESULTS"] = str(arguments.fresh.resolve())
+        (arguments.fresh / f"{STUDY}.jsonl").unlink(missing_ok=True)
+    start = time.perf_counter()
+    for seed in range(FIRST_SEED, FIRST_SEED + arguments.rounds):
+        for setting in SETTINGS:
+            if not results.is_done(STUDY, setting=setting, random_state=seed):
+                take_round(setting, seed)
+    print(f"{(time.perf_counter() - start) / 60:.1f} min\n{summary(results.read(STUDY))}")
+
+
+def take_round(setting: str, seed: int) -> None:
+    """All arms of a setting, one after the other; recorded when the last one is done."""
+    records = []
+    for arm in SETTINGS[setting][-1]:
+        job = json.dumps({"setting": setting, "arm": arm, "seed": seed})
+        found = subprocess.run(
+            [sys.executable, __file__, "--one", job], stdout=subprocess.PIPE, text=True, check=True
+        )
+        records.append(json.loads(found.stdout.splitlines()[-1]))
+        shown = {key: records[-1][key] for key in ("seconds", "metrics", "peak_memory_mb")}
+        print(f"{time.strftime('%H:%M:%S')} {setting} · {arm} · seed {seed}: {shown}", flush=True)
+    for record in records:
+        results.append(record, Path(__file__))
+
+
+def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
+    """One arm of a setting, in this process."""
+    runtime.quiet_libraries()
+    task, trainable, num_epochs, count, _ = SETTINGS[setting]
+    texts, labels, held_out = _texts(task, count, seed)
+    classifier = build(arm, trainable, num_epochs, seed)
+    with meter.Meter() as cost:
+        classifier.fit(texts, labels)
+    correct = classifier.predict(held_out[0]) == held_out[1]
+    peaks = {"float32": matmul_peak(torch.float32)}
+    if any(runtime.precision()[name] for name in ("bf16", "fp16")):
+        peaks["half"] = matmul_peak(torch.bfloat16)
+    tokens = sum(map(len, classifier.tokenizer_(texts, truncation=True)["input_ids"]))
+    blocks = sum(p.numel() for name, p in classifier.model_.named_parameters() if ".layer." in name)
+    # Forward 2, backward 4 operations a weight and real token: what full fine-tuning needs.
+    needed = 6 * blocks * tokens * num_epochs / 1e9
+    return {
+        "study": STUDY,
+        "method": arm,
+        "setting": setting,
+        "task": task,
+        "model": MODEL,
+        "labels": len(texts),
+        "random_state": seed,
+        "split": "validation",
+        **fit_fields(cost),
+        **score_fields(correct),
+        "gflops_needed": needed if trainable == "all" else None,
+        "matmul_peak_gflops": peaks,
+    }
+
+
+def build(arm: str, trainable: Any, num_epochs: int, seed: int) -> Any:
+    """The classifier of an arm; batch size, weight decay and warmup are the same in all."""
+    rate = HEAD_LEARNING_RATE if trainable == "head" else LEARNING_RATE
+    if arm == OURS:
+        return FineTunedClassifier(
+            MODEL, trainable, num_epochs=num_epochs, learning_rate=rate,
+            max_length=512, random_state=seed,
+        )  # fmt: skip
+    strategy = "random" if arm == PLAIN else "group_by_length"
+    return PlainClassifier(MODEL, trainable, strategy, num_epochs, rate, seed)
+
+
+def matmul_peak(dtype: torch.dtype, size: int = 2048, repeats: int = 7) -> float:
+    """GFLOP/s of the product of two square matrices, the median of some repeats."""
+    one, other = (torch.randn(size, size, device=runtime.device()).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        (one @ other)[0, 0].item()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / float(np.median(seconds)) / 1e9
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Medians over the rounds, and the median of the rounds' ratios to plain code."""
+    lines = []
+    for setting, rows in table.groupby("setting", sort=False):
+        seconds = rows.pivot(index="random_state", columns="method", values="seconds.fit")
+        accuracy = rows.groupby("method")["metrics.accuracy"].mean()
+        memory = rows.groupby("method")["peak_memory_mb"].median()
+        lines.append(f"{setting} ({len(seconds)} rounds)")
+        for arm in SETTINGS[setting][-1]:
+            ratios = seconds[PLAIN] / seconds[arm]
+            lines.append(
+                f"  {arm:<28}{seconds[arm].median():7.1f} s"
+                f"  {ratios.median():5.2f}x [{ratios.min():.2f}, {ratios.max():.2f}]"
+                f"  accuracy {accuracy[arm]:.4f}  {memory[arm]:,.0f} MB"
+            )
+    return "\n".join(lines)
+
+
+def _texts(task: str, count: int | None, seed: int) -> tuple[list[str], np.ndarray, tuple]:
+    loaded = data.load(task)
+    train = loaded["train"]
+    if count is not None:
+        train = train.shuffle(seed=seed).select(range(count))
+    held_out = (list(loaded["validation"]["text"]), np.array(loaded["validation"]["label"]))
+    return list(train["text"]), np.array(train["label"]), held_out
+
+
+if __name__ == "__main__":
+    main()

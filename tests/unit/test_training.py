@@ -1,0 +1,337 @@
+"""The fast options: each against plain code, by hand-computed cases and by properties."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    MPNetConfig,
+    MPNetForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from reptune import training
+from reptune.classification import FineTunedClassifier, freeze
+from tests import tiny
+from tests.tiny import LABELS, TEXTS
+
+FLOAT32 = {"bf16": False, "fp16": False, "use_cpu": True}
+HALF = {
+    "bf16": True,
+    "fp16": False,
+    "use_cpu": True,
+}  # every CPU can, without the instructions slowly
+
+
+@pytest.fixture
+def float32(monkeypatch):
+    monkeypatch.setattr(training.runtime, "precision", lambda: FLOAT32)
+
+
+@pytest.fixture
+def tokenizer(tiny_encoder):
+    return AutoTokenizer.from_pretrained(tiny_encoder)
+
+
+@pytest.fixture
+def model(tiny_encoder):
+    torch.manual_seed(0)
+    return AutoModelForSequenceClassification.from_pretrained(tiny_encoder, num_labels=2)
+
+
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def make(tiny_encoder, **changes):
+    knobs = {"num_epochs": 3, "learning_rate": 5e-3, "batch_size": 4, "random_state": 0}
+    return FineTunedClassifier(tiny_encoder, **(knobs | changes))
+
+
+# --- which options -------------------------------------------------------------------------------
+
+
+def test_options_by_name():
+    assert training.fast_options(True) == set(training.FAST_OPTIONS)
+    assert training.fast_options(False) == training.fast_options(()) == set()
+    assert training.fast_options(["first_token"]) == {"first_token"}
+    for bad in ("first_token", (1,)):
+        with pytest.raises(ValueError, match="use True, False, or some of length_buckets"):
+            training.fast_options(bad)
+    with pytest.raises(ValueError, match="'frozen_cash'; did you mean 'frozen_cache'"):
+        training.fast_options(("frozen_cash",))
+
+
+# --- batches of similar length -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 799, 800, 801, 1234])
+@pytest.mark.parametrize("batch_size", [1, 7, 16])
+def test_every_text_comes_once(count, batch_size):
+    lengths = np.random.default_rng(count).integers(1, 60, count)
+    order = list(training.LengthBucketSampler(lengths, batch_size))
+    assert sorted(order) == list(range(count))
+
+
+def test_batches_hold_similar_lengths_in_random_order():
+    torch.manual_seed(0)
+    lengths = np.random.default_rng(0).integers(4, 60, 3200)
+    sampler = training.LengthBucketSampler(lengths, 16)
+    batches = lengths[list(sampler)].reshape(-1, 16)
+    padded, real = (batches.max(axis=1) * 16).sum(), lengths.sum()
+    assert padded < 1.05 * real, "less than 5% padding"
+    # `group_by_length` leaves lengths falling through each pool: a correlation near -1 there.
+    first_pool = batches.max(axis=1)[: training.BUCKET_BATCHES]
+    assert abs(np.corrcoef(first_pool, np.arange(len(first_pool)))[0, 1]) < 0.5
+    assert (lengths[list(sampler)].reshape(-1, 16) != batches).any(), "a new order each epoch"
+
+
+def test_the_short_batch_comes_last():
+    lengths = [5] * 10
+    torch.manual_seed(1)
+    for _ in range(20):
+        order = list(training.LengthBucketSampler(lengths, 4))
+        assert len(set(order)) == 10
+    # A pool ends with a short batch only where the texts end, so cutting by counting is right.
+    lengths = list(range(1, training.BUCKET_BATCHES * 4 + 3))
+    order = list(training.LengthBucketSampler(lengths, 4))
+    spread = [max(order[i : i + 4]) - min(order[i : i + 4]) for i in range(0, len(order) - 2, 4)]
+    assert max(spread) <= 6
+
+
+# --- dropout -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cheap_dropout_is_dropout(dtype):
+    torch.manual_seed(0)
+    layer = training.CheapDropout(0.1)
+    values = torch.ones(401, 499, dtype=dtype, requires_grad=True)
+    dropped = layer(values)
+    kept = dropped != 0
+    share = kept.float().mean().item()
+    assert abs(share - 0.9) < 4 * (0.09 / values.numel()) ** 0.5, "4 standard deviations"
+    torch.testing.assert_close(dropped[kept], torch.full_like(dropped[kept], 1 / 0.9))
+    columns = kept.float().mean(dim=0)
+    assert (columns - 0.9).abs().max() < 6 * (0.09 / 401) ** 0.5, "no column is favored"
+    neighbors = (kept[:, 1:] & kept[:, :-1]).float().mean().item()
+    assert abs(neighbors - 0.81) < 0.005, "neighbors are independent"
+    dropped.sum().backward()
+    assert torch.equal(values.grad, dropped.detach()), "the gradient uses the same mask"
+
+
+def test_cheap_dropout_rests_outside_training_and_repeats_with_the_seed():
+    layer, values = training.CheapDropout(0.5), torch.randn(100)
+    torch.manual_seed(3)
+    one = layer(values)
+    torch.manual_seed(3)
+    assert torch.equal(one, layer(values)) and not torch.equal(one, layer(values))
+    assert layer.eval()(values) is values and training.CheapDropout(0.0)(values) is values
+
+
+def test_the_library_s_dropout_is_put_back(model):
+    before = [name for name, module in model.named_modules() if type(module) is nn.Dropout]
+    with training.cheap_dropout(model):
+        names = [n for n, module in model.named_modules() if type(module) is nn.Dropout]
+        assert before and not names
+        model.eval()
+    assert before == [n for n, module in model.named_modules() if type(module) is nn.Dropout]
+    assert not any(module.training for module in model.modules())
+
+
+# --- the last block, at the first token ----------------------------------------------------------
+
+
+def roberta():
+    size = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
+            "vocab_size": 30, "num_hidden_layers": 2}  # fmt: skip
+    return RobertaForSequenceClassification(RobertaConfig(**size))
+
+
+@pytest.mark.parametrize("kind", ["bert", "eager bert", "roberta"])
+def test_the_first_token_gives_the_same_logits_and_gradients(kind, model, tokenizer):
+    if kind == "roberta":
+        model = roberta()
+    if kind == "eager bert":
+        model.set_attn_implementation("eager")
+    without_dropout(model).train()
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    labels = torch.tensor([0, 1] * 8)
+    plain = model(**batch, labels=labels)
+    plain.loss.backward()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    with training.first_token(model, batch) as in_place:
+        assert in_place
+        short = model(**batch, labels=labels, output_hidden_states=True)
+        assert short.hidden_states[-1].shape[1] == 1
+        short.loss.backward()
+    torch.testing.assert_close(short.logits, plain.logits, atol=1e-5, rtol=0)
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-5, rtol=0)
+    assert model(**batch, output_hidden_states=True).hidden_states[-1].shape[1] > 1
+
+
+def test_the_shortcut_is_refused_where_the_head_reads_more(model, tokenizer):
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+
+    class MeanPooler(nn.Module):
+        def forward(self, states):
+            return states.mean(dim=1)
+
+    model.bert.pooler = MeanPooler()
+    before = model.eval()(**batch).logits
+    with training.first_token(model, batch) as in_place:
+        assert not in_place
+        assert torch.equal(model(**batch).logits, before)
+
+
+def test_other_layouts_are_left_alone(tokenizer):
+    size = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
+            "vocab_size": 30, "num_hidden_layers": 2}  # fmt: skip
+    model = MPNetForSequenceClassification(MPNetConfig(**size))
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with training.first_token(model, batch) as in_place:
+        assert not in_place
+
+
+# --- frozen blocks, computed once ----------------------------------------------------------------
+
+
+def test_which_blocks_are_frozen(model):
+    counts = {}
+    for trainable in ("all", 3, 2, 1, "head"):
+        counts[trainable] = training.num_frozen_blocks(freeze(model, trainable))
+    assert counts == {"all": 0, 3: 0, 2: 1, 1: 2, "head": 3}
+    freeze(model, "head")
+    model.bert.embeddings.LayerNorm.weight.requires_grad = True
+    assert training.num_frozen_blocks(model) == 0, "what lies below the blocks trains"
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("trainable", ["head", 1, 2])
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", "roberta"])
+def test_frozen_states_give_the_same_logits_and_gradients(
+    architecture, trainable, on_disk, model, tokenizer, tmp_path, monkeypatch, float32
+):
+    size = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
+            "vocab_size": 30, "num_hidden_layers": 3}  # fmt: skip
+    if architecture == "mpnet":
+        model = MPNetForSequenceClassification(MPNetConfig(**size))
+    if architecture == "roberta":
+        model = RobertaForSequenceClassification(RobertaConfig(**size, pad_token_id=0))
+    monkeypatch.setattr(training, "CACHE_MEMORY_MB", 0 if on_disk else 512)
+    freeze(without_dropout(model), trainable).train()
+    encoded = tokenizer(TEXTS)["input_ids"]
+    assert training.FrozenStates.fits(model, encoded, tmp_path)
+    states = training.FrozenStates(model, tokenizer, encoded, tmp_path)
+    assert model.training and states.on_disk == on_disk
+    assert ("mapped file" if on_disk else "in memory") in str(states)
+    assert states.first_only == (trainable == "head")
+    tokens = len(TEXTS) if states.first_only else sum(map(len, encoded))
+    assert states.megabytes == pytest.approx(tokens * 16 * 4 / 1e6)
+    rows = [3, 0, 9, 5]
+    labels = torch.tensor([0, 1, 1, 0])
+    batch = tokenizer.pad({"input_ids": [encoded[row] for row in rows]}, return_tensors="pt")
+    plain = model(**batch, labels=labels)
+    plain.loss.backward()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    with states.in_place():
+        length = 1 if states.first_only else batch["input_ids"].shape[1]
+        states.give(states.take(rows, length))
+        tail = model(**(batch if length > 1 else first(batch)), labels=labels)
+        tail.loss.backward()
+    torch.testing.assert_close(tail.logits, plain.logits, atol=1e-5, rtol=0)
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-5, rtol=0)
+    torch.testing.assert_close(model(**batch).logits, plain.logits)
+    states.close()
+
+
+def first(batch):
+    return {name: tensor[:, :1] for name, tensor in batch.items()}
+
+
+def test_a_full_disk_is_a_warning_and_no_cache(model, tokenizer, tmp_path, monkeypatch):
+    freeze(model, 1)
+    monkeypatch.setattr(training, "CACHE_MEMORY_MB", 0)
+    usage = type("usage", (), {"free": 100})
+    monkeypatch.setattr(training.shutil, "disk_usage", lambda folder: usage)
+    with pytest.warns(UserWarning, match="computed anew in every epoch; set TMPDIR"):
+        assert not training.FrozenStates.fits(model, tokenizer(TEXTS)["input_ids"], tmp_path)
+
+
+def test_frozen_states_run_each_frozen_block_once(tiny_encoder, monkeypatch, float32):
+    from transformers.models.bert.modeling_bert import BertLayer
+
+    calls = []
+    forward = BertLayer.forward
+    monkeypatch.setattr(
+        BertLayer, "forward", lambda self, *a, **k: calls.append(1) or forward(self, *a, **k)
+    )
+    counts = {}
+    for fast in (False, ("frozen_cache",)):
+        calls.clear()
+        make(tiny_encoder, trainable=1, num_epochs=4, fast=fast).fit(TEXTS, LABELS)
+        counts[bool(fast)] = len(calls)
+    steps = 4 * len(TEXTS) // 4
+    assert counts[False] == 3 * steps
+    assert counts[True] == steps + 2, "two frozen blocks, one batch; then the last block alone"
+
+
+# --- together ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trainable", ["all", 2, "head"])
+def test_without_dropout_the_exact_options_change_nothing(
+    trainable, tiny_encoder, tmp_path, float32
+):
+    """Buckets change the order and half precision rounds; all the rest computes the same."""
+    config = AutoModelForSequenceClassification.from_pretrained(tiny_encoder)
+    config.config.hidden_dropout_prob = config.config.attention_probs_dropout_prob = 0.0
+    config.base_model.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    exact = ("first_token", "cheap_dropout", "frozen_cache")
+    held_out = (TEXTS[:4], LABELS[:4])
+    plain, fast = (
+        make(tmp_path, trainable=trainable, fast=options).fit(TEXTS, LABELS, validation=held_out)
+        for options in (False, exact)
+    )
+    np.testing.assert_allclose(fast.logits(TEXTS), plain.logits(TEXTS), atol=1e-5)
+    for one, other in zip(plain.history_, fast.history_, strict=True):
+        assert one == pytest.approx(other, abs=1e-4), "evaluation starts from the states too"
+    assert (fast.frozen_states_ is None) == (trainable == "all")
+    assert plain.frozen_states_ is None
+
+
+@pytest.mark.parametrize("trainable", ["all", 1, "head"])
+def test_all_options_together_learn_and_repeat(trainable, tiny_encoder, monkeypatch):
+    monkeypatch.setattr(training.runtime, "precision", lambda: HALF)
+    runs = [
+        make(tiny_encoder, trainable=trainable, num_epochs=12).fit(TEXTS, LABELS) for _ in range(2)
+    ]
+    assert (runs[0].logits(TEXTS) == runs[1].logits(TEXTS)).all(), "bit for bit"
+    plain = make(tiny_encoder, trainable=trainable, num_epochs=12, fast=False).fit(TEXTS, LABELS)
+    assert runs[0].score(TEXTS, LABELS) >= plain.score(TEXTS, LABELS) - 0.1
+    kinds = {type(module) for module in runs[0].model_.modules()}
+    assert training.CheapDropout not in kinds and nn.Dropout in kinds
+    assert len(runs[0].model_.bert.encoder.layer) == 3
+    assert not any("forward" in vars(block) for block in runs[0].model_.bert.encoder.layer)
+
+
+def test_padding_stays_within_the_model_s_limit(monkeypatch):
+    monkeypatch.setattr(training.runtime, "precision", lambda: HALF)
+    assert training.padding_multiple({"half_precision"}, 512) == 8
+    assert training.padding_multiple({"half_precision"}, 30) is None
+    assert training.padding_multiple(set(), 512) is None
+    monkeypatch.setattr(training.runtime, "precision", lambda: FLOAT32)
+    assert training.padding_multiple({"half_precision"}, 512) is None
