@@ -223,17 +223,18 @@ def info(name: str) -> Asset:
     return registry[name]
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelled or shortened one most likely means, or None."""
-    word, by_lower = str(name).lower(), {candidate.lower(): candidate for candidate in known}
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelled or shortened one most likely means, or `None`."""
+    word = str(name).lower()
+    by_lower = {str(candidate).lower(): str(candidate) for candidate in known}
     longer = [lower for lower in by_lower if word and word in lower]
-    close = longer or difflib.get_close_matches(word, by_lower, n=1)
+    close = longer or difflib.get_close_matches(word, by_lower, n=1, cutoff=0.5)
     return by_lower[close[0]] if close else None
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    nearest = _nearest(name, known)
-    hint = f" Did you mean {nearest!r}?" if nearest else ""
+    near = nearest(name, known)
+    hint = f" Did you mean {near!r}?" if near else ""
     return f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}."
 
 
@@ -893,7 +894,7 @@ def resolve_model(model: str | os.PathLike[str]) -> Path | str:
 def _looks_meant(word: str, models: Sequence[str]) -> bool:
     """True if a bare word is a part or a misspelling of an asset's name.
 
-    Stricter than `_nearest`: some models on the Hub have no owner ("albert-base-v2").
+    Stricter than `nearest`: some models on the Hub have no owner ("albert-base-v2").
     """
     word = word.lower()
     lowered = [name.lower() for name in models]

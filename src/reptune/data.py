@@ -9,7 +9,6 @@ it up, and a test pins it.
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 import re
 from collections import Counter, defaultdict
@@ -161,7 +160,7 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     for column in wanted.values():
         if column not in frame.columns:
             raise ValueError(
-                f"{path.name} has no column {column!r}{_nearest(column, frame.columns)}; "
+                f"{path.name} has no column {column!r}{_did_you_mean(column, frame.columns)}; "
                 f"its columns are {', '.join(map(repr, frame.columns))}."
             )
     texts = check_texts(frame[text].tolist(), what=f"column {text!r} of {path.name}")
@@ -238,13 +237,14 @@ def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) ->
 def _check_name(name: str) -> None:
     if name not in _READERS:
         raise ValueError(
-            f"unknown data set {name!r}{_nearest(name, _READERS)}; known: {', '.join(_READERS)}."
+            f"unknown data set {name!r}{_did_you_mean(name, _READERS)}; "
+            f"known: {', '.join(_READERS)}."
         )
 
 
-def _nearest(value: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(value), [str(item) for item in known], n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+def _did_you_mean(value: str, known: Iterable[str]) -> str:
+    near = assets.nearest(value, known)
+    return f", did you mean {near!r}?" if near else ""
 
 
 def _is_missing(value: Any) -> bool:

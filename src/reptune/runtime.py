@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 PROFILES = ("quick", "cpu", "gpu")
-BANNER_PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "scikit-learn")
+PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "scikit-learn")
+BANNER_PACKAGES = ("torch", "transformers")  # one line; records and stamps hold all of them
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def set_seed(random_state: int) -> None:
     torch.manual_seed(random_state)
 
 
-def versions(packages: tuple[str, ...] = BANNER_PACKAGES) -> dict[str, str]:
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Installed versions of Python and `packages`, by distribution name."""
     found = {"python": platform.python_version()}
     for package in packages:
@@ -166,7 +167,7 @@ def setup(chapter: str, random_state: int = 42) -> Run:
     quiet_libraries()
     plots.use_style()
     print(f"reptune chapter {run.chapter} · profile {run.profile} · {device_name()}")
-    print(" · ".join(f"{name} {version}" for name, version in versions().items()))
+    print(", ".join(f"{name} {version}" for name, version in versions(BANNER_PACKAGES).items()))
     return run
 
 

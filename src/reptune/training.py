@@ -7,7 +7,6 @@ Each option can be switched off; with all of them off, a fine-tuning is plain li
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import re
 import shutil
@@ -23,7 +22,7 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
-from reptune import runtime
+from reptune import assets, runtime
 
 FAST_OPTIONS = (
     "length_buckets",  # texts of similar length share a batch
@@ -56,8 +55,8 @@ def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
         )
     for name in fast:
         if name not in FAST_OPTIONS:
-            near = difflib.get_close_matches(name, FAST_OPTIONS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(FAST_OPTIONS)}."
+            near = assets.nearest(name, FAST_OPTIONS)
+            hint = f"did you mean {near!r}?" if near else f"use {', '.join(FAST_OPTIONS)}."
             raise ValueError(f"fast holds the unknown option {name!r}; {hint}")
     return frozenset(fast)
 
