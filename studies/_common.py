@@ -142,7 +142,11 @@ def fit_fields(cost: meter.Meter) -> dict[str, Any]:
 
 def score_fields(correct: np.ndarray) -> dict[str, Any]:
     """Accuracy, and which items are right, as record fields."""
-    return {"metrics": {"accuracy": float(correct.mean())}, "correct": results.pack(correct)}
+    return {
+        "metrics": {"accuracy": float(correct.mean())},
+        "correct": results.pack(correct),
+        "items": len(correct),
+    }
 
 
 class FrozenEmbeddings:

@@ -24,7 +24,7 @@ def build(job: Job) -> Any:
         return tfidf()
     if job["method"] == "frozen embeddings + logistic regression":
         return FrozenEmbeddings(job["model"])
-    trainable = {"head only": "head", "last 2 blocks": 2, "everything": "all"}[job["method"]]
+    trainable = {"head only": "head", "everything": "all"}[job["method"]]
     return FineTunedClassifier(
         job["model"],
         trainable,
@@ -45,7 +45,7 @@ def all_jobs() -> Iterator[Job]:
     yield {"method": "everything", "model": MPNET, "random_state": 42, **MPNET_SETTING, **common}
     setting = chosen()
     head = {**setting, "learning_rate": HEAD_LEARNING_RATE}
-    for method, knobs in (("everything", setting), ("last 2 blocks", setting), ("head only", head)):
+    for method, knobs in (("everything", setting), ("head only", head)):
         for seed in FINAL_SEEDS:
             yield {"method": method, "model": MODEL, "random_state": seed, **knobs, **common}
     # No seed changes these.

@@ -1,4 +1,7 @@
-"""How many of the last blocks should train: validation accuracy and seconds, three seeds."""
+"""How many of the last blocks should train: validation accuracy and seconds, three seeds.
+
+The two ends of the sweep, head only and everything, are `ch01_final`'s.
+"""
 
 from collections.abc import Iterator
 
@@ -6,8 +9,7 @@ from _common import MODEL, SEEDS, TASK, Job, chosen, main, measure, splits
 
 from reptune.classification import FineTunedClassifier
 
-HEAD_LEARNING_RATE = 1e-3
-TRAINABLE = ("all", 6, 5, 4, 3, 2, 1, "head")
+LAST_BLOCKS = (6, 5, 4, 3, 2, 1)
 
 
 def run(job: Job) -> Iterator[dict]:
@@ -20,27 +22,23 @@ def run(job: Job) -> Iterator[dict]:
         random_state=job["random_state"],
     )
     for record in measure(classifier, splits()["train"], "validation"):
-        parameters = [p for p in classifier.model_.parameters() if p.requires_grad]
-        count = sum(parameter.numel() for parameter in parameters)
-        yield {**record, "trainable_parameters": count, "cached": classifier.frozen_states_}
+        yield {**record, "frozen_states": classifier.frozen_states_}
 
 
 def all_jobs() -> Iterator[Job]:
     """Seed by seed, so that a study cut short still holds whole curves."""
     setting = chosen()
     for seed in SEEDS:
-        for trainable in TRAINABLE:
-            rate = HEAD_LEARNING_RATE if trainable == "head" else setting["learning_rate"]
+        for count in LAST_BLOCKS:
             yield {
-                "method": f"trainable={trainable}",
-                "trainable": trainable,
+                "method": "last blocks",
+                "trainable": count,
                 "task": TASK,
                 "model": MODEL,
                 "labels": len(splits()["train"][0]),
                 "random_state": seed,
                 "split": "validation",
-                "learning_rate": rate,
-                "num_epochs": setting["num_epochs"],
+                **setting,
             }
 
 

@@ -242,3 +242,71 @@ def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def label_curve(
+    series: Mapping[str, Mapping[int, Sequence[float]]], ylabel: str = "accuracy"
+) -> Figure:
+    """Scores against the number of labels, on a logarithmic axis: the mean, and a dot a seed.
+
+    Args:
+        series: `{method: {number of labels: scores, one a seed}}`.
+        ylabel: What the score is.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    for index, (name, points) in enumerate(series.items()):
+        color, marker = PALETTE[index], "os^Dv"[index % 5]
+        counts = sorted(points)
+        means = [np.mean(points[count]) for count in counts]
+        axes.plot(counts, means, color=color, marker=marker, markersize=5, label=name)
+        for count in counts:
+            axes.scatter(
+                [count] * len(points[count]), points[count], s=9, color=color, alpha=0.45,
+                linewidths=0, zorder=3,
+            )  # fmt: skip
+    ticks = sorted({count for points in series.values() for count in points})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=9)
+    axes.minorticks_off()
+    axes.set(xlabel="labels", ylabel=ylabel)
+    axes.legend(loc="upper left")
+    return figure
+
+
+def freezing_sweep(
+    rows: Sequence[tuple[str, str, Sequence[float], float]],
+    published: Sequence[float],
+    published_title: str,
+) -> Figure:
+    """Accuracy and seconds by how much of the encoder trains, beside a published curve.
+
+    Args:
+        rows: For each setting its name, its trainable parameters in words, its accuracies (one a
+            seed) and its median seconds, from the least that trains to the most.
+        published: Scores with blocks 0 to k frozen, k = 0, 1, …
+        published_title: Whose they are, and what they compare with.
+    """
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(WIDTH * 1.25, 3.5), width_ratios=(1.7, 1), layout="constrained"
+    )
+    places = np.arange(len(rows))
+    seconds = left.twinx()
+    seconds.bar(places, [row[3] for row in rows], color="#D9D9D9", width=0.62)
+    seconds.set(ylabel="seconds (bars)", ylim=(0, 1.9 * max(row[3] for row in rows)))
+    seconds.grid(visible=False)
+    seconds.spines["right"].set_visible(True)
+    left.set_zorder(seconds.get_zorder() + 1)
+    left.patch.set_visible(False)
+    left.plot(places, [np.mean(row[2]) for row in rows], color=BLUE, marker="o", markersize=4)
+    for place, row in zip(places, rows, strict=True):
+        left.scatter([place] * len(row[2]), row[2], s=10, color=BLUE, alpha=0.45, linewidths=0)
+    left.set_xticks(places, [f"{row[0]}\n{row[1]}" for row in rows], fontsize=7.5)
+    left.set(xlabel="what trains, and parameters", ylabel="accuracy (line)")
+    left.set_title("here: MiniLM, validation", fontsize=10)
+    frozen = np.arange(len(published))
+    right.plot(frozen, published, color=VERMILION, marker="s", markersize=4)
+    right.set_xticks(frozen[::2])
+    right.invert_xaxis()
+    right.set(xlabel="frozen: blocks 0 to k (more trains →)", ylabel="F1")
+    right.set_title(published_title, fontsize=10)
+    return figure

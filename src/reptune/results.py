@@ -101,9 +101,7 @@ def read(study: str) -> pd.DataFrame:
 
 def is_done(study: str, **key: Any) -> bool:
     """Whether a run with these `KEY_FIELDS` (and any further fields) is already recorded."""
-    return any(
-        all(record.get(name) == value for name, value in key.items()) for record in _records(study)
-    )
+    return any(_matches(record, key) for record in _records(study))
 
 
 def pack(correct: Sequence[bool] | np.ndarray) -> str:
@@ -111,10 +109,27 @@ def pack(correct: Sequence[bool] | np.ndarray) -> str:
     return np.packbits(np.asarray(correct, dtype=bool)).tobytes().hex()
 
 
-def unpack(packed: str, count: int) -> np.ndarray:
-    """The inverse of `pack`: booleans of shape `(count,)`, for paired comparisons."""
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(packed), dtype=np.uint8))
-    return bits[:count].astype(bool)
+def correct(study: str, **fields: Any) -> np.ndarray:
+    """Which items each matching run got right, for intervals and paired comparisons.
+
+    Args:
+        study: The study's name.
+        fields: What the records must hold, such as `method="everything", split="test"`.
+
+    Returns:
+        Booleans of shape `(runs, items)`, in the order of their `random_state`.
+
+    Raises:
+        ValueError: If no record matches, or the runs were scored on different numbers of items.
+    """
+    rows = [record for record in _records(study) if _matches(record, fields)]
+    if not rows:
+        raise ValueError(f"{study} has no record with {fields}; run it, or look at read({study!r})")
+    if len({row["items"] for row in rows}) > 1:
+        raise ValueError(f"the records of {study} with {fields} differ in their number of items.")
+    rows.sort(key=lambda row: row["random_state"])
+    bits = [np.frombuffer(bytes.fromhex(row["correct"]), dtype=np.uint8) for row in rows]
+    return np.unpackbits(np.stack(bits), axis=1)[:, : rows[0]["items"]].astype(bool)
 
 
 def code_hash(study_file: Path) -> str:
@@ -124,6 +139,10 @@ def code_hash(study_file: Path) -> str:
     for path in [Path(study_file), *modules]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _matches(record: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    return all(record.get(name) == value for name, value in fields.items())
 
 
 def _path(study: str) -> Path:
