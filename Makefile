@@ -13,7 +13,7 @@ PROFILE ?= cpu
 SOURCES := src tests tools studies book/_ext
 
 .DEFAULT_GOAL := help
-.PHONY: help env setup book test run study lab lint stale test-colab lock set-repo clean
+.PHONY: help env setup book test run study bench tables lab lint stale test-colab lock set-repo clean
 
 help:  ## show this list
 	@$(PYTHON) tools/help.py Makefile
@@ -35,6 +35,12 @@ run: setup  ## execute a chapter in place and stamp it: make run CHAPTER=01 PROF
 
 study: setup  ## run a long measurement: make study NAME=… (without NAME: which there are)
 	@$(VENV)/python tools/study.py $(NAME)
+
+bench: setup  ## plain Trainer and this package side by side, in turn, half an hour at most
+	@$(VENV)/python tools/study.py ch01_speed --rounds 2 --fresh _build/bench
+
+tables: env  ## write the tables on README and the book's pages anew from results/
+	@$(VENV)/python tools/tables.py
 
 lab: setup  ## open JupyterLab on the chapters
 	@$(VENV)/python -m jupyterlab notebooks

@@ -1,8 +1,9 @@
 """Supervised fine-tuning of an encoder for classification (chapter 1).
 
 `FineTunedClassifier` is the chapter's code behind scikit-learn's interface: the same model, the
-same collator, the same `Trainer` call. A test holds the two together, with evaluation off because
-plain `Trainer`'s evaluation moves the random generator.
+same collator, the same `Trainer` call. With `fast=False` a test holds the two together, with
+evaluation off because plain `Trainer`'s evaluation moves the random generator; what the fast
+options change is in `reptune.training`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,106 @@
+"""The studies' plumbing: jobs resume, failures show, the slow reference is the plain library."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reptune import results
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "studies"))
+
+STUDY = '''
+"""A study for the test."""
+import sys
+from _common import main, score_fields
+
+def run(job):
+    if job["random_state"] == 2 and "--threads" not in sys.argv:
+        raise RuntimeError("out of luck")
+    yield {**score_fields([True, True, False]), "seconds": {"fit": 1.0}, "peak_memory_mb": 1}
+
+if __name__ == "__main__":
+    common = {"method": "m", "task": "t", "model": "none", "labels": 3, "split": "validation"}
+    main(__file__, ({**common, "random_state": seed} for seed in (1, 2)), run)
+'''
+
+
+def start(script: Path, folder: Path, *options: str) -> subprocess.CompletedProcess:
+    environment = {
+        **os.environ, "REPTUNE_RESULTS": str(folder), "PYTHONPATH": str(ROOT / "studies"),
+    }  # fmt: skip
+    return subprocess.run(
+        [sys.executable, script, *options], env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_study_reports_failures_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    script = tmp_path / "trial.py"
+    script.write_text(STUDY)
+    first = start(script, tmp_path)
+    assert first.returncode == 1 and "2 jobs to do" in first.stdout
+    assert "FAILED" in first.stdout and "out of luck" in first.stdout
+    second = start(script, tmp_path, "--threads", "1", "--lanes", "1")
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert "1 jobs to do" in second.stdout
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
+    assert results.read("trial")["random_state"].tolist() == [1, 2]
+    hits = results.correct("trial", method="m")
+    assert hits.tolist() == [[True, True, False]] * 2
+
+
+def test_correct_names_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
+    with pytest.raises(ValueError, match="trial has no record with"):
+        results.correct("trial", method="x")
+    line = {"random_state": 1, "correct": results.pack([True] * 9)}
+    both = [{**line, "items": 9}, {**line, "random_state": 2, "items": 8}]
+    (tmp_path / "trial.jsonl").write_text("\n".join(map(json.dumps, both)))
+    with pytest.raises(ValueError, match="differ in their number of items"):
+        results.correct("trial")
+    assert results.correct("trial", random_state=1).tolist() == [[True] * 9]
+
+
+def test_the_slow_reference_is_the_class_with_its_fast_options_off(tmp_path):
+    from _plain import PlainClassifier
+
+    from reptune.classification import FineTunedClassifier
+    from tests import tiny
+
+    folder = tiny.save_encoder(tmp_path / "tiny")
+    knobs = {"num_epochs": 2, "learning_rate": 5e-3, "random_state": 1}
+    labels = np.array([label == "positive" for label in tiny.LABELS]).astype(int)
+    for trainable in ("all", 1, "head"):
+        plain = PlainClassifier(str(folder), trainable, "random", **knobs).fit(tiny.TEXTS, labels)
+        batch = plain.tokenizer_(tiny.TEXTS, padding=True, return_tensors="pt")
+        slow = plain.model_(**batch).logits.detach().numpy()
+        ours = FineTunedClassifier(folder, trainable, fast=False, **knobs).fit(tiny.TEXTS, labels)
+        np.testing.assert_allclose(ours.logits(tiny.TEXTS), slow, atol=1e-5)
+        assert (plain.predict(tiny.TEXTS) == slow.argmax(axis=1)).all()
+
+
+def test_ratios_are_taken_within_a_round():
+    from ch01_speed import GROUPED, OURS, PLAIN, summary
+
+    seconds = {(1, PLAIN): 10.0, (1, GROUPED): 5.0, (1, OURS): 2.0,
+               (2, PLAIN): 30.0, (2, GROUPED): 20.0, (2, OURS): 10.0}  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "setting": "everything, 1 epoch",
+            "random_state": seed,
+            "method": arm,
+            "seconds.fit": value,
+            "metrics.accuracy": 0.5,
+            "peak_memory_mb": 100,
+            "matmul_peak_gflops.float32": 50.0,
+        }
+        for (seed, arm), value in seconds.items()
+    )
+    last = summary(table).splitlines()[-1]
+    assert "6.0 s" in last and "4.00x [3.00, 5.00]" in last
