@@ -92,7 +92,8 @@ def _do(run: Callable, job: Job, arguments: argparse.Namespace) -> list[dict]:
 
 
 def _line(job: Job, record: Mapping) -> str:
-    named = " ".join(f"{value}" for value in {**job, "split": record["split"]}.values())
+    fields = {**job, **{name: record[name] for name in ("split", "labels") if name in record}}
+    named = " ".join(f"{value}" for value in fields.values())
     scores = " ".join(f"{name}={value:.4f}" for name, value in record["metrics"].items())
     return f"{time.strftime('%H:%M:%S')} {named} {scores} {record['seconds']}"
 
@@ -158,6 +159,7 @@ class FrozenEmbeddings:
         path = str(assets.resolve_model(model))
         self._embedder = SentenceTransformer(path, device=str(runtime.device()))
         self._head = LogisticRegression(C=10, max_iter=1000)
+        self._known: dict[str, np.ndarray] = {}  # a frozen encoder gives a text one vector
 
     def fit(self, texts: list[str], labels: np.ndarray) -> None:
         self._head.fit(self._encode(texts), labels)
@@ -166,7 +168,10 @@ class FrozenEmbeddings:
         return self._head.predict(self._encode(texts))
 
     def _encode(self, texts: list[str]) -> np.ndarray:
-        return self._embedder.encode(texts, batch_size=64, show_progress_bar=False)
+        new = [text for text in texts if text not in self._known]
+        vectors = self._embedder.encode(new, batch_size=64, show_progress_bar=False)
+        self._known |= dict(zip(new, vectors, strict=True))
+        return np.stack([self._known[text] for text in texts])
 
 
 def tfidf() -> Any:

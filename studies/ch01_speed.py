@@ -52,11 +52,11 @@ class Setting:
 REVIEWS = "rotten_tomatoes"
 SETTINGS = {
     "everything, 1 epoch": Setting(REVIEWS, "all", 1, None, (PLAIN, GROUPED, OURS), rounds=3),
-    "head only, 3 epochs": Setting(REVIEWS, "head", 3, 960, (PLAIN, OURS)),
-    "last block, 3 epochs": Setting(REVIEWS, 1, 3, 960, (PLAIN, OURS)),
-    "last 2 blocks, 3 epochs": Setting(REVIEWS, 2, 3, 960, (PLAIN, OURS)),
-    "long texts, everything, 1 epoch": Setting("bbc_news", "all", 1, 96, (PLAIN, GROUPED, OURS)),
-    "one option after the other": Setting(REVIEWS, "all", 1, 640, (PLAIN, *ADDED)),
+    "head only, 3 epochs": Setting(REVIEWS, "head", 3, 800, (PLAIN, OURS)),
+    "last block, 3 epochs": Setting(REVIEWS, 1, 3, 800, (PLAIN, OURS)),
+    "last 2 blocks, 3 epochs": Setting(REVIEWS, 2, 3, 800, (PLAIN, OURS)),
+    "long texts, everything, 1 epoch": Setting("bbc_news", "all", 1, 80, (PLAIN, GROUPED, OURS)),
+    "one option after the other": Setting(REVIEWS, "all", 1, 480, (PLAIN, *ADDED)),
 }
 
 

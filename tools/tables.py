@@ -29,11 +29,6 @@ CHAPTER_1 = (
     ),
     ("head only", "all-MiniLM-L6-v2", "MiniLM, head only"),
     ("everything", "all-MiniLM-L6-v2", "MiniLM, everything"),
-    (
-        "frozen embeddings + logistic regression",
-        "all-mpnet-base-v2",
-        "Frozen mpnet embeddings + logistic regression",
-    ),
     ("everything", "all-mpnet-base-v2", "all-mpnet-base-v2, everything"),
 )
 
