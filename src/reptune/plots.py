@@ -282,7 +282,7 @@ def freezing_sweep(
 
     Args:
         rows: For each setting its name, its trainable parameters in words, its accuracies (one a
-            seed) and its median seconds, from the least that trains to the most.
+            seed) and the seconds of its fastest run, from the least that trains to the most.
         published: Scores with blocks 0 to k frozen, k = 0, 1, …
         published_title: Whose they are, and what they compare with.
     """
@@ -292,7 +292,7 @@ def freezing_sweep(
     places = np.arange(len(rows))
     seconds = left.twinx()
     seconds.bar(places, [row[3] for row in rows], color="#D9D9D9", width=0.62)
-    seconds.set(ylabel="seconds (bars)", ylim=(0, 1.9 * max(row[3] for row in rows)))
+    seconds.set(ylabel="seconds, fastest run (bars)", ylim=(0, 1.9 * max(row[3] for row in rows)))
     seconds.grid(visible=False)
     seconds.spines["right"].set_visible(True)
     left.set_zorder(seconds.get_zorder() + 1)

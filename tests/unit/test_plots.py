@@ -78,3 +78,22 @@ def test_the_other_figures_draw_what_they_are_given():
     assert [t.get_text() for t in lengths.axes[0].get_legend().get_texts()] == ["no", "yes"]
     bars = plots.block_bars({"all": {"a": 1.0, "b": 2.0}, "head": {"b": 3.0}}, "norm")
     assert [patch.get_width() for patch in bars.axes[0].patches] == [1, 2, 0, 3]
+
+
+def test_label_curve_draws_means_in_order_and_every_seed():
+    (axes,) = plots.label_curve({"a": {1000: [0.8, 0.9], 50: [0.5, 0.7]}}).axes
+    assert axes.lines[0].get_xdata().tolist() == [50, 1000]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.6, 0.85])
+    dots = np.concatenate([dots.get_offsets() for dots in axes.collections])
+    assert sorted(dots[:, 1]) == [0.5, 0.7, 0.8, 0.9]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "1,000"]
+
+
+def test_freezing_sweep_keeps_each_scale_to_its_own_axis():
+    rows = [("head", "0.1M", [0.7, 0.72], 30.0), ("all", "22.7M", [0.84], 280.0)]
+    accuracy, published, seconds = plots.freezing_sweep(rows, [0.85, 0.7], "theirs").axes
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0.71, 0.84])
+    assert [bar.get_height() for bar in seconds.patches] == [30.0, 280.0]
+    assert published.lines[0].get_ydata().tolist() == [0.85, 0.7]
+    assert published.get_title() == "theirs" and published.xaxis_inverted()
+    assert [t.get_text() for t in accuracy.get_xticklabels()] == ["head\n0.1M", "all\n22.7M"]
