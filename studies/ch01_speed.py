@@ -74,13 +74,20 @@ def main() -> None:
         os.environ["REPTUNE_RESULTS"] = str(arguments.fresh.resolve())
         (arguments.fresh / f"{STUDY}.jsonl").unlink(missing_ok=True)
     start = time.perf_counter()
-    for seed in range(FIRST_SEED, FIRST_SEED + arguments.rounds):
-        for setting in SETTINGS:
-            if seed - FIRST_SEED >= SETTINGS[setting].rounds:
-                continue
-            if not results.is_done(STUDY, setting=setting, random_state=seed):
-                take_round(setting, seed)
+    for setting, seed in order(arguments.rounds):
+        if not results.is_done(STUDY, setting=setting, random_state=seed):
+            take_round(setting, seed)
     print(f"{(time.perf_counter() - start) / 60:.1f} min\n{summary(results.read(STUDY))}")
+
+
+def order(rounds: int) -> list[tuple[str, int]]:
+    """Settings and seeds: first the setting with most rounds, then the others round by round."""
+    pairs = [
+        (setting, FIRST_SEED + index)
+        for setting, what in SETTINGS.items()
+        for index in range(min(rounds, what.rounds))
+    ]
+    return sorted(pairs, key=lambda pair: (-SETTINGS[pair[0]].rounds, pair[1]))
 
 
 def take_round(setting: str, seed: int) -> None:
