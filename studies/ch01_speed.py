@@ -57,9 +57,9 @@ class Setting:
 REVIEWS = "rotten_tomatoes"
 SETTINGS = {
     "everything, 1 epoch": Setting(REVIEWS, "all", 1, None, (PLAIN, GROUPED, OURS), 3, None),
-    "head only, 3 epochs": Setting(REVIEWS, "head", 3, 800, (PLAIN, OURS)),
-    "last block, 3 epochs": Setting(REVIEWS, 1, 3, 800, (PLAIN, OURS)),
-    "last 2 blocks, 3 epochs": Setting(REVIEWS, 2, 3, 800, (PLAIN, OURS)),
+    "head only, 3 epochs": Setting(REVIEWS, "head", 3, 640, (PLAIN, OURS)),
+    "last block, 3 epochs": Setting(REVIEWS, 1, 3, 640, (PLAIN, OURS)),
+    "last 2 blocks, 3 epochs": Setting(REVIEWS, 2, 3, 640, (PLAIN, OURS)),
     "long texts, everything, 1 epoch": Setting("bbc_news", "all", 1, 80, (PLAIN, GROUPED, OURS)),
     "one option after the other": Setting(REVIEWS, "all", 1, 480, (PLAIN, *ADDED)),
 }
@@ -86,13 +86,13 @@ def main() -> None:
 
 
 def order(rounds: int) -> list[tuple[str, int]]:
-    """Settings and seeds: first the setting with most rounds, then the others round by round."""
+    """Settings and seeds, round by round."""
     pairs = [
         (setting, FIRST_SEED + index)
         for setting, what in SETTINGS.items()
         for index in range(min(rounds, what.rounds))
     ]
-    return sorted(pairs, key=lambda pair: (-SETTINGS[pair[0]].rounds, pair[1]))
+    return sorted(pairs, key=lambda pair: pair[1])
 
 
 def take_round(setting: str, seed: int) -> None:
