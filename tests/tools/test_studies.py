@@ -18,12 +18,13 @@ sys.path.insert(0, str(ROOT / "studies"))
 STUDY = '''
 """A study for the test."""
 import sys
+import numpy as np
 from _common import main, score_fields
 
 def run(job):
     if job["random_state"] == 2 and "--threads" not in sys.argv:
         raise RuntimeError("out of luck")
-    yield {**score_fields([True, True, False]), "seconds": {"fit": 1.0}, "peak_memory_mb": 1}
+    yield {**score_fields(np.array([True, True, False])), "seconds": {"fit": 1.0}, "peak_memory_mb": 1}
 
 if __name__ == "__main__":
     common = {"method": "m", "task": "t", "model": "none", "labels": 3, "split": "validation"}
