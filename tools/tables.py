@@ -51,8 +51,8 @@ def ch01_speed() -> str:
     """Seconds of plain code and of this package, and the ratio within each round."""
     table = results.read("ch01_speed")
     lines = [
-        "| What trains | Plain `Trainer`, seconds | reptune, seconds | Times as fast |",
-        "|---|---:|---:|---|",
+        "| What trains | Rounds | Plain `Trainer`, seconds | reptune, seconds | Times as fast |",
+        "|---|---:|---:|---:|---|",
     ]
     for setting, rows in table[table.method.isin((PLAIN, OURS))].groupby("setting", sort=False):
         seconds = rows.pivot(index="random_state", columns="method", values="seconds.fit")
@@ -62,7 +62,9 @@ def ch01_speed() -> str:
         texts = f"{rows.labels.iloc[0]:,} texts"
         plain, ours = seconds[PLAIN].median(), seconds[OURS].median()
         spread = f"{ratios.median():.1f} [{ratios.min():.1f}, {ratios.max():.1f}]"
-        lines.append(f"| {setting}, {texts} | {plain:,.0f} | {ours:,.0f} | {spread} |")
+        lines.append(
+            f"| {setting}, {texts} | {len(seconds)} | {plain:,.0f} | {ours:,.0f} | {spread} |"
+        )
     return "\n".join(lines) + "\n"
 
 
