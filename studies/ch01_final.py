@@ -6,11 +6,10 @@ from typing import Any
 from _common import MODEL, TASK, FrozenEmbeddings, Job, chosen, main, measure, splits, tfidf
 from sklearn.dummy import DummyClassifier
 
-from reptune.classification import FineTunedClassifier
+from reptune.classification import DEFAULT_LEARNING_RATES, FineTunedClassifier
 
 MPNET = "all-mpnet-base-v2"
 FINAL_SEEDS = (42, 43, 44, 45, 46)
-HEAD_LEARNING_RATE = 1e-3
 # A larger encoder wants a smaller rate (Devlin et al. search 2e-5 to 5e-5); one epoch and one seed
 # is what a long run on two cores allows.
 MPNET_SETTING = {"learning_rate": 3e-5, "num_epochs": 1}
@@ -44,7 +43,7 @@ def all_jobs() -> Iterator[Job]:
     common = {"task": TASK, "labels": len(splits()["train"][0])}
     yield {"method": "everything", "model": MPNET, "random_state": 42, **MPNET_SETTING, **common}
     setting = chosen()
-    head = {**setting, "learning_rate": HEAD_LEARNING_RATE}
+    head = {**setting, "learning_rate": DEFAULT_LEARNING_RATES["head"]}
     for method, knobs in (("everything", setting), ("head only", head)):
         for seed in FINAL_SEEDS:
             yield {"method": method, "model": MODEL, "random_state": seed, **knobs, **common}

@@ -269,7 +269,7 @@ def label_curve(
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=9)
     axes.minorticks_off()
     axes.set(xlabel="labels", ylabel=ylabel)
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     return figure
 
 

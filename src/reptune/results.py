@@ -132,6 +132,27 @@ def correct(study: str, **fields: Any) -> np.ndarray:
     return np.unpackbits(np.stack(bits), axis=1)[:, : rows[0]["items"]].astype(bool)
 
 
+def times_as_fast(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return timed runs with a column `times_as_fast`, compared within each round.
+
+    Args:
+        runs: Records, as `read` returns them, with the columns `setting`, `random_state` (which
+            tells the rounds apart), `method` and `seconds.fit`.
+        baseline: The method whose seconds are divided by each run's.
+
+    Raises:
+        ValueError: If a round lacks the baseline.
+    """
+    round_of = ["setting", "random_state"]
+    seconds = runs[runs["method"] == baseline].set_index(round_of)["seconds.fit"]
+    found = runs.join(seconds.rename("_baseline"), on=round_of)
+    if found["_baseline"].isna().any():
+        lacking = found.loc[found["_baseline"].isna(), "setting"].iloc[0]
+        raise ValueError(f"a round of {lacking!r} holds no run of {baseline!r} to compare with.")
+    found["times_as_fast"] = found.pop("_baseline") / found["seconds.fit"]
+    return found
+
+
 def code_hash(study_file: Path) -> str:
     """SHA-256 over the study's script and the package's modules, twelve characters of it."""
     digest = hashlib.sha256()

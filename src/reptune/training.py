@@ -64,8 +64,8 @@ def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
 def padding_multiple(fast: Collection[str], limit: int) -> int | None:
     """The multiple of tokens to pad batches to; `None` pads to the longest text.
 
-    Half-precision kernels are built anew for each shape and kept, so that on a CPU a hundred
-    different lengths cost 200 MB; on a GPU, lengths that 8 divides are the fast ones.
+    Half-precision kernels are built anew for each shape and kept, so that on a CPU many different
+    lengths cost memory; on a GPU, lengths that 8 divides are the fast ones.
 
     Args:
         fast: The options in force.

@@ -3,6 +3,7 @@ import random
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -131,3 +132,29 @@ def test_seeded_repeats_itself_and_restores_the_generators():
     assert draw() == rest
     with runtime.seeded(7):
         assert draw() == inside
+
+
+def _timed(setting, seed, method, seconds):
+    return {"setting": setting, "random_state": seed, "method": method, "seconds.fit": seconds}
+
+
+def test_times_as_fast_compares_within_a_round():
+    runs = pd.DataFrame(
+        [
+            _timed("head", 1, "plain", 10.0),
+            _timed("head", 1, "ours", 2.0),
+            _timed("head", 2, "ours", 4.0),
+            _timed("head", 2, "plain", 12.0),
+            _timed("all", 1, "plain", 100.0),
+            _timed("all", 1, "ours", 50.0),
+        ]
+    )
+    found = results.times_as_fast(runs, "plain")
+    assert found["times_as_fast"].tolist() == [1, 5, 3, 1, 1, 2]
+    assert list(found.columns) == [*runs.columns, "times_as_fast"], "and nothing else is added"
+
+
+def test_times_as_fast_names_the_round_that_cannot_be_compared():
+    runs = pd.DataFrame([_timed("head", 1, "plain", 10.0), _timed("all", 1, "ours", 2.0)])
+    with pytest.raises(ValueError, match="a round of 'all' holds no run of 'plain'"):
+        results.times_as_fast(runs, "plain")
