@@ -107,6 +107,12 @@ def splits(task: str = TASK) -> dict[str, tuple[list[str], np.ndarray]]:
     }
 
 
+def few_shot(task: str, per_class: int, random_state: int) -> tuple[list[str], np.ndarray]:
+    """A draw from a task's train split, as texts and labels."""
+    drawn = data.few_shot(data.load(task)["train"], per_class, random_state)
+    return list(drawn["text"]), np.array(drawn["label"])
+
+
 def chosen() -> dict[str, Any]:
     """The learning rate and epochs with the best validation accuracy in `ch01_choices`.
 
@@ -120,12 +126,25 @@ def chosen() -> dict[str, Any]:
     return {"learning_rate": float(best.learning_rate), "num_epochs": int(best.num_epochs)}
 
 
-def measure(classifier: Any, train: tuple, *scored: str) -> Iterator[dict[str, Any]]:
-    """Fit once; for each split to score, yield the fields of a record that follow from that."""
+def measure(
+    classifier: Any, train: tuple, *scored: str, task: str = TASK, items: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Fit once; for each split to score, yield the fields of a record that follow from that.
+
+    Args:
+        classifier: What to fit.
+        train: Texts and labels.
+        scored: Names of splits.
+        task: Whose splits.
+        items: Score only so many of a split, always the same ones; `None` scores all.
+    """
     with meter.Meter() as cost:
         classifier.fit(*train)
     for split in scored:
-        texts, labels = splits()[split]
+        texts, labels = splits(task)[split]
+        if items is not None and items < len(texts):
+            chosen = np.random.default_rng(0).permutation(len(texts))[:items]
+            texts, labels = [texts[row] for row in chosen], labels[chosen]
         yield {
             "split": split,
             **fit_fields(cost),

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from reptune import assets
-from reptune.classification import freeze
+from reptune.training import freeze
 
 
 class PlainClassifier:

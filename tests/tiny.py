@@ -42,7 +42,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def save_encoder(folder: Path, num_blocks: int = 3, random_state: int = 0) -> Path:
+def save_encoder(
+    folder: Path, num_blocks: int = 3, random_state: int = 0, dropout: float = 0.1
+) -> Path:
     """Write a BERT of `num_blocks` blocks of width 16 and its tokenizer to `folder`."""
     torch.manual_seed(random_state)
     config = BertConfig(
@@ -52,6 +54,8 @@ def save_encoder(folder: Path, num_blocks: int = 3, random_state: int = 0) -> Pa
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=MAX_POSITIONS,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     BertModel(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)

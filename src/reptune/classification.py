@@ -9,18 +9,16 @@ options change is in `reptune.training`.
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -35,89 +33,23 @@ from transformers import (
 )
 
 from reptune import assets, runtime, training
-from reptune.data import check_labels, check_texts
+from reptune.data import check_class_weight, check_labels, check_texts, check_validation
+from reptune.estimator import (
+    PREDICTION_BATCH_SIZE,
+    TextClassifier,
+    check_optimizer,
+    check_whole_number,
+    seed_of,
+)
 from reptune.meter import Meter
-from reptune.training import block_of
-
-Trainable = Literal["all", "head"] | int
-
-MANIFEST = "reptune.json"
-WEIGHTS = "model.safetensors"
-PREDICTION_BATCH_SIZE = 64
+from reptune.training import Trainable, freeze, model_limit
 
 # A new head alone wants far larger steps than a pretrained encoder bears. 5e-5 is the largest rate
 # of BERT's own grid; MiniLM bears 1e-4 too (chapter 1), larger encoders may diverge.
 DEFAULT_LEARNING_RATES = {"head": 1e-3, "encoder": 5e-5}
 
 
-# --- blocks and freezing -------------------------------------------------------------------------
-
-
-def parameter_counts(model: PreTrainedModel) -> dict[str, dict[str, int]]:
-    """Parameters of each named block, from input to output.
-
-    Returns:
-        `{block: {"parameters": int, "trainable": int}}`.
-    """
-    counts: dict[str, dict[str, int]] = {}
-    for name, parameter in model.named_parameters():
-        block = counts.setdefault(
-            block_of(name, model.base_model_prefix), {"parameters": 0, "trainable": 0}
-        )
-        block["parameters"] += parameter.numel()
-        block["trainable"] += parameter.numel() if parameter.requires_grad else 0
-    return counts
-
-
-def freeze(model: PreTrainedModel, trainable: Trainable) -> PreTrainedModel:
-    """Let only part of a model train, choosing blocks by name.
-
-    The head is everything after the last block: the pooler, where there is one, and the
-    classifier. RoBERTa-like models keep the pooler's dense layer inside their classifier, so
-    counting it as head makes `"head"` mean the same for all of them.
-
-    Args:
-        model: A sequence-classification model.
-        trainable: `"all"`, `"head"`, or how many of the last blocks train besides the head.
-
-    Returns:
-        The same model, with `requires_grad` set.
-
-    Raises:
-        ValueError: If `trainable` is none of these or exceeds the number of blocks.
-
-    Source: chapter 1.
-    """
-    names = {block_of(name, model.base_model_prefix) for name, _ in model.named_parameters()}
-    num_blocks = sum(name.startswith("block ") for name in names)
-    _check_trainable(trainable, num_blocks)
-    open_blocks = {"pooler", "classifier"}
-    if isinstance(trainable, int):
-        open_blocks |= {f"block {num_blocks - i}" for i in range(trainable)}
-    for name, parameter in model.named_parameters():
-        block = block_of(name, model.base_model_prefix)
-        parameter.requires_grad = trainable == "all" or block in open_blocks
-    return model
-
-
-def _check_trainable(trainable: Any, num_blocks: int | None = None) -> None:
-    if trainable in ("all", "head") and not isinstance(trainable, bool):
-        return
-    if isinstance(trainable, bool) or not isinstance(trainable, int) or trainable < 1:
-        raise ValueError(
-            f"trainable={trainable!r}; use 'all', 'head', or a number of last blocks from 1 on."
-        )
-    if num_blocks is not None and trainable > num_blocks:
-        raise ValueError(
-            f"trainable={trainable}, but the model has {num_blocks} blocks; "
-            f"use 1 to {num_blocks}, or 'all'."
-        )
-
-
-# --- the classifier ------------------------------------------------------------------------------
-
-
-class FineTunedClassifier(ClassifierMixin, BaseEstimator):
+class FineTunedClassifier(TextClassifier):
     """A pretrained encoder and a classification head, trained together on labeled texts.
 
     It follows scikit-learn: works in `cross_val_score` and `GridSearchCV`, takes labels that
@@ -142,6 +74,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         random_state: Seed of the head's first weights, the order of texts and dropout. The same
             seed on the same CPU and thread count gives the same model, bit for bit.
         show_progress: Show a progress bar while training.
+
+    A saved folder also loads in `transformers.pipeline("text-classification", folder)`.
 
     Attributes:
         classes_: The labels, sorted, shape `(num_classes,)`.
@@ -185,6 +119,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.show_progress = show_progress
 
+    _FILES = ("config.json", "model.safetensors")
+
     def fit(
         self,
         texts: Iterable[str],
@@ -209,7 +145,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         label_array = check_labels(labels, len(texts), num_classes=2)
         self._check_parameters()
         classes, encoded = np.unique(label_array, return_inverse=True)
-        held_out = self._check_validation(validation, classes)
+        held_out = check_validation(validation, classes)
         weights = self._class_weights(classes, label_array)
         with runtime.seeded(self.random_state), runtime.quiet():
             tokenizer, model = self._pretrained(classes)
@@ -220,11 +156,6 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.tokenizer_, self.model_, self.classes_ = tokenizer, model.eval(), classes
         self.history_, self.cost_, self.frozen_states_ = history, cost, states
         return self
-
-    def predict(self, texts: Iterable[str]) -> np.ndarray:
-        """The most probable label of each text, shape `(n,)`."""
-        best = self.predict_proba(texts).argmax(axis=1)
-        return self.classes_[best]
 
     def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
         """Probabilities in the order of `classes_`, shape `(n, num_classes)`."""
@@ -248,111 +179,33 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             rows[chosen] = self._forward([encoded[i] for i in chosen])
         return rows
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the model to a folder, as safetensors and JSON only.
-
-        The folder also loads in `transformers.pipeline("text-classification", folder)`. It is
-        written under a temporary name and moved into place.
-
-        Raises:
-            ValueError: If `folder` holds something else, which is left alone.
-        """
-        check_is_fitted(self, "model_")
-        folder = Path(folder)
-        if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
-            raise ValueError(
-                f"{folder} exists and holds something that is not a saved model; "
-                "choose another folder, or remove it first."
-            )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
-            written = Path(staging) / "model"
-            with runtime.quiet():
-                self.model_.save_pretrained(written)
-                self.tokenizer_.save_pretrained(written)
-            manifest = json.dumps(self._manifest(), indent=2, default=runtime.as_json)
-            (written / MANIFEST).write_text(manifest, encoding="utf-8")
-            _swap_in(written, folder, aside=Path(staging) / "replaced")
-        return folder
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a model that `save` wrote.
-
-        Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If it is not a folder of ours, or a file of it is missing or damaged.
-        """
-        folder = Path(folder)
-        manifest = _read_manifest(folder, cls.__name__)
-        params = dict(manifest["params"])
-        if isinstance(params["class_weight"], list):
-            params["class_weight"] = dict(params["class_weight"])
-        loaded = cls(**params)
-        try:
-            with runtime.quiet():
-                model = AutoModelForSequenceClassification.from_pretrained(
-                    folder, use_safetensors=True, local_files_only=True
-                )
-                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:
-            raise ValueError(
-                f"{folder} holds a damaged model ({error}); save it again or restore the folder."
-            ) from error
-        loaded.classes_ = np.asarray(manifest["classes"])
-        loaded.model_, loaded.tokenizer_ = model.to(runtime.device()).eval(), tokenizer
-        return loaded
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        return tags
-
     # What follows is plumbing; the chapter shows the lines that matter.
 
-    def _check_parameters(self) -> None:
-        _check_trainable(self.trainable)
-        training.fast_options(self.fast)
-        for name in ("num_epochs", "batch_size", "max_length"):
-            value = getattr(self, name)
-            if value is None and name == "max_length":
-                continue
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not whole or value < 1:
-                raise ValueError(f"{name}={value!r}; use a whole number from 1 on.")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate!r}; use a positive number.")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup!r}; use a share of the steps, 0 to below 1.")
+    def _write(self, folder: Path) -> None:
+        # The folder also loads in `transformers.pipeline("text-classification", folder)`.
+        self.model_.save_pretrained(folder)
+        self.tokenizer_.save_pretrained(folder)
 
-    def _check_validation(
-        self, validation: tuple[Iterable[str], Iterable[str | int]] | None, classes: np.ndarray
-    ) -> tuple[list[str], np.ndarray] | None:
-        if validation is None:
-            return None
-        texts = check_texts(validation[0], what="validation texts")
-        labels = check_labels(validation[1], len(texts))
-        unseen = sorted(set(labels.tolist()) - set(classes.tolist()), key=str)
-        if unseen:
-            raise ValueError(
-                f"validation has labels that training has not: {unseen}; "
-                "add examples of them to the training texts, or drop them."
-            )
-        return texts, np.searchsorted(classes, labels)
+    def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True
+        )
+        self.tokenizer_ = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.model_ = model.to(runtime.device()).eval()
+
+    def _check_parameters(self) -> None:
+        training.check_trainable(self.trainable)
+        training.fast_options(self.fast)
+        for name in ("num_epochs", "batch_size"):
+            check_whole_number(name, getattr(self, name))
+        if self.max_length is not None:
+            check_whole_number("max_length", self.max_length)
+        check_optimizer(self.learning_rate, self.warmup)
 
     def _class_weights(self, classes: np.ndarray, labels: np.ndarray) -> torch.Tensor | None:
+        check_class_weight(self.class_weight, classes)
         if self.class_weight is None:
             return None
-        if isinstance(self.class_weight, dict):
-            missing = [label for label in classes.tolist() if label not in self.class_weight]
-            if missing:
-                raise ValueError(f"class_weight lacks {missing}; give every label a weight.")
-        elif self.class_weight != "balanced":
-            raise ValueError(
-                f"class_weight={self.class_weight!r}; use None, 'balanced' or a dict by label."
-            )
         weights = compute_class_weight(self.class_weight, classes=classes, y=labels)
         return torch.tensor(weights, dtype=torch.float32)
 
@@ -496,7 +349,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             logging_steps=max(1, num_steps // 50),
             remove_unused_columns=False,
             report_to="none",
-            seed=_seed(self.random_state),
+            seed=seed_of(self.random_state),
             disable_tqdm=True,
             dataloader_pin_memory=runtime.device().type == "cuda",
             **(runtime.precision() if half else {}),
@@ -506,30 +359,6 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     def _forward(self, encoded: list[list[int]]) -> np.ndarray:
         batch = self.tokenizer_.pad({"input_ids": encoded}, return_tensors="pt")
         return self.model_(**batch.to(self.model_.device)).logits.float().cpu().numpy()
-
-    def _manifest(self) -> dict[str, Any]:
-        params = self.get_params(deep=False)
-        params["model"] = str(params["model"])
-        if isinstance(params["class_weight"], dict):
-            # JSON would turn integer labels into strings; pairs keep them.
-            params["class_weight"] = list(params["class_weight"].items())
-        return {
-            "format": 1,
-            "class": type(self).__name__,
-            "params": params,
-            "classes": self.classes_.tolist(),
-            "versions": runtime.versions(),
-        }
-
-
-def model_limit(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
-    """How many word pieces a model takes, special tokens included.
-
-    RoBERTa-like models keep two of their positions for padding, so their tokenizer's limit is
-    the smaller one; a tokenizer that names none says 10^30.
-    """
-    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    return int(min(tokenizer.model_max_length, positions))
 
 
 def _with_rows(train_set: Dataset, eval_set: Dataset | None) -> tuple[Dataset, Dataset | None]:
@@ -552,49 +381,3 @@ def _weighted_loss(weights: torch.Tensor) -> Any:
         return nn.functional.cross_entropy(logits, labels, weight=weights.to(logits))
 
     return loss
-
-
-def _seed(random_state: int | None) -> int:
-    """`Trainer` insists on a seed; without one of the caller's, take a fresh one."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    return int(random_state)
-
-
-def _swap_in(written: Path, folder: Path, aside: Path) -> None:
-    """Move `written` to `folder`; what was there before comes back if that fails."""
-    if folder.exists():
-        folder.replace(aside)
-    try:
-        written.replace(folder)
-    except BaseException:
-        if aside.exists():
-            aside.replace(folder)
-        raise
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
-
-
-def _read_manifest(folder: Path, class_name: str) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; pass the one that save() returned.")
-    missing = [name for name in (MANIFEST, "config.json", WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise ValueError(
-            f"{folder} is not a saved {class_name}: it lacks {', '.join(missing)}; "
-            "pass the folder that save() returned."
-        )
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{folder / MANIFEST} is damaged ({error}); save the model again."
-        ) from error
-    if manifest.get("class") != class_name:
-        raise ValueError(
-            f"{folder} holds a {manifest.get('class')}, not a {class_name}; "
-            f"load it with {manifest.get('class')}.load."
-        )
-    return manifest

@@ -234,6 +234,37 @@ def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) ->
     return array
 
 
+def check_validation(
+    validation: tuple[Iterable[Any], Iterable[Any]] | None, classes: np.ndarray
+) -> tuple[list[str], np.ndarray] | None:
+    """Return held-out texts and their labels as places in `classes`, or raise.
+
+    Raises:
+        ValueError: As `check_texts` and `check_labels`, and for a label that `classes` lacks.
+    """
+    if validation is None:
+        return None
+    texts = check_texts(validation[0], what="validation texts")
+    labels = check_labels(validation[1], len(texts))
+    unseen = sorted(set(labels.tolist()) - set(classes.tolist()), key=str)
+    if unseen:
+        raise ValueError(
+            f"validation has labels that training has not: {unseen}; "
+            "add examples of them to the training texts, or drop them."
+        )
+    return texts, np.searchsorted(classes, labels)
+
+
+def check_class_weight(class_weight: str | dict[Any, float] | None, classes: np.ndarray) -> None:
+    """Raise a `ValueError` unless this is `None`, `"balanced"`, or a weight for each label."""
+    if isinstance(class_weight, dict):
+        missing = [label for label in classes.tolist() if label not in class_weight]
+        if missing:
+            raise ValueError(f"class_weight lacks {missing}; give every label a weight.")
+    elif class_weight not in (None, "balanced"):
+        raise ValueError(f"class_weight={class_weight!r}; use None, 'balanced' or a dict by label.")
+
+
 def _check_name(name: str) -> None:
     if name not in _READERS:
         raise ValueError(

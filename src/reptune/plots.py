@@ -100,7 +100,7 @@ def architecture(panels: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figur
     """Encoders drawn block by block, side by side, with what trains and what does not.
 
     Args:
-        panels: `{title: reptune.classification.parameter_counts(model)}`.
+        panels: `{title: reptune.training.parameter_counts(model)}`.
     """
     figure, all_axes = plt.subplots(
         1, len(panels), figsize=(WIDTH, 4.6), sharey=True, squeeze=False

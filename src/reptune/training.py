@@ -13,7 +13,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 from reptune import assets, runtime
+
+Trainable = Literal["all", "head"] | int
 
 FAST_OPTIONS = (
     "length_buckets",  # texts of similar length share a batch
@@ -59,6 +61,16 @@ def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
             hint = f"did you mean {near!r}?" if near else f"use {', '.join(FAST_OPTIONS)}."
             raise ValueError(f"fast holds the unknown option {name!r}; {hint}")
     return frozenset(fast)
+
+
+def model_limit(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """How many word pieces a model takes, special tokens included.
+
+    RoBERTa-like models keep two of their positions for padding, so their tokenizer's limit is
+    the smaller one; a tokenizer that names none says 10^30.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return int(min(tokenizer.model_max_length, positions))
 
 
 def padding_multiple(fast: Collection[str], limit: int) -> int | None:
@@ -99,6 +111,68 @@ def block_of(parameter_name: str, base_prefix: str) -> str:
     if inner.startswith("pooler."):
         return "pooler"
     return "embeddings" if inner.startswith("embeddings.") else "shared"
+
+
+def parameter_counts(model: PreTrainedModel) -> dict[str, dict[str, int]]:
+    """Parameters of each named block, from input to output.
+
+    Returns:
+        `{block: {"parameters": int, "trainable": int}}`.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for name, parameter in model.named_parameters():
+        block = counts.setdefault(
+            block_of(name, model.base_model_prefix), {"parameters": 0, "trainable": 0}
+        )
+        block["parameters"] += parameter.numel()
+        block["trainable"] += parameter.numel() if parameter.requires_grad else 0
+    return counts
+
+
+def freeze(model: PreTrainedModel, trainable: Trainable) -> PreTrainedModel:
+    """Let only part of a model train, choosing blocks by name.
+
+    The head is everything after the last block: the pooler, where there is one, and the
+    classifier. RoBERTa-like models keep the pooler's dense layer inside their classifier, so
+    counting it as head makes `"head"` mean the same for all of them.
+
+    Args:
+        model: A sequence-classification model.
+        trainable: `"all"`, `"head"`, or how many of the last blocks train besides the head.
+
+    Returns:
+        The same model, with `requires_grad` set.
+
+    Raises:
+        ValueError: If `trainable` is none of these or exceeds the number of blocks.
+
+    Source: chapter 1.
+    """
+    names = {block_of(name, model.base_model_prefix) for name, _ in model.named_parameters()}
+    num_blocks = sum(name.startswith("block ") for name in names)
+    check_trainable(trainable, num_blocks)
+    open_blocks = {"pooler", "classifier"}
+    if isinstance(trainable, int):
+        open_blocks |= {f"block {num_blocks - i}" for i in range(trainable)}
+    for name, parameter in model.named_parameters():
+        block = block_of(name, model.base_model_prefix)
+        parameter.requires_grad = trainable == "all" or block in open_blocks
+    return model
+
+
+def check_trainable(trainable: Any, num_blocks: int | None = None) -> None:
+    """Raise a `ValueError` unless `freeze` takes this value, for a model of `num_blocks` blocks."""
+    if trainable in ("all", "head") and not isinstance(trainable, bool):
+        return
+    if isinstance(trainable, bool) or not isinstance(trainable, int) or trainable < 1:
+        raise ValueError(
+            f"trainable={trainable!r}; use 'all', 'head', or a number of last blocks from 1 on."
+        )
+    if num_blocks is not None and trainable > num_blocks:
+        raise ValueError(
+            f"trainable={trainable}, but the model has {num_blocks} blocks; "
+            f"use 1 to {num_blocks}, or 'all'."
+        )
 
 
 def num_frozen_blocks(model: PreTrainedModel) -> int:

@@ -138,7 +138,8 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     from datasets import disable_progress_bars
 
     import reptune.runtime
-    from reptune.classification import FineTunedClassifier, freeze
+    from reptune.classification import FineTunedClassifier
+    from reptune.training import freeze
 
     disable_progress_bars()
     notebook = json.loads(

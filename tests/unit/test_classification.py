@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from reptune import classification
-from reptune.classification import FineTunedClassifier, freeze, parameter_counts
+from reptune.classification import FineTunedClassifier
+from reptune.training import block_of, freeze, parameter_counts
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -169,7 +170,7 @@ def test_exactly_the_open_blocks_change(make, trainable, expected):
     after = make(num_epochs=1, trainable=trainable).fit(TEXTS, LABELS).model_
     old = dict(before.named_parameters())
     changed = {
-        classification.block_of(name, "bert")
+        block_of(name, "bert")
         for name, parameter in after.named_parameters()
         if name in old and "classifier" not in name and not torch.equal(parameter, old[name])
     }

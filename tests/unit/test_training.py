@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from reptune import training
-from reptune.classification import FineTunedClassifier, freeze
+from reptune.classification import FineTunedClassifier
+from reptune.training import freeze
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
