@@ -37,8 +37,7 @@ study: setup  ## run a long measurement: make study NAME=… (without NAME: whic
 	@$(VENV)/python tools/study.py $(NAME)
 
 bench: setup  ## plain Trainer and this package side by side, in turn, half an hour at most
-	@$(VENV)/python tools/study.py ch01_speed --fresh _build/bench --rounds 2 --minutes 29 \
-		--without "one option after the other"
+	@$(VENV)/python tools/study.py ch01_speed --fresh _build/bench --rounds 2 --minutes 29 --without "one option after the other"
 
 tables: env  ## write the tables on README and the book's pages anew from results/
 	@$(VENV)/python tools/tables.py
