@@ -28,6 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "5 steps, 5e-5": {"num_steps": 5, "learning_rate": 5e-5},
     "20 steps, 5e-5": {"num_steps": 20, "learning_rate": 5e-5},
     "half the blocks": {"num_steps": 10, "learning_rate": 5e-5, "trainable": "half"},
+    "without dropout": {"num_steps": 10, "learning_rate": 5e-5, "dropout": False},
     "every pair counts once": {"num_steps": 10, "learning_rate": 5e-5, "sampling": "unique"},
     "supervised contrastive": {"num_steps": 10, "learning_rate": 5e-5, "loss": "supcon"},
     "differentiable head": {"num_steps": 10, "learning_rate": 5e-5, "head": "differentiable"},

@@ -99,9 +99,9 @@ def pair_budget(
 class PairSampler:
     """A stream of pairs of texts, in random order, with memory for the texts but not the pairs.
 
-    No pair joins a text with itself. Where a strategy draws no more pairs of a kind than exist,
-    all of them differ; where it draws more, every pair occurs once before any occurs again. The
-    two kinds are mixed evenly, in proportion to their numbers.
+    No pair joins a text with itself. A named strategy draws every pair of a kind once before any
+    occurs again; a number draws each text's partners at random. The two kinds are mixed evenly,
+    in proportion to their numbers.
 
     `setfit` lists and shuffles all pairs first: 10,000 texts have 50 million.
 
@@ -254,21 +254,23 @@ def _permutation(count: int, generator: np.random.Generator) -> Iterator[int]:
 class SentenceBatches:
     """Batches of texts in which labels repeat, so that each holds pairs of both kinds.
 
-    As many labels as fit share a batch, with at least two texts of each where there are two, and
-    every text comes up equally often within its label. Where all texts fit, each batch is all of
-    them.
+    As many labels as fit share a batch, at least two of them, with at least two texts of each
+    where there are two, and every text comes up equally often within its label. Where all texts
+    fit, each batch is all of them.
 
     Args:
         labels: One label a text, shape `(n,)`.
-        batch_size: Texts a batch, at least 2.
+        batch_size: Texts a batch, at least 4, so that two labels fit twice.
         random_state: Seed of the draws.
     """
 
     def __init__(
         self, labels: Sequence[Any] | np.ndarray, batch_size: int, random_state: int | None = 42
     ) -> None:
+        check_whole_number("batch_size", batch_size, least=4)
         _, inverse = np.unique(np.asarray(labels), return_inverse=True)
         self._members = [np.flatnonzero(inverse == label) for label in range(inverse.max() + 1)]
+        self._repeated = [label for label, rows in enumerate(self._members) if len(rows) > 1]
         self._batch_size = batch_size
         self._count = len(inverse)
         self._generator = np.random.default_rng(random_state)
@@ -281,16 +283,33 @@ class SentenceBatches:
         decks = [_Deck(members, self._generator) for members in self._members]
         labels = _Deck(np.arange(len(decks)), self._generator)
         while True:
-            sizes = self._sizes(labels.take(min(len(decks), self._batch_size // 2)))
+            sizes = self._sizes(self._labels(labels))
             yield np.concatenate([decks[label].take(size) for label, size in sizes.items()])
 
+    def _labels(self, deck: _Deck) -> list[int]:
+        """Labels for one batch: enough to fill it, and one with two texts where there is any."""
+        chosen = deck.take(min(len(self._members), self._batch_size // 2))
+        for label in self._generator.permutation(len(self._members)).tolist():
+            if sum(len(self._members[label]) for label in chosen) >= self._batch_size:
+                break
+            if label not in chosen:
+                chosen.append(label)
+        if self._repeated and not set(chosen) & set(self._repeated):
+            chosen[-1] = int(self._generator.choice(self._repeated))
+        # Those with two texts come first, so that there is room for both.
+        return sorted(chosen, key=lambda label: len(self._members[label]) < 2)
+
     def _sizes(self, chosen: list[int]) -> dict[int, int]:
-        """How many texts of each chosen label: one after the other, while there are any."""
-        sizes = dict.fromkeys(chosen, 0)
-        left = self._batch_size
-        while left and any(sizes[label] < len(self._members[label]) for label in chosen):
-            for label in chosen:
-                if left and sizes[label] < len(self._members[label]):
+        """How many texts of each label: two where there are two, then one after the other."""
+        left, sizes = self._batch_size, {}
+        for label in chosen:
+            first = min(2, len(self._members[label]))
+            if first <= left:
+                sizes[label] = first
+                left -= first
+        while left and any(size < len(self._members[label]) for label, size in sizes.items()):
+            for label, size in sizes.items():
+                if left and size < len(self._members[label]):
                     sizes[label] += 1
                     left -= 1
         return sizes

@@ -11,7 +11,7 @@ import contextlib
 import json
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,11 +22,10 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
-from transformers import get_linear_schedule_with_warmup
 
 from reptune import assets, runtime, training
 from reptune.contrastive import (
@@ -39,24 +38,25 @@ from reptune.contrastive import (
     existing_pairs,
     supervised_contrastive_loss,
 )
-from reptune.data import check_class_weight, check_labels, check_texts, check_validation
+from reptune.data import check_labels, check_texts, check_validation, class_weights
 from reptune.estimator import (
     PREDICTION_BATCH_SIZE,
     TextClassifier,
     check_optimizer,
     check_whole_number,
+    pack,
     seed_of,
     write_folder,
 )
 from reptune.meter import Meter
-from reptune.training import check_trainable, freeze, model_limit
+from reptune.training import check_trainable, freeze, position_limit
 
 Loss = Literal["cosine", "supcon"]
 
 LOSSES = ("cosine", "supcon")
 
 # Steps of the efficient mode where none are asked for; more where the texts need more batches.
-DEFAULT_STEPS = 20
+DEFAULT_STEPS = 10
 CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
 EVALUATIONS = 10  # how often, over a whole training, early stopping looks
 
@@ -75,6 +75,7 @@ class _Body(nn.Module):
     def __init__(self, transformer: SentenceTransformer) -> None:
         super().__init__()
         self.encoder = transformer[0].auto_model
+        self.rest = nn.ModuleList(list(transformer)[1:])  # pooling, in some models dense layers
         self._transformer = [transformer]  # in a list, so that it is no submodule of its own
 
     @property
@@ -101,8 +102,7 @@ class _Encoder:
         transformer: The sentence transformer.
         encoded: Word-piece ids of each text.
         states: What the frozen blocks make of each text, or `None`.
-        chunk_size: Texts that share a chunk; `None` for all of a batch, in the order given.
-        multiple: What to pad lengths to a multiple of, or `None`.
+        fast: The options in force.
     """
 
     def __init__(
@@ -110,13 +110,15 @@ class _Encoder:
         transformer: SentenceTransformer,
         encoded: list[list[int]],
         states: training.FrozenStates | None = None,
-        chunk_size: int | None = None,
-        multiple: int | None = None,
+        fast: Collection[str] = (),
     ) -> None:
         self.body = _Body(transformer)
         self._tokenizer = transformer.tokenizer
         self._encoded, self._states = encoded, states
-        self._chunk_size, self._multiple = chunk_size, multiple
+        self._chunk_size = CHUNK_SIZE if "length_buckets" in fast else None
+        self._half = "half_precision" in fast
+        limit = position_limit(self.body.encoder)
+        self._multiple = training.padding_multiple(fast, limit) if limit else None
 
     def __call__(self, rows: Sequence[int]) -> torch.Tensor:
         """Embeddings of some texts, shape `(len(rows), dimensions)`."""
@@ -124,10 +126,12 @@ class _Encoder:
         order = np.arange(len(rows))
         if self._chunk_size:
             order = np.argsort([len(self._encoded[row]) for row in rows], kind="stable")
-        parts = [
-            self._embed([int(rows[place]) for place in order[start : start + size]])
-            for start in range(0, len(order), size)
-        ]
+        # Half precision ends here: cosines near 1 need all the digits float32 has.
+        with training.half_precision(self.body.device, self._half):
+            parts = [
+                self._embed([int(rows[place]) for place in order[start : start + size]])
+                for start in range(0, len(order), size)
+            ]
         back = torch.from_numpy(np.argsort(order))
         return torch.cat(parts)[back.to(parts[0].device)]
 
@@ -194,7 +198,7 @@ class SetFitClassifier(TextClassifier):
         model: An asset's name, a local folder or a Hub id of a sentence transformer.
         efficient: Encode each text of a batch once and use every pair in it. Otherwise pairs are
             drawn one by one and each encodes two texts, as `setfit` does.
-        num_steps: Optimizer steps; `None` takes 20 in the efficient mode, or what one pass over
+        num_steps: Optimizer steps; `None` takes 10 in the efficient mode, or what one pass over
             the texts needs if that is more, and `num_epochs` over the pairs otherwise.
         num_epochs: Passes over the pairs that `sampling` draws, without the efficient mode.
         sampling: How pairs are drawn; see `pair_budget`. In the efficient mode `"oversampling"`
@@ -209,6 +213,7 @@ class SetFitClassifier(TextClassifier):
         warmup: Share of the steps during which the rate rises from 0; it then falls to 0.
         trainable: `"all"`, how many of the last blocks train, or `"head"`, which leaves the
             sentence transformer as it is.
+        dropout: Leave the encoder's dropout on during the contrastive phase, as plain code does.
         head: `None` for a logistic regression, any scikit-learn classifier, or
             `"differentiable"` for a linear layer trained by gradient.
         end_to_end: With the differentiable head, train the sentence transformer along with it.
@@ -232,7 +237,8 @@ class SetFitClassifier(TextClassifier):
         body_: The tuned `SentenceTransformer`.
         head_: The fitted head.
         history_: A list of `{"step", "loss"}` and, with `validation`, of
-            `{"step", "eval_accuracy"}`.
+            `{"step", "eval_accuracy"}`, where a logistic regression stands in for the
+            differentiable head.
         cost_: A `reptune.meter.Meter` with the seconds and memory training took.
 
     Source: Tunstall et al., *Efficient Few-Shot Learning Without Prompts* (2022); chapter 2.
@@ -255,6 +261,7 @@ class SetFitClassifier(TextClassifier):
         weight_decay: float = 0.01,
         warmup: float = 0.1,
         trainable: training.Trainable = "all",
+        dropout: bool = True,
         head: Any = None,
         end_to_end: bool = False,
         class_weight: str | dict[Any, float] | None = None,
@@ -276,6 +283,7 @@ class SetFitClassifier(TextClassifier):
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.trainable = trainable
+        self.dropout = dropout
         self.head = head
         self.end_to_end = end_to_end
         self.class_weight = class_weight
@@ -313,7 +321,7 @@ class SetFitClassifier(TextClassifier):
         held_out = check_validation(validation, classes)
         if self.patience is not None and held_out is None:
             raise ValueError(f"patience={self.patience} needs validation=(texts, labels) in fit.")
-        check_class_weight(self.class_weight, classes)
+        class_weights(self.class_weight, classes, np.bincount(encoded))  # or raise
         rows = _rows_for_pairs(texts, encoded)
         self._check_pairs(encoded[rows], classes)
         with runtime.seeded(self.random_state), runtime.quiet():
@@ -323,9 +331,8 @@ class SetFitClassifier(TextClassifier):
                 history: list[dict[str, float]] = []
                 if self.trainable != "head":
                     trainer = _Contrast(self, body, [pieces[row] for row in rows], encoded[rows])
-                    score = self._scorer(body, texts, array, held_out, classes)
-                    history = trainer.run(score)
-                head = self._fit_head(body, texts, pieces, array, classes)
+                    history = trainer.run(self._scorer(body, pieces, encoded, held_out, classes))
+                head = self._fit_head(body, pieces, encoded, classes)
         self.body_, self.head_, self.classes_ = body.eval(), head, classes
         self.history_, self.cost_ = history, cost
         return self
@@ -395,7 +402,9 @@ class SetFitClassifier(TextClassifier):
             if getattr(self, name) is not None:
                 check_whole_number(name, getattr(self, name))
         if self.batch_size is not None:
-            check_whole_number("batch_size", self.batch_size, least=2 if self.efficient else 1)
+            check_whole_number("batch_size", self.batch_size, least=4 if self.efficient else 1)
+        if self.learning_rate is None:
+            raise ValueError("learning_rate=None; use a positive number.")
         check_optimizer(self.learning_rate, self.warmup)
         check_sampling(self.sampling)
         if self.loss not in LOSSES:
@@ -413,6 +422,15 @@ class SetFitClassifier(TextClassifier):
                 f"num_pairs={self.num_pairs} draws pairs one by one; pass efficient=False with "
                 "it, or num_steps."
             )
+        if self.efficient and self.num_epochs != 1:
+            raise ValueError(
+                f"num_epochs={self.num_epochs} counts passes over drawn pairs; the efficient mode "
+                "takes num_steps."
+            )
+        if self.trainable == "head" and self.patience is not None:
+            raise ValueError(
+                f"patience={self.patience} with trainable='head': there are no steps to stop."
+            )
         if not self.efficient and self.loss == "supcon":
             raise ValueError("loss='supcon' needs whole batches of texts; pass efficient=True.")
 
@@ -429,8 +447,11 @@ class SetFitClassifier(TextClassifier):
                 f"class_weight={self.class_weight!r} does not reach the head "
                 f"{type(self.head).__name__}; set it there."
             )
-        if self.end_to_end and self.head != "differentiable":
-            raise ValueError("end_to_end=True needs head='differentiable'.")
+        if self.end_to_end and (self.head != "differentiable" or self.trainable == "head"):
+            raise ValueError(
+                f"end_to_end=True with head={self.head!r}, trainable={self.trainable!r}; it needs "
+                "head='differentiable' and something that trains below it."
+            )
 
     def _check_pairs(self, labels: np.ndarray, classes: np.ndarray) -> None:
         """Say early what the pairs will lack."""
@@ -441,30 +462,25 @@ class SetFitClassifier(TextClassifier):
         exist = existing_pairs(labels)
         if exist.total == 0:
             raise ValueError("there is no pair of different texts; pass at least 2 of them.")
-        counts = np.bincount(labels, minlength=len(classes))
-        single = [label for label, count in zip(classes.tolist(), counts, strict=True) if count < 2]
         if exist.positive == 0 and self.loss == "supcon":
             raise ValueError(
                 "loss='supcon' needs two texts of a label, and there is one of each; "
                 "use loss='cosine', or add examples."
             )
-        if single:
-            kept = "training uses negative pairs only" if exist.positive == 0 else "none of its own"
+        counts = np.bincount(labels, minlength=len(classes))
+        lonely = classes[counts < 2].tolist()
+        if lonely:
+            rest = ": training uses negative pairs only" if exist.positive == 0 else ""
+            shown = ", ".join(map(repr, lonely[:5])) + (", …" if len(lonely) > 5 else "")
             warnings.warn(
-                f"{len(single)} of {len(classes)} labels have a single text, which makes no "
-                f"positive pair ({', '.join(map(repr, single[:5]))}): {kept}. Add a second "
-                "example of each.",
+                f"{len(lonely)} of {len(classes)} labels ({shown}) have fewer than two texts to "
+                f"pair, so no positive pair{rest}. Add a second example of each.",
                 stacklevel=3,
             )
 
     def _pretrained(self) -> SentenceTransformer:
         source = assets.resolve_model(str(self.model))
-        body = SentenceTransformer(
-            str(source),
-            device=str(runtime.device()),
-            model_kwargs={"use_safetensors": True},
-            local_files_only=Path(source).is_dir(),
-        )
+        body = _load_body(str(source), Path(source).is_dir())
         _set_length(body, self.max_length)
         if self.trainable != "head":
             freeze(_Body(body), self.trainable)
@@ -489,37 +505,44 @@ class SetFitClassifier(TextClassifier):
     def _scorer(
         self,
         body: SentenceTransformer,
-        texts: list[str],
-        labels: np.ndarray,
+        pieces: list[list[int]],
+        encoded: np.ndarray,
         held_out: tuple[list[str], np.ndarray] | None,
         classes: np.ndarray,
-    ) -> Any:
+    ) -> Callable[[], float] | None:
+        """A function that fits a head on the embeddings as they are and scores it."""
         if held_out is None:
             return None
-        train, other = self._pieces(body, texts), self._pieces(body, held_out[0])
+        held_pieces = self._pieces(body, held_out[0])
 
         def accuracy() -> float:
-            head = self._new_head().fit(_embed(body, train), labels)
-            return float((head.predict(_embed(body, other)) == classes[held_out[1]]).mean())
+            with runtime.seeded(self.random_state):  # and the generators as they were, after it
+                head = self._fit_sklearn_head(_embed(body, pieces), encoded, classes)
+                predicted = head.predict(_embed(body, held_pieces))
+            return float((predicted == classes[held_out[1]]).mean())
 
         return accuracy
-
-    def _new_head(self) -> Any:
-        if self.head is None or self.head == "differentiable":
-            return LogisticRegression(max_iter=1000, class_weight=self.class_weight)
-        return clone(self.head)
 
     def _fit_head(
         self,
         body: SentenceTransformer,
-        texts: list[str],
         pieces: list[list[int]],
-        labels: np.ndarray,
+        encoded: np.ndarray,
         classes: np.ndarray,
     ) -> Any:
         if self.head == "differentiable":
-            return _train_linear_head(self, body, pieces, labels, classes)
-        return self._new_head().fit(_embed(body, pieces), labels)
+            return _train_linear_head(self, body, pieces, encoded, classes)
+        return self._fit_sklearn_head(_embed(body, pieces), encoded, classes)
+
+    def _fit_sklearn_head(
+        self, embeddings: np.ndarray, encoded: np.ndarray, classes: np.ndarray
+    ) -> Any:
+        if self.head is not None and self.head != "differentiable":
+            return clone(self.head).fit(embeddings, classes[encoded])
+        weights = class_weights(self.class_weight, classes, np.bincount(encoded))
+        head = LogisticRegression(max_iter=1000)
+        by_text = None if weights is None else weights[encoded]
+        return head.fit(embeddings, classes[encoded], sample_weight=by_text)
 
     def _write(self, folder: Path) -> None:
         self.body_.save(str(folder), create_model_card=False)
@@ -538,7 +561,7 @@ class SetFitClassifier(TextClassifier):
             )
         manifest["head"] = type(self.head_).__name__
         if isinstance(self.head, LogisticRegression):
-            manifest["params"]["head"] = {"LogisticRegression": self.head.get_params()}
+            manifest["params"]["head"] = pack({"LogisticRegression": self.head.get_params()})
         return manifest
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -550,16 +573,11 @@ class SetFitClassifier(TextClassifier):
         if manifest["head"] == "LinearHead":
             self.head_ = LinearHead(self.classes_, arrays["coef"], arrays["intercept"])
         else:
-            params = self._new_head().get_params()
+            params = self.head.get_params() if self.head is not None else {"max_iter": 1000}
             self.head_ = _logistic_regression(
                 params, self.classes_, arrays["coef"], arrays["intercept"]
             )
-        self.body_ = SentenceTransformer(
-            str(folder),
-            device=str(runtime.device()),
-            model_kwargs={"use_safetensors": True},
-            local_files_only=True,
-        ).eval()
+        self.body_ = _load_body(str(folder), True).eval()
         _set_length(self.body_, self.max_length)
 
 
@@ -586,12 +604,9 @@ class _Contrast:
             epoch = -(-len(self._pairs) // self._batch_size)
             self.num_steps = settings.num_steps or settings.num_epochs * epoch
 
-    def run(self, score: Any = None) -> list[dict[str, float]]:
+    def run(self, score: Callable[[], float] | None = None) -> list[dict[str, float]]:
         """Train in place; return the history. `score()` gives the accuracy on held-out texts."""
         transformer = self._transformer
-        multiple = training.padding_multiple(
-            self._fast, model_limit(transformer.tokenizer, transformer[0].auto_model)
-        )
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
             body = _Body(transformer)
             states = self._frozen_states(body, Path(folder))
@@ -599,8 +614,7 @@ class _Contrast:
                 stack.callback(states.close)
             if "cheap_dropout" in self._fast and body.device.type == "cpu":
                 stack.enter_context(training.cheap_dropout(body))
-            chunk = CHUNK_SIZE if "length_buckets" in self._fast else None
-            encode = _Encoder(transformer, self._encoded, states, chunk, multiple)
+            encode = _Encoder(transformer, self._encoded, states, self._fast)
             return self._train(encode, states, score)
 
     def _train(
@@ -608,15 +622,13 @@ class _Contrast:
     ) -> list[dict[str, float]]:
         settings, body = self._settings, encode.body
         optimizer = _optimizer(body, settings.learning_rate, settings.weight_decay)
-        schedule = get_linear_schedule_with_warmup(
-            optimizer, int(np.ceil(settings.warmup * self.num_steps)), self.num_steps
-        )
+        schedule = LambdaLR(optimizer, self._rate)
         half = "half_precision" in self._fast
         scaler = torch.amp.GradScaler(
             body.device.type, enabled=half and runtime.precision()["fp16"]
         )
         history, stopper = [], _EarlyStopping(body, settings.patience)
-        every = max(1, self.num_steps // EVALUATIONS)
+        looks = {-(-k * self.num_steps // EVALUATIONS) for k in range(1, EVALUATIONS + 1)}
         bar = tqdm(
             total=self.num_steps, desc="contrastive fine-tuning", unit="step", leave=False,
             disable=not settings.show_progress,
@@ -624,13 +636,10 @@ class _Contrast:
         batches = self._batches()
         with bar:
             for step in range(1, self.num_steps + 1):
-                body.train()
-                with contextlib.ExitStack() as stack:
-                    if states is not None:
-                        stack.enter_context(states.in_place())
-                    stack.enter_context(training.half_precision(body.device, half))
+                body.train(settings.dropout)
+                with states.in_place() if states is not None else contextlib.nullcontext():
                     loss = self._loss(encode, next(batches))
-                    scaler.scale(loss).backward()
+                scaler.scale(loss).backward()
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(body.parameters(), 1.0)
                 scaler.step(optimizer)
@@ -639,12 +648,23 @@ class _Contrast:
                 optimizer.zero_grad()
                 history.append({"step": step, "loss": loss.item()})
                 bar.update()
-                if score is not None and (step % every == 0 or step == self.num_steps):
+                if score is not None and step in looks:
                     history.append({"step": step, "eval_accuracy": score()})
                     if stopper.should_stop(history[-1]["eval_accuracy"]):
                         break
         stopper.restore()
         return history
+
+    def _rate(self, step: int) -> float:
+        """Share of the peak rate: linearly up over the warm-up, then down to 0 after the end.
+
+        `transformers`' schedule starts at 0, so that the first of ten steps would train nothing;
+        this one is a step ahead of it. Pair by pair, where steps are many, the library's is kept.
+        """
+        ahead = 1 if self._settings.efficient else 0
+        warmup = int(np.ceil(self._settings.warmup * self.num_steps))
+        step, end = step + ahead, self.num_steps + ahead
+        return step / max(1, warmup) if step < warmup else max(0.0, (end - step) / (end - warmup))
 
     def _batches(self) -> Iterator[np.ndarray]:
         if self._settings.efficient:
@@ -738,15 +758,14 @@ def _train_linear_head(
     settings: SetFitClassifier,
     body: SentenceTransformer,
     pieces: list[list[int]],
-    labels: np.ndarray,
+    encoded: np.ndarray,
     classes: np.ndarray,
 ) -> LinearHead:
     """Train a linear layer by cross-entropy, and the body along with it if asked to."""
-    targets = torch.from_numpy(np.searchsorted(classes, labels)).to(body.device)
-    weights = None
-    if settings.class_weight is not None:
-        found = compute_class_weight(settings.class_weight, classes=classes, y=labels)
-        weights = torch.tensor(found, dtype=torch.float32, device=body.device)
+    targets = torch.from_numpy(encoded).to(body.device)
+    weights = class_weights(settings.class_weight, classes, np.bincount(encoded))
+    if weights is not None:
+        weights = torch.tensor(weights, dtype=torch.float32, device=body.device)
     fixed = torch.from_numpy(_embed(body, pieces)).to(body.device)
     linear = nn.Linear(fixed.shape[1], len(classes)).to(body.device)
     groups = [{"params": linear.parameters(), "lr": HEAD_LEARNING_RATE}]
@@ -769,15 +788,27 @@ def _train_linear_head(
     return LinearHead(classes, weight, bias)
 
 
+def _load_body(source: str, is_local: bool) -> SentenceTransformer:
+    """A sentence transformer in float32, from safetensors, without a prompt before each text."""
+    body = SentenceTransformer(
+        source,
+        device=str(runtime.device()),
+        model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+        local_files_only=is_local,
+    )
+    body.default_prompt_name = None  # texts are embedded as they are, here as in an export
+    return body
+
+
 def _set_length(body: SentenceTransformer, max_length: int | None) -> None:
-    limit = model_limit(body.tokenizer, body[0].auto_model)
-    positions = getattr(body[0].auto_model.config, "max_position_embeddings", limit)
-    if max_length is not None and max_length > positions:
+    limit = position_limit(body[0].auto_model)
+    if max_length is not None and limit is not None and max_length > limit:
         raise ValueError(
-            f"max_length={max_length}, but the model takes at most {positions} word "
-            "pieces; lower it."
+            f"max_length={max_length}, but the model takes at most {limit} word pieces; lower it."
         )
-    body.max_seq_length = max_length or min(body.max_seq_length or limit, limit)
+    wanted = max_length or body.max_seq_length or limit
+    if wanted is not None:
+        body.max_seq_length = min(wanted, limit or wanted)
 
 
 def _check_not_empty(texts: list[str]) -> None:

@@ -227,6 +227,25 @@ def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figu
     return figure
 
 
+def bars(values: Mapping[str, float], xlabel: str, marked: Sequence[str] = ()) -> Figure:
+    """One horizontal bar a name, with its value; some of them in another color.
+
+    Args:
+        values: `{name: value}`, drawn from top to bottom.
+        xlabel: What the value is.
+        marked: Names whose bars are orange.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.6 + 0.34 * len(values)))
+    colors = [ORANGE if name in marked else BLUE for name in values]
+    drawn = axes.barh(range(len(values)), list(values.values()), color=colors, height=0.7)
+    axes.bar_label(drawn, fmt="{:,.1f}", padding=3, fontsize=9)
+    axes.set(yticks=range(len(values)), yticklabels=list(values), xlabel=xlabel)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.12)
+    return figure
+
+
 def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
     """One value a block for each series, from input to output.
 

@@ -192,13 +192,26 @@ def test_texts_that_fit_are_all_in_every_batch():
 
 
 @pytest.mark.parametrize(
-    ("counts", "size"), [((30, 30), 16), ((100, 4), 16), ((3,) * 8, 6), ((9, 2, 5), 5), ((2, 9), 2)]
+    ("counts", "size"),
+    [((30, 30), 16), ((100, 4), 16), ((3,) * 8, 6), ((9, 2, 5), 5), ((2, 9), 4), ((2,) * 7, 5)],
 )
 def test_batches_hold_two_of_each_label_and_no_text_twice(counts, size):
     labels = np.array(_labels(*counts))
     for batch in _take(SentenceBatches(labels, size), 200):
         assert len(set(batch)) == len(batch) <= size
         assert min(Counter(labels[batch]).values()) >= 2
+
+
+def test_batches_are_full_and_hold_a_positive_pair_among_many_single_texts():
+    labels = np.array([*range(40), 40, 40])
+    for batch in _take(SentenceBatches(labels, 32), 50):
+        assert len(batch) == len(set(batch)) == 32
+        assert max(Counter(labels[batch]).values()) == 2
+
+
+def test_batches_too_small_for_both_kinds_of_pair_are_refused():
+    with pytest.raises(ValueError, match="batch_size=3; use a whole number from 4 on"):
+        next(iter(SentenceBatches(_labels(9, 9), 3)))
 
 
 def test_every_text_comes_up_equally_often_within_its_label():

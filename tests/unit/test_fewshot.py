@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from transformers import get_linear_schedule_with_warmup
+from transformers import Trainer, get_linear_schedule_with_warmup
 
 from reptune import fewshot, training
 from reptune.contrastive import PairSampler
@@ -136,7 +136,15 @@ def test_with_every_fast_option_off_it_is_plain_library_code(make, steady_encode
     body = SentenceTransformer(str(steady_encoder), device="cpu").train()
     loss_function = CosineSimilarityLoss(body)
     sampler = PairSampler([label == "positive" for label in LABELS], random_state=0)
-    optimizer = fewshot._optimizer(body, 5e-3, 0.01)
+    decayed = Trainer.get_decay_parameter_names(None, body)
+    groups = [
+        {
+            "params": [p for name, p in body.named_parameters() if (name in decayed) == decays],
+            "weight_decay": 0.01 if decays else 0.0,
+        }
+        for decays in (True, False)
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=5e-3)
     num_steps = -(-len(sampler) // 4)
     schedule = get_linear_schedule_with_warmup(optimizer, -(-num_steps // 10), num_steps)
     for pairs in sampler.batches(4):
@@ -156,10 +164,19 @@ def test_with_every_fast_option_off_it_is_plain_library_code(make, steady_encode
 @pytest.mark.parametrize("trainable", ["all", 1, 2])
 def test_fast_options_change_nothing_but_the_time(make, steady_encoder, efficient, trainable):
     changes = {"model": steady_encoder, "efficient": efficient, "trainable": trainable}
-    exact = ("length_buckets", "frozen_cache", "cheap_dropout")
+    exact = ("length_buckets", "frozen_cache")
     slow = make(**changes, fast=False).fit(TEXTS, LABELS)
     fast = make(**changes, fast=exact).fit(TEXTS, LABELS)
     np.testing.assert_allclose(slow.embed(TEXTS), fast.embed(TEXTS), atol=2e-4)
+
+
+def test_without_dropout_only_the_batches_are_drawn(make, tiny_encoder, steady_encoder):
+    with_none = make(dropout=False).fit(TEXTS, LABELS)
+    never_had = make(model=steady_encoder).fit(TEXTS, LABELS)
+    _same(with_none, never_had, rtol=0, atol=1e-6)
+    assert not np.allclose(
+        with_none.embed(TEXTS), make().fit(TEXTS, LABELS).embed(TEXTS), atol=1e-3
+    )
 
 
 def test_frozen_blocks_stay_and_the_rest_moves(make, tiny_encoder):
@@ -208,6 +225,66 @@ def test_long_texts_are_cut_with_one_warning_that_counts(make):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(num_steps=1, max_length=32).fit(texts, labels)
+
+
+def test_the_first_step_already_trains(make):
+    untouched, once = (
+        make(num_steps=1, **c).fit(TEXTS, LABELS) for c in ({"trainable": "head"}, {})
+    )
+    assert not np.allclose(untouched.embed(TEXTS), once.embed(TEXTS), atol=1e-4)
+
+
+def test_rates_rise_and_fall_without_touching_zero(make):
+    classifier = make(num_steps=10, warmup=0.2)
+    phase = fewshot._Contrast(classifier, None, [[0]] * 4, np.array([0, 0, 1, 1]))
+    rates = [phase._rate(step) for step in range(10)]
+    np.testing.assert_allclose(rates, [1 / 2, *np.arange(9, 0, -1) / 9])
+
+
+def test_cosines_are_computed_in_full_precision(make, steady_encoder, monkeypatch):
+    half = {"bf16": True, "fp16": False, "use_cpu": True}
+    monkeypatch.setattr(fewshot.runtime, "precision", lambda: half)
+    seen = []
+    loss = fewshot.all_pairs_cosine_loss
+
+    def watched(embeddings, *rest):
+        seen.append((embeddings.dtype, torch.is_autocast_enabled("cpu")))
+        return loss(embeddings, *rest)
+
+    monkeypatch.setattr(fewshot, "all_pairs_cosine_loss", watched)
+    knobs = {"model": steady_encoder, "num_steps": 3, "learning_rate": 1e-3}
+    halved = make(**knobs).fit(TEXTS, LABELS)
+    assert seen == [(torch.float32, False)] * 3
+    whole = make(**knobs, fast=("length_buckets",)).fit(TEXTS, LABELS)
+    assert not np.array_equal(halved.embed(TEXTS), whole.embed(TEXTS)), "half precision was used"
+    assert np.abs(halved.embed(TEXTS) - whole.embed(TEXTS)).max() < 0.05
+
+
+def test_layers_after_pooling_train_too(make, tiny_encoder, tmp_path):
+    from sentence_transformers.sentence_transformer import modules
+
+    body = SentenceTransformer(str(tiny_encoder), device="cpu")
+    body.append(modules.Dense(16, 8))
+    body.save(str(tmp_path / "dense"), create_model_card=False)
+    before = dict(SentenceTransformer(str(tmp_path / "dense"), device="cpu").named_parameters())
+    for trainable in ("all", 1):
+        classifier = make(model=tmp_path / "dense", trainable=trainable).fit(TEXTS, LABELS)
+        after = dict(classifier.body_.named_parameters())
+        dense = [name for name in before if "linear" in name]
+        assert dense and not any(torch.equal(before[name], after[name]) for name in dense)
+        assert classifier.embed(TEXTS).shape == (len(TEXTS), 8)
+
+
+def test_positions_of_mpnet_are_counted_from_after_the_padding_index():
+    from transformers import MPNetConfig, MPNetModel
+
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+             "intermediate_size": 8, "vocab_size": 20}  # fmt: skip
+    model = MPNetModel(MPNetConfig(max_position_embeddings=14, **small))
+    assert training.position_limit(model) == 12
+    model(torch.full((1, 12), 5))
+    with pytest.raises(IndexError):
+        model(torch.full((1, 13), 5))
 
 
 # --- early stopping ------------------------------------------------------------------------------
@@ -273,14 +350,22 @@ def test_class_weights_shift_the_balance(make):
         assert heavy.predict_proba(TEXTS)[:, 0].mean() > plain.predict_proba(TEXTS)[:, 0].mean()
 
 
+def test_labels_that_look_like_numbers_keep_their_weights(make):
+    labels = ["1" if label == "positive" else "10" for label in LABELS]
+    classifier = make(num_steps=1, class_weight={"1": 30.0, "10": 1.0}).fit(TEXTS, labels)
+    assert classifier.classes_.tolist() == ["1", "10"]
+    assert classifier.predict_proba(TEXTS)[:, 0].mean() > 0.6
+
+
 # --- scikit-learn, saving ------------------------------------------------------------------------
 
 
 def test_it_works_in_scikit_learn(make):
     assert clone(make(num_steps=3)).get_params()["num_steps"] == 3
     assert cross_val_score(make(num_steps=2), TEXTS, LABELS, cv=2).shape == (2,)
-    search = GridSearchCV(make(num_steps=1), {"trainable": ["head", "all"]}, cv=2)
-    assert search.fit(TEXTS, LABELS).best_params_["trainable"] in ("head", "all")
+    search = GridSearchCV(make(num_steps=25), {"trainable": ["head", "all"]}, cv=2)
+    assert search.fit(TEXTS, LABELS).best_params_["trainable"] == "all"
+    assert search.cv_results_["mean_test_score"][1] > search.cv_results_["mean_test_score"][0]
 
 
 @pytest.mark.parametrize(
@@ -297,6 +382,19 @@ def test_saved_and_loaded_is_the_same(make, changes, tmp_path):
     assert str(loaded.get_params()["head"]) == str(classifier.head)
 
 
+def test_three_classes_and_every_kind_of_parameter_survive_saving(make, tmp_path):
+    head = LogisticRegression(class_weight={1: 1.0, 2: 5.0, 30: 1.0})
+    labels = [(1, 2, 30)[row % 3] for row in range(len(TEXTS))]
+    classifier = make(num_steps=2, head=head, fast={"length_buckets"}).fit(TEXTS, labels)
+    loaded = SetFitClassifier.load(classifier.save(tmp_path / "model"))
+    assert loaded.classes_.tolist() == [1, 2, 30]
+    assert loaded.head.get_params() == head.get_params()
+    np.testing.assert_array_equal(loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
+    np.testing.assert_array_equal(
+        loaded.fit(TEXTS, labels).predict_proba(TEXTS), classifier.predict_proba(TEXTS)
+    )
+
+
 def test_the_saved_body_loads_in_sentence_transformers(fitted, tmp_path):
     body = SentenceTransformer(str(fitted.save(tmp_path / "model")), device="cpu")
     np.testing.assert_allclose(body.encode(TEXTS), fitted.embed(TEXTS), atol=1e-6)
@@ -309,11 +407,13 @@ def test_a_head_that_needs_pickling_is_refused_at_save(make, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("as_strings", [True, False])
 @pytest.mark.parametrize("head", [None, "differentiable", KNeighborsClassifier(3)])
-def test_the_stock_library_loads_the_export(make, head, as_strings, tmp_path):
+def test_the_stock_library_loads_the_export(make, head, as_strings, num_classes, tmp_path):
     setfit = pytest.importorskip("setfit")
-    labels = LABELS if as_strings else [int(label == "positive") for label in LABELS]
+    labels = [row % num_classes for row in range(len(TEXTS))]
+    labels = [("bad", "good", "so-so")[label] for label in labels] if as_strings else labels
     classifier = make(head=head, num_steps=5).fit(TEXTS, labels)
     folder = classifier.export_setfit(tmp_path / "stock")
     stock = setfit.SetFitModel.from_pretrained(str(folder), local_files_only=True, device="cpu")
@@ -363,7 +463,10 @@ def test_bad_texts_and_labels(make, texts, labels, message):
         ({"num_pairs": 5000, "efficient": False}, "num_pairs=5,000, but sampling='oversampling'"),
         ({"loss": "triplet"}, "loss='triplet'; use 'cosine' or 'supcon'"),
         ({"loss": "supcon", "efficient": False}, "pass efficient=True"),
-        ({"batch_size": 1}, "batch_size=1; use a whole number from 2 on"),
+        ({"batch_size": 3}, "batch_size=3; use a whole number from 4 on"),
+        ({"num_epochs": 3}, "num_epochs=3 counts passes over drawn pairs"),
+        ({"learning_rate": None}, "learning_rate=None"),
+        ({"trainable": "head", "patience": 2}, "there are no steps to stop"),
         ({"num_steps": 0}, "num_steps=0"),
         ({"learning_rate": 0}, "learning_rate=0"),
         ({"warmup": 1}, "warmup=1"),
@@ -373,6 +476,7 @@ def test_bad_texts_and_labels(make, texts, labels, message):
         ({"head": 3}, "is no scikit-learn classifier"),
         ({"head": RidgeClassifier(), "class_weight": "balanced"}, "does not reach the head"),
         ({"end_to_end": True}, "needs head='differentiable'"),
+        ({"end_to_end": True, "head": "differentiable", "trainable": "head"}, "trains below it"),
         ({"class_weight": {"positive": 1}}, r"class_weight lacks \['negative'\]"),
         ({"max_length": 1000}, "takes at most 32 word pieces"),
         ({"patience": 2}, "patience=2 needs validation"),
@@ -385,7 +489,9 @@ def test_bad_parameters(make, changes, message):
 
 
 def test_one_text_a_label_trains_on_negative_pairs_with_a_warning(make):
-    with pytest.warns(UserWarning, match="2 of 2 labels have a single text.*negative pairs only"):
+    with pytest.warns(
+        UserWarning, match="2 of 2 labels .* fewer than two texts.*negative pairs only"
+    ):
         classifier = make(num_steps=2).fit(TEXTS[:2], LABELS[:2])
     assert set(classifier.predict(TEXTS)) <= set(LABELS)
     with pytest.raises(ValueError, match="needs two texts of a label"):
@@ -417,10 +523,10 @@ def test_an_interrupted_fit_leaves_the_object_as_it_was(make, monkeypatch, error
     before = classifier.predict_proba(TEXTS)
     calls = itertools.count()
 
-    def fail(*_):
+    def fail(embeddings, *_):
         if next(calls) == 2:
             raise error
-        return torch.zeros((), requires_grad=True)
+        return embeddings.pow(2).sum()
 
     monkeypatch.setattr(fewshot, "all_pairs_cosine_loss", fail)
     with pytest.raises(error):
@@ -434,7 +540,7 @@ def test_the_progress_bar_leaves_nothing_behind(make, capsys):
     assert "contrastive fine-tuning" in shown and shown.split("\r")[-2].strip() == ""
 
 
-def test_bodies_of_every_block_layout_are_frozen_by_name(tiny_encoder):
+def test_blocks_of_a_sentence_transformer_are_frozen_by_name(tiny_encoder):
     body = fewshot._Body(SentenceTransformer(str(tiny_encoder), device="cpu"))
     training.freeze(body, 1)
     assert training.num_frozen_blocks(body) == 2

@@ -117,3 +117,10 @@ def test_projections_draw_each_label_where_its_points_are():
     np.testing.assert_array_equal(second.get_offsets(), points[[1]])
     assert texts(axes) == ["here"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_bars_print_their_values_and_mark_some():
+    (axes,) = plots.bars({"a": 1.5, "b": 2500.0}, "score", marked=["b"]).axes
+    assert texts(axes) == ["1.5", "2,500.0"]
+    colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
+    assert colors == [plots.BLUE.lower(), plots.ORANGE.lower()]
