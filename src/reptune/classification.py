@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import softmax
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from transformers import (
@@ -33,7 +32,7 @@ from transformers import (
 )
 
 from reptune import assets, runtime, training
-from reptune.data import check_class_weight, check_labels, check_texts, check_validation
+from reptune.data import check_labels, check_texts, check_validation, class_weights
 from reptune.estimator import (
     PREDICTION_BATCH_SIZE,
     TextClassifier,
@@ -146,7 +145,7 @@ class FineTunedClassifier(TextClassifier):
         self._check_parameters()
         classes, encoded = np.unique(label_array, return_inverse=True)
         held_out = check_validation(validation, classes)
-        weights = self._class_weights(classes, label_array)
+        weights = class_weights(self.class_weight, classes, np.bincount(encoded))
         with runtime.seeded(self.random_state), runtime.quiet():
             tokenizer, model = self._pretrained(classes)
             train_set = self._tokenize(tokenizer, model, texts, encoded)
@@ -202,13 +201,6 @@ class FineTunedClassifier(TextClassifier):
             check_whole_number("max_length", self.max_length)
         check_optimizer(self.learning_rate, self.warmup)
 
-    def _class_weights(self, classes: np.ndarray, labels: np.ndarray) -> torch.Tensor | None:
-        check_class_weight(self.class_weight, classes)
-        if self.class_weight is None:
-            return None
-        weights = compute_class_weight(self.class_weight, classes=classes, y=labels)
-        return torch.tensor(weights, dtype=torch.float32)
-
     def _pretrained(self, classes: np.ndarray) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         source = assets.resolve_model(str(self.model))
         id2label = {index: str(label) for index, label in enumerate(classes.tolist())}
@@ -257,7 +249,7 @@ class FineTunedClassifier(TextClassifier):
         tokenizer: PreTrainedTokenizerBase,
         train_set: Dataset,
         eval_set: Dataset | None,
-        weights: torch.Tensor | None,
+        weights: np.ndarray | None,
     ) -> tuple[list[dict[str, float]], str | None]:
         """Train in place; return the history and a word on the frozen states."""
         fast = training.fast_options(self.fast)
@@ -375,9 +367,11 @@ def _accuracy(prediction: Any) -> dict[str, float]:
     return {"accuracy": float(correct.mean())}
 
 
-def _weighted_loss(weights: torch.Tensor) -> Any:
+def _weighted_loss(weights: np.ndarray) -> Any:
+    by_class = torch.tensor(weights, dtype=torch.float32)
+
     def loss(outputs: Any, labels: torch.Tensor, **_: Any) -> torch.Tensor:
         logits = outputs["logits"]
-        return nn.functional.cross_entropy(logits, labels, weight=weights.to(logits))
+        return nn.functional.cross_entropy(logits, labels, weight=by_class.to(logits))
 
     return loss

@@ -255,14 +255,31 @@ def check_validation(
     return texts, np.searchsorted(classes, labels)
 
 
-def check_class_weight(class_weight: str | dict[Any, float] | None, classes: np.ndarray) -> None:
-    """Raise a `ValueError` unless this is `None`, `"balanced"`, or a weight for each label."""
+def class_weights(
+    class_weight: str | dict[Any, float] | None, classes: np.ndarray, counts: np.ndarray
+) -> np.ndarray | None:
+    """A weight for each class, or raise.
+
+    Args:
+        class_weight: `None`, `"balanced"` (n / (number of classes x count), as in scikit-learn),
+            or a weight for each label.
+        classes: The labels, sorted, shape `(num_classes,)`.
+        counts: How many texts each has, shape `(num_classes,)`.
+
+    Returns:
+        Shape `(num_classes,)`, or `None` for `None`.
+
+    Raises:
+        ValueError: If `class_weight` is something else, or lacks a label.
+    """
     if isinstance(class_weight, dict):
         missing = [label for label in classes.tolist() if label not in class_weight]
         if missing:
             raise ValueError(f"class_weight lacks {missing}; give every label a weight.")
-    elif class_weight not in (None, "balanced"):
+        return np.array([float(class_weight[label]) for label in classes.tolist()])
+    if class_weight not in (None, "balanced"):
         raise ValueError(f"class_weight={class_weight!r}; use None, 'balanced' or a dict by label.")
+    return None if class_weight is None else counts.sum() / (len(counts) * counts)
 
 
 def _check_name(name: str) -> None:

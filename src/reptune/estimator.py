@@ -57,10 +57,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         """
         folder = Path(folder)
         manifest = _read_manifest(folder, cls)
-        params = dict(manifest["params"])
-        if isinstance(params.get("class_weight"), list):
-            params["class_weight"] = dict(params["class_weight"])
-        loaded = cls(**params)
+        loaded = cls(**unpack(manifest["params"]))
         loaded.classes_ = np.asarray(manifest["classes"])
         try:
             with runtime.quiet():
@@ -88,13 +85,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def _manifest(self) -> dict[str, Any]:
         params = self.get_params(deep=False)
         params["model"] = str(params["model"])
-        if isinstance(params.get("class_weight"), dict):
-            # JSON would turn integer labels into strings; pairs keep them.
-            params["class_weight"] = list(params["class_weight"].items())
         return {
             "format": 1,
             "class": type(self).__name__,
-            "params": params,
+            "params": {name: pack(value) for name, value in params.items()},
             "classes": self.classes_.tolist(),
             "versions": runtime.versions(),
         }
@@ -130,6 +124,25 @@ def write_folder(folder: Path, write: Callable[[Path], None], marker: str = MANI
         write(written)
         _swap_in(written, folder, aside=Path(staging) / "replaced")
     return folder
+
+
+def pack(value: Any) -> Any:
+    """Turn a parameter into what JSON keeps: dictionaries into pairs, sets into sorted lists.
+
+    JSON would turn a dictionary's integer keys, which may be labels, into strings.
+    """
+    if isinstance(value, dict):
+        return {"pairs": [[key, pack(inner)] for key, inner in value.items()]}
+    return sorted(value) if isinstance(value, set | frozenset) else value
+
+
+def unpack(value: Any) -> Any:
+    """What `pack` was given, for the parameters of a manifest."""
+    if isinstance(value, dict):
+        if set(value) == {"pairs"}:
+            return {key: unpack(inner) for key, inner in value["pairs"]}
+        return {name: unpack(inner) for name, inner in value.items()}
+    return value
 
 
 def check_whole_number(name: str, value: Any, least: int = 1) -> None:

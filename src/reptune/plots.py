@@ -142,11 +142,14 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def training_curve(history: Sequence[Mapping[str, float]]) -> Figure:
+def training_curve(
+    history: Sequence[Mapping[str, float]], ylabel: str = "cross-entropy loss"
+) -> Figure:
     """Training loss by step, and the validation loss after each epoch where it was measured.
 
     Args:
         history: `trainer.state.log_history`, or a classifier's `history_`.
+        ylabel: Which loss it is.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
     train = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
@@ -155,7 +158,7 @@ def training_curve(history: Sequence[Mapping[str, float]]) -> Figure:
         axes.plot(*zip(*train, strict=True), color=BLUE, label="training (mean since last point)")
     if held_out:
         axes.plot(*zip(*held_out, strict=True), "o--", color=VERMILION, label="validation")
-    axes.set(xlabel="step", ylabel="cross-entropy loss")
+    axes.set(xlabel="step", ylabel=ylabel)
     axes.set_ylim(bottom=0)
     axes.legend()
     return figure
@@ -224,6 +227,25 @@ def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figu
     return figure
 
 
+def bars(values: Mapping[str, float], xlabel: str, marked: Sequence[str] = ()) -> Figure:
+    """One horizontal bar a name, with its value; some of them in another color.
+
+    Args:
+        values: `{name: value}`, drawn from top to bottom.
+        xlabel: What the value is.
+        marked: Names whose bars are orange.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.6 + 0.34 * len(values)))
+    colors = [ORANGE if name in marked else BLUE for name in values]
+    drawn = axes.barh(range(len(values)), list(values.values()), color=colors, height=0.7)
+    axes.bar_label(drawn, fmt="{:,.1f}", padding=3, fontsize=9)
+    axes.set(yticks=range(len(values)), yticklabels=list(values), xlabel=xlabel)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.12)
+    return figure
+
+
 def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
     """One value a block for each series, from input to output.
 
@@ -269,7 +291,7 @@ def label_curve(
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=9)
     axes.minorticks_off()
     axes.set(xlabel="labels", ylabel=ylabel)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)
     return figure
 
 
@@ -309,4 +331,60 @@ def freezing_sweep(
     right.invert_xaxis()
     right.set(xlabel="frozen: blocks 0 to k (more trains →)", ylabel="F1")
     right.set_title(published_title, fontsize=10)
+    return figure
+
+
+def similarities(panels: Mapping[str, np.ndarray], counts: Mapping[str, int]) -> Figure:
+    """Cosine-similarity matrices side by side, on one color scale from 0 to 1.
+
+    Args:
+        panels: `{title: matrix}`, each of shape `(n, n)`, texts sorted by label.
+        counts: `{label: how many texts}`, in that order.
+    """
+    figure, all_axes = plt.subplots(
+        1, len(panels), figsize=(WIDTH, 3.3), squeeze=False, layout="constrained"
+    )
+    ends = np.cumsum(list(counts.values()))
+    middles = ends - np.array(list(counts.values())) / 2 - 0.5
+    for axes, (title, matrix) in zip(all_axes[0], panels.items(), strict=True):
+        image = axes.imshow(matrix, cmap="cividis", vmin=0, vmax=1)
+        for end in ends[:-1]:
+            axes.axhline(end - 0.5, color="white", linewidth=1)
+            axes.axvline(end - 0.5, color="white", linewidth=1)
+        axes.set(title=title, xticks=middles, xticklabels=list(counts), yticks=[])
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+    all_axes[0][0].set_yticks(middles, list(counts), rotation=90, va="center")
+    figure.colorbar(image, ax=all_axes[0].tolist(), label="cosine similarity", shrink=0.8)
+    return figure
+
+
+def projections(
+    panels: Mapping[str, np.ndarray], labels: Sequence[str], notes: Mapping[int, str] | None = None
+) -> Figure:
+    """Points of two dimensions side by side, one color and marker a label.
+
+    Args:
+        panels: `{title: points}`, each of shape `(n, 2)`.
+        labels: One a point.
+        notes: `{place: text}` written beside some points.
+    """
+    figure, all_axes = plt.subplots(
+        1, len(panels), figsize=(WIDTH, 3.1), squeeze=False, layout="constrained"
+    )
+    names = list(dict.fromkeys(labels))
+    for axes, (title, points) in zip(all_axes[0], panels.items(), strict=True):
+        for index, name in enumerate(names):
+            chosen = points[[label == name for label in labels]]
+            axes.scatter(
+                *chosen.T, s=26, color=PALETTE[index], marker="os^Dv"[index % 5], label=name
+            )
+        for place, note in (notes or {}).items():
+            axes.annotate(
+                note, points[place], xytext=(5, 4), textcoords="offset points", fontsize=8
+            )
+        axes.set(title=title, xlabel="first component", xticks=[], yticks=[])
+    all_axes[0][0].set_ylabel("second component")
+    handles, shown = all_axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, shown, loc="outside lower center", ncols=len(names))
     return figure

@@ -40,7 +40,7 @@ BUCKET_BATCHES = 50  # batches' worth of texts that are sorted by length togethe
 HALF_PRECISION_MULTIPLE = 8  # lengths that matrix units like; few shapes also mean few kernels
 ENCODING_TOKENS = 4096  # tokens a batch when the frozen blocks' outputs are computed
 
-_BLOCK = re.compile(r"(?:^|\.)(?:layer|layers)\.(\d+)\.")
+_BLOCK = re.compile(r"(?:^|\.)(?:block|layer|layers)\.(\d+)\.")
 
 
 def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
@@ -66,11 +66,23 @@ def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
 def model_limit(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
     """How many word pieces a model takes, special tokens included.
 
-    RoBERTa-like models keep two of their positions for padding, so their tokenizer's limit is
-    the smaller one; a tokenizer that names none says 10^30.
+    The smaller of what its positions allow and what its tokenizer says; a tokenizer that names
+    no limit says 10^30.
     """
-    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    return int(min(tokenizer.model_max_length, positions))
+    return int(min(tokenizer.model_max_length, position_limit(model) or np.inf))
+
+
+def position_limit(model: PreTrainedModel) -> int | None:
+    """How many positions a model has for word pieces; `None` where it learns none.
+
+    RoBERTa-like models, MPNet among them, count positions from after their padding index, so
+    that two of 514 are never used.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    if positions is None or not isinstance(table, nn.Embedding) or table.padding_idx is None:
+        return positions
+    return positions - table.padding_idx - 1
 
 
 def padding_multiple(fast: Collection[str], limit: int) -> int | None:
@@ -196,7 +208,7 @@ def num_frozen_blocks(model: PreTrainedModel) -> int:
 def _block_list(model: PreTrainedModel) -> tuple[nn.Module, str] | None:
     """Where the encoder keeps its list of blocks: the owner and the attribute's name."""
     for owner in model.base_model.modules():
-        for name in ("layer", "layers"):
+        for name in ("block", "layer", "layers"):
             if isinstance(getattr(owner, name, None), nn.ModuleList):
                 return owner, name
     return None

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -106,3 +107,25 @@ def test_ratios_are_taken_within_a_round():
     )
     last = summary(table, SETTINGS).splitlines()[-1]
     assert "6.0 s" in last and "4.00x [3.00, 5.00]" in last
+
+
+def test_no_round_starts_that_would_end_too_late(monkeypatch, tmp_path, capsys):
+    import _rounds
+
+    clock, taken = [0.0], []
+
+    def take(study_file, setting, arms, seed):
+        clock[0] += {"long": 60 * 6, "short": 60}[setting]
+        taken.append((setting, seed))
+
+    monkeypatch.setattr(_rounds.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(_rounds, "take_round", take)
+    monkeypatch.setattr(_rounds, "summary", lambda table, settings: "")
+    options = ["study", "--fresh", str(tmp_path), "--minutes", "10", "--rounds", "2"]
+    monkeypatch.setattr("sys.argv", options)
+    monkeypatch.delenv("REPTUNE_RESULTS", raising=False)
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))  # so that main's change is undone
+    settings = {name: SimpleNamespace(arms=("a", "b"), rounds=2) for name in ("long", "short")}
+    _rounds.main("study.py", "About.", settings, measure=None)
+    # After 7 minutes another long round would end at 13, and a short one at 8.
+    assert taken == [("long", 42), ("short", 42), ("short", 43)]

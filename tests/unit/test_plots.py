@@ -97,3 +97,30 @@ def test_freezing_sweep_keeps_each_scale_to_its_own_axis():
     assert published.lines[0].get_ydata().tolist() == [0.85, 0.7]
     assert published.get_title() == "theirs" and published.xaxis_inverted()
     assert [t.get_text() for t in accuracy.get_xticklabels()] == ["head\n0.1M", "all\n22.7M"]
+
+
+def test_similarities_share_a_scale_and_part_the_labels():
+    matrix = np.eye(5)
+    figure = plots.similarities({"before": matrix, "after": matrix}, {"a": 2, "b": 3})
+    before, after = figure.axes[:2]
+    assert before.images[0].get_clim() == after.images[0].get_clim() == (0, 1)
+    assert before.get_xticks().tolist() == [0.5, 3.0], "the middle of each label's texts"
+    assert [line.get_ydata()[0] for line in before.lines][:1] == [1.5]
+
+
+def test_projections_draw_each_label_where_its_points_are():
+    points = np.array([[0, 1], [2, 3], [4, 5]])
+    figure = plots.projections({"one": points}, ["a", "b", "a"], notes={1: "here"})
+    (axes,) = figure.axes
+    first, second = axes.collections
+    np.testing.assert_array_equal(first.get_offsets(), points[[0, 2]])
+    np.testing.assert_array_equal(second.get_offsets(), points[[1]])
+    assert texts(axes) == ["here"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_bars_print_their_values_and_mark_some():
+    (axes,) = plots.bars({"a": 1.5, "b": 2500.0}, "score", marked=["b"]).axes
+    assert texts(axes) == ["1.5", "2,500.0"]
+    colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
+    assert colors == [plots.BLUE.lower(), plots.ORANGE.lower()]

@@ -1,0 +1,81 @@
+"""SetFit side by side: the stock library with its defaults and this package, in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import _rounds
+from _common import few_shot, fit_fields, score_fields, splits
+from _stock import StockSetFit
+
+from reptune import meter
+from reptune.fewshot import SetFitClassifier
+
+STOCK, ANCESTOR, OURS, PAIRS = (
+    "stock setfit",
+    "stock setfit, 20 iterations, 3 epochs",
+    "reptune",
+    "reptune, pair by pair",
+)
+MINILM, MPNET = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained on what; `scored` says how many validation texts are scored."""
+
+    task: str
+    model: str
+    per_class: int
+    arms: tuple[str, ...]
+    rounds: int
+    max_length: int | None = None
+    scored: int = 100
+
+
+SETTINGS = {
+    "mpnet, reviews, 16 a class": Setting("rotten_tomatoes", MPNET, 16, (STOCK, OURS), 3),
+    "MiniLM, reviews, 16 a class": Setting(
+        "rotten_tomatoes", MINILM, 16, (STOCK, PAIRS, OURS), 3, scored=200
+    ),
+    "MiniLM, news, 8 a class": Setting("bbc_news", MINILM, 8, (STOCK, OURS), 2, 128),
+    "mpnet, the ancestor's setting": Setting("rotten_tomatoes", MPNET, 16, (ANCESTOR, OURS), 1),
+}
+
+
+def build(arm: str, what: Setting, seed: int) -> Any:
+    """The classifier of an arm."""
+    if arm == STOCK:
+        return StockSetFit(what.model, seed, what.max_length)
+    if arm == ANCESTOR:
+        return StockSetFit(what.model, seed, what.max_length, num_iterations=20, num_epochs=3)
+    return SetFitClassifier(
+        what.model, efficient=arm == OURS, max_length=what.max_length, random_state=seed
+    )
+
+
+def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
+    """One arm of a setting, in this process."""
+    what = SETTINGS[setting]
+    texts, labels = few_shot(what.task, what.per_class, seed)
+    classifier = build(arm, what, seed)
+    with meter.Meter() as cost:
+        classifier.fit(texts, labels)
+    held_texts, held_labels = (part[: what.scored] for part in splits(what.task)["validation"])
+    return {
+        "method": arm,
+        "setting": setting,
+        "task": what.task,
+        "model": what.model,
+        "labels": len(texts),
+        "random_state": seed,
+        "split": "validation",
+        **fit_fields(cost),
+        **score_fields(classifier.predict(held_texts) == held_labels),
+        "matmul_peak_gflops": _rounds.peaks(),
+    }
+
+
+if __name__ == "__main__":
+    _rounds.main(__file__, __doc__, SETTINGS, measure)
