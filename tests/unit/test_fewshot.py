@@ -223,7 +223,7 @@ def test_long_texts_are_cut_with_one_warning_that_counts(make):
         make(num_steps=1).fit(texts, labels)
     assert len([w for w in caught if "longer" in str(w.message)]) == 1
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         make(num_steps=1, max_length=32).fit(texts, labels)
 
 
