@@ -60,6 +60,10 @@ DEFAULT_STEPS = 10
 CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
 EVALUATIONS = 10  # how often, over a whole training, early stopping looks
 
+# The differentiable head: epochs and rates are setfit's defaults; its batches of 2 are slow.
+HEAD_EPOCHS, HEAD_BATCH_SIZE = 16, 16
+HEAD_LEARNING_RATE, END_TO_END_RATE = 1e-2, 1e-5
+
 
 # --- the contrastive phase -----------------------------------------------------------------------
 
@@ -749,9 +753,6 @@ def _embed(body: SentenceTransformer, pieces: list[list[int]]) -> np.ndarray:
         rows = np.empty((len(pieces), found.shape[1]), np.float32) if rows is None else rows
         rows[chosen] = found
     return rows
-
-
-HEAD_EPOCHS, HEAD_LEARNING_RATE, END_TO_END_RATE, HEAD_BATCH_SIZE = 16, 1e-2, 1e-5, 16
 
 
 def _train_linear_head(
