@@ -170,14 +170,21 @@ def score_fields(correct: np.ndarray) -> dict[str, Any]:
 
 
 class FrozenEmbeddings:
-    """Mean-pooled embeddings of a frozen encoder under a logistic regression, as in chapter 1."""
+    """Embeddings of a frozen sentence transformer under a logistic regression, as in the chapters.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        model: An asset's name.
+        max_length: Word pieces a text may have; `None` takes the model's setting.
+        C: Inverse strength of the logistic regression's penalty.
+    """
+
+    def __init__(self, model: str, max_length: int | None = None, C: float = 10) -> None:
         from sentence_transformers import SentenceTransformer
 
         path = str(assets.resolve_model(model))
         self._embedder = SentenceTransformer(path, device=str(runtime.device()))
-        self._head = LogisticRegression(C=10, max_iter=1000)
+        self._embedder.max_seq_length = max_length or self._embedder.max_seq_length
+        self._head = LogisticRegression(C=C, max_iter=1000)
         self._known: dict[str, np.ndarray] = {}  # a frozen encoder gives a text one vector
 
     def fit(self, texts: list[str], labels: np.ndarray) -> None:

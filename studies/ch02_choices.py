@@ -32,7 +32,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "every pair counts once": {"num_steps": 10, "learning_rate": 5e-5, "sampling": "unique"},
     "supervised contrastive": {"num_steps": 10, "learning_rate": 5e-5, "loss": "supcon"},
     "differentiable head": {"num_steps": 10, "learning_rate": 5e-5, "head": "differentiable"},
-    "pair by pair": {"efficient": False, "learning_rate": 2e-5},
 }
 NUM_BLOCKS = {"all-MiniLM-L6-v2": 6, "all-mpnet-base-v2": 12}
 

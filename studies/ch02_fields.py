@@ -25,7 +25,7 @@ PARTS = {
     "headline [SEP] body": lambda headline, body: f"{headline} [SEP] {body}",
     "body. headline": lambda headline, body: f"{body}. {headline}",
 }
-METHODS = {"SetFit": {"num_steps": 10, "learning_rate": 5e-5}, "frozen": {"trainable": "head"}}
+METHODS: dict[str, dict[str, Any]] = {"SetFit": {}, "frozen": {"trainable": "head"}}
 
 JOBS = [
     {

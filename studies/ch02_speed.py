@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import _rounds
@@ -12,12 +12,8 @@ from _stock import StockSetFit
 from reptune import meter
 from reptune.fewshot import SetFitClassifier
 
-STOCK, ANCESTOR, OURS, PAIRS = (
-    "stock setfit",
-    "stock setfit, 20 iterations, 3 epochs",
-    "reptune",
-    "reptune, pair by pair",
-)
+STOCK, OURS, PAIRS = "stock setfit", "reptune", "reptune, pair by pair"
+ANCESTOR = {"num_iterations": 20, "num_epochs": 3}  # an older notebook's arguments
 MINILM, MPNET = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
 
 
@@ -32,6 +28,7 @@ class Setting:
     rounds: int
     max_length: int | None = None
     scored: int = 100
+    stock: dict[str, Any] = field(default_factory=dict)  # what differs from the library's defaults
 
 
 SETTINGS = {
@@ -40,19 +37,18 @@ SETTINGS = {
         "rotten_tomatoes", MINILM, 16, (STOCK, PAIRS, OURS), 3, scored=200
     ),
     "MiniLM, news, 8 a class": Setting("bbc_news", MINILM, 8, (STOCK, OURS), 2, 128),
-    "mpnet, the ancestor's setting": Setting("rotten_tomatoes", MPNET, 16, (ANCESTOR, OURS), 1),
+    "mpnet, reviews, stock with 20 iterations and 3 epochs": Setting(
+        "rotten_tomatoes", MPNET, 16, (STOCK, OURS), 1, stock=ANCESTOR
+    ),
 }
 
 
 def build(arm: str, what: Setting, seed: int) -> Any:
     """The classifier of an arm."""
     if arm == STOCK:
-        return StockSetFit(what.model, seed, what.max_length)
-    if arm == ANCESTOR:
-        return StockSetFit(what.model, seed, what.max_length, num_iterations=20, num_epochs=3)
-    return SetFitClassifier(
-        what.model, efficient=arm == OURS, max_length=what.max_length, random_state=seed
-    )
+        return StockSetFit(what.model, seed, what.max_length, **what.stock)
+    pairs = {"efficient": False, "learning_rate": 2e-5} if arm == PAIRS else {}
+    return SetFitClassifier(what.model, max_length=what.max_length, random_state=seed, **pairs)
 
 
 def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
