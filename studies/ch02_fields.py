@@ -1,4 +1,4 @@
-"""Which part of an article to feed: headline, body, or both, to SetFit and to frozen embeddings."""
+"""What to feed of an article: headline, body or both, and how much, to SetFit and frozen."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +25,10 @@ PARTS = {
     "headline [SEP] body": lambda headline, body: f"{headline} [SEP] {body}",
     "body. headline": lambda headline, body: f"{body}. {headline}",
 }
+# A part, and how many word pieces of it: 128, and for the usual way of joining fewer and more.
+FED = {part: (part, MAX_LENGTH) for part in PARTS} | {
+    f"headline. body, {length} pieces": ("headline. body", length) for length in (64, 256)
+}
 METHODS: dict[str, dict[str, Any]] = {"SetFit": {}, "frozen": {"trainable": "head"}}
 
 JOBS = [
@@ -36,7 +40,7 @@ JOBS = [
         "labels": PER_CLASS * 5,
         "random_state": seed,
     }
-    for part in PARTS
+    for part in FED
     for method in METHODS
     for seed in DRAWS
 ]
@@ -44,13 +48,14 @@ JOBS = [
 
 def run(job: Job) -> Iterator[dict[str, Any]]:
     """Train on one draw of the chosen part, and score the same part of validation."""
+    part, length = FED[job["fields"]]
 
     def chosen(texts: list[str]) -> list[str]:
-        return [PARTS[job["fields"]](*fields(text)) for text in texts]
+        return [PARTS[part](*fields(text)) for text in texts]
 
     texts, labels = few_shot(TASK, PER_CLASS, job["random_state"])
     classifier = SetFitClassifier(
-        MODEL, max_length=MAX_LENGTH, random_state=job["random_state"], **METHODS[job["method"]]
+        MODEL, max_length=length, random_state=job["random_state"], **METHODS[job["method"]]
     )
     with meter.Meter() as cost:
         classifier.fit(chosen(texts), labels)
