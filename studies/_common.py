@@ -113,6 +113,15 @@ def few_shot(task: str, per_class: int, random_state: int) -> tuple[list[str], n
     return list(drawn["text"]), np.array(drawn["label"])
 
 
+def some(split: str, task: str, items: int | None) -> tuple[list[str], np.ndarray]:
+    """So many texts and labels of a split, always the same ones; all of them for `None`."""
+    texts, labels = splits(task)[split]
+    if items is None or items >= len(texts):
+        return texts, labels
+    rows = np.random.default_rng(0).permutation(len(texts))[:items]
+    return [texts[row] for row in rows], labels[rows]
+
+
 def chosen() -> dict[str, Any]:
     """The learning rate and epochs with the best validation accuracy in `ch01_choices`.
 
@@ -141,10 +150,7 @@ def measure(
     with meter.Meter() as cost:
         classifier.fit(*train)
     for split in scored:
-        texts, labels = splits(task)[split]
-        if items is not None and items < len(texts):
-            chosen = np.random.default_rng(0).permutation(len(texts))[:items]
-            texts, labels = [texts[row] for row in chosen], labels[chosen]
+        texts, labels = some(split, task, items)
         yield {
             "split": split,
             **fit_fields(cost),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import _rounds
-from _common import few_shot, fit_fields, score_fields, splits
+from _common import few_shot, fit_fields, score_fields, some
 from _stock import StockSetFit
 
 from reptune import meter
@@ -27,15 +27,13 @@ class Setting:
     arms: tuple[str, ...]
     rounds: int
     max_length: int | None = None
-    scored: int = 100
+    scored: int = 200
     stock: dict[str, Any] = field(default_factory=dict)  # what differs from the library's defaults
 
 
 SETTINGS = {
     "mpnet, reviews, 16 a class": Setting("rotten_tomatoes", MPNET, 16, (STOCK, OURS), 3),
-    "MiniLM, reviews, 16 a class": Setting(
-        "rotten_tomatoes", MINILM, 16, (STOCK, PAIRS, OURS), 3, scored=200
-    ),
+    "MiniLM, reviews, 16 a class": Setting("rotten_tomatoes", MINILM, 16, (STOCK, PAIRS, OURS), 3),
     "MiniLM, news, 8 a class": Setting("bbc_news", MINILM, 8, (STOCK, OURS), 2, 128),
     "mpnet, reviews, stock with 20 iterations and 3 epochs": Setting(
         "rotten_tomatoes", MPNET, 16, (STOCK, OURS), 1, stock=ANCESTOR
@@ -58,7 +56,7 @@ def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
     classifier = build(arm, what, seed)
     with meter.Meter() as cost:
         classifier.fit(texts, labels)
-    held_texts, held_labels = (part[: what.scored] for part in splits(what.task)["validation"])
+    held_texts, held_labels = some("validation", what.task, what.scored)
     return {
         "method": arm,
         "setting": setting,
