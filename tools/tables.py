@@ -31,6 +31,10 @@ CHAPTER_1 = (
 TRAINED = ("head only", "everything")  # the others do not depend on a seed
 PLAIN, OURS = "plain Trainer", "reptune"
 
+# Task in the records of ch02_final, and as a reader should see it.
+CHAPTER_2 = {"bbc_news": "news topics", "rotten_tomatoes": "review sentiment"}
+STOCK = "stock setfit"
+
 
 def ch01_final() -> str:
     """Test accuracy of every finished method of chapter 1."""
@@ -45,12 +49,16 @@ def ch01_final() -> str:
 
 def ch01_speed() -> str:
     """Seconds of plain code and of this package, and the ratio within each round."""
-    table = results.read("ch01_speed")
+    return _side_by_side("ch01_speed", PLAIN, "What trains", "Plain `Trainer`")
+
+
+def _side_by_side(study: str, baseline: str, what: str, shown: str) -> str:
+    table = results.read(study)
     lines = [
-        "| What trains | Rounds | Plain `Trainer`, seconds | reptune, seconds | Times as fast |",
+        f"| {what} | Rounds | {shown}, seconds | reptune, seconds | Times as fast |",
         "|---|---:|---:|---:|---|",
     ]
-    compared = results.times_as_fast(table[table.method.isin((PLAIN, OURS))], PLAIN)
+    compared = results.times_as_fast(table[table.method.isin((baseline, OURS))], baseline)
     for setting, rows in compared.groupby("setting", sort=False):
         seconds = rows.groupby("method")["seconds.fit"].median()
         if OURS not in seconds:
@@ -59,13 +67,43 @@ def ch01_speed() -> str:
         texts = f"{rows.labels.iloc[0]:,} texts"
         spread = f"{ratios.median():.1f} [{ratios.min():.1f}, {ratios.max():.1f}]"
         lines.append(
-            f"| {setting}, {texts} | {len(ratios)} | {seconds[PLAIN]:,.0f} | {seconds[OURS]:,.0f} "
-            f"| {spread} |"
+            f"| {setting}, {texts} | {len(ratios)} | {seconds[baseline]:,.0f} "
+            f"| {seconds[OURS]:,.0f} | {spread} |"
         )
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"ch01_final": ch01_final, "ch01_speed": ch01_speed}
+def ch02_final() -> str:
+    """Test accuracy of chapter 2's methods, by task and sentence transformer."""
+    methods = ("frozen", "SetFit", STOCK)
+    lines = [
+        "| Task, labels | Sentence transformer | Frozen | SetFit | Stock `setfit` |",
+        "|---|---|---|---|---|",
+    ]
+    table = results.read("ch02_final")
+    for (task, model, labels), rows in table.groupby(["task", "model", "labels"], sort=False):
+        if model == "none":
+            continue
+        cells = [
+            str(
+                metrics.mean_interval(
+                    results.correct("ch02_final", task=task, model=model, method=m)
+                )
+            )
+            if m in set(rows["method"])
+            else "–"
+            for m in methods
+        ]
+        lines.append(f"| {CHAPTER_2[task]}, {labels} | {model} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def ch02_speed() -> str:
+    """Seconds of the stock library and of this package, and the ratio within each round."""
+    return _side_by_side("ch02_speed", STOCK, "What is tuned", "Stock `setfit`")
+
+
+TABLES = {table.__name__: table for table in (ch01_final, ch01_speed, ch02_final, ch02_speed)}
 
 
 def renewed(text: str) -> str:

@@ -131,6 +131,14 @@ def test_the_readme_example_runs(tmp_path, monkeypatch, capsys):
     assert printed.rstrip().endswith("['billing']")
 
 
+def _lesson(chapter):
+    """The sources of a chapter's cells that hold its method."""
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text("utf-8"))["cells"]
+    return [
+        "".join(cell["source"]) for cell in cells if "lesson" in cell["metadata"].get("tags", [])
+    ]
+
+
 def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     """The chapter's cells, run on a few sentences, give the logits of `FineTunedClassifier`."""
     import numpy as np
@@ -142,14 +150,7 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     from reptune.training import freeze
 
     disable_progress_bars()
-    notebook = json.loads(
-        (ROOT / "notebooks/01_supervised_classification.ipynb").read_text("utf-8")
-    )
-    lesson = [
-        "".join(cell["source"])
-        for cell in notebook["cells"]
-        if "lesson" in cell["metadata"].get("tags", [])
-    ]
+    lesson = _lesson("01_supervised_classification")
     assert len(lesson) >= 5
     parts = data.load("rotten_tomatoes")
     train = data.few_shot(parts["train"], 8, 0)
@@ -179,3 +180,21 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
         cells = space["model"].eval()(**batch.to(space["run"].device)).logits.cpu().numpy()
     ours = FineTunedClassifier(**knobs).fit(list(train["text"]), list(train["label"]))
     np.testing.assert_allclose(ours.logits(texts), cells, atol=1e-5)
+
+
+def test_chapter_two_teaches_the_loss_of_the_package():
+    """The chapter's loss over all pairs gives the value and gradient of `reptune.contrastive`."""
+    import torch
+
+    from reptune.contrastive import all_pairs_cosine_loss
+
+    space = {}
+    for source in _lesson("02_setfit_few_shot"):
+        exec(source, space)
+    embeddings = torch.randn(12, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.tensor([0] * 7 + [1] * 5)
+    cells = space["all_pairs_loss"](embeddings, labels == 1)
+    ours = all_pairs_cosine_loss(embeddings, labels, balanced=True)
+    torch.testing.assert_close(ours, cells)
+    gradients = [torch.autograd.grad(loss, embeddings)[0] for loss in (ours, cells)]
+    torch.testing.assert_close(*gradients)
