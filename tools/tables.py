@@ -65,7 +65,9 @@ def _side_by_side(study: str, baseline: str, what: str, shown: str) -> str:
             continue
         ratios = rows.loc[rows["method"] == OURS, "times_as_fast"]
         texts = f"{rows.labels.iloc[0]:,} texts"
-        spread = f"{ratios.median():.1f} [{ratios.min():.1f}, {ratios.max():.1f}]"
+        spread = f"{ratios.median():.1f}"
+        if len(ratios) > 1:
+            spread += f" [{ratios.min():.1f}, {ratios.max():.1f}]"
         lines.append(
             f"| {setting}, {texts} | {len(ratios)} | {seconds[baseline]:,.0f} "
             f"| {seconds[OURS]:,.0f} | {spread} |"
@@ -81,7 +83,7 @@ def ch02_final() -> str:
         "|---|---|---|---|---|",
     ]
     table = results.read("ch02_final")
-    for (task, model, labels), rows in table.groupby(["task", "model", "labels"], sort=False):
+    for (task, model, labels), rows in table.groupby(["task", "model", "labels"]):
         if model == "none":
             continue
         cells = [

@@ -160,7 +160,8 @@ def training_curve(
         axes.plot(*zip(*held_out, strict=True), "o--", color=VERMILION, label="validation")
     axes.set(xlabel="step", ylabel=ylabel)
     axes.set_ylim(bottom=0)
-    axes.legend()
+    if train and held_out:
+        axes.legend()
     return figure
 
 
@@ -221,7 +222,7 @@ def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figu
         axes.plot([low, 1], [low, 1], color=GRAY, linestyle="--", linewidth=1)
         axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
         axes.scatter(confidence, accuracy, s=12 + 300 * counts / counts.sum(), color=BLUE)
-        axes.set(title=f"{title}: ECE {error:.3f}", xlabel="confidence")
+        axes.set(title=f"{title}\nECE {error:.3f}", xlabel="confidence")
         axes.set(xlim=(low - 0.03, 1.03))
     all_axes[0][0].set(ylabel="accuracy", ylim=(lowest - 0.03, 1.03))
     return figure
@@ -362,16 +363,18 @@ def similarities(panels: Mapping[str, np.ndarray], counts: Mapping[str, int]) ->
 def projections(
     panels: Mapping[str, np.ndarray], labels: Sequence[str], notes: Mapping[int, str] | None = None
 ) -> Figure:
-    """Points of two dimensions side by side, one color and marker a label.
+    """Points of two dimensions side by side, one color and marker a label, all on one scale.
 
     Args:
         panels: `{title: points}`, each of shape `(n, 2)`.
         labels: One a point.
-        notes: `{place: text}` written beside some points.
+        notes: `{place: text}`, listed below; a point bears its number there.
     """
     figure, all_axes = plt.subplots(
-        1, len(panels), figsize=(WIDTH, 3.1), squeeze=False, layout="constrained"
-    )
+        1, len(panels), figsize=(WIDTH, 2.6), squeeze=False, layout="constrained",
+        sharex=True, sharey=True,
+    )  # fmt: skip
+    numbered = list(enumerate(notes or {}, 1))
     names = list(dict.fromkeys(labels))
     for axes, (title, points) in zip(all_axes[0], panels.items(), strict=True):
         for index, name in enumerate(names):
@@ -379,12 +382,17 @@ def projections(
             axes.scatter(
                 *chosen.T, s=26, color=PALETTE[index], marker="os^Dv"[index % 5], label=name
             )
-        for place, note in (notes or {}).items():
+        for number, place in numbered:
+            # Numbers above and below in turn: points with a note may lie close together.
             axes.annotate(
-                note, points[place], xytext=(5, 4), textcoords="offset points", fontsize=8
-            )
-        axes.set(title=title, xlabel="first component", xticks=[], yticks=[])
+                str(number), points[place], xytext=(0, 5 if number % 2 else -5), ha="center",
+                va="bottom" if number % 2 else "top", textcoords="offset points", fontsize=9,
+            )  # fmt: skip
+        axes.set(title=title, xlabel="first component", aspect="equal")
     all_axes[0][0].set_ylabel("second component")
     handles, shown = all_axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, shown, loc="outside lower center", ncols=len(names))
+    figure.legend(handles, shown, loc="outside upper center", ncols=len(names))
+    if notes:
+        key = "    ".join(f"{number}  {notes[place]}" for number, place in numbered)
+        figure.supxlabel(key, fontsize=9)
     return figure

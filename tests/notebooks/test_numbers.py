@@ -20,6 +20,10 @@ STATED = {
         "0.082": "in the title of the reliability figure",
         "0.037": "in the title of the reliability figure",
     },
+    "02": {
+        "0.836": "published for all-mpnet-base-v2",
+        "0.025": "dollars, published",
+    },
 }
 
 
@@ -58,6 +62,7 @@ def test_tables_on_other_pages_are_those_of_the_records(name):
 
 
 @pytest.mark.parametrize("name", tables.PAGES)
-def test_scores_beside_the_tables_are_in_chapter_1(name):
-    page, outputs = (ROOT / name).read_text("utf-8"), printed(CHAPTERS[0])
+def test_scores_beside_the_tables_are_in_a_chapter(name):
+    page = (ROOT / name).read_text("utf-8")
+    outputs = "\n".join(printed(path) for path in CHAPTERS)
     assert set(SCORE.findall(tables.MARKED.sub("", page))) <= set(SCORE.findall(outputs))

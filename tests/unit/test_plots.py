@@ -50,7 +50,7 @@ def test_scores_show_estimates_and_ends():
 def test_reliability_says_the_calibration_error_it_shows():
     probabilities = np.array([[0.9, 0.1]] * 4)
     figure = plots.reliability({"raw": probabilities}, [0, 0, 0, 1])
-    assert figure.axes[0].get_title() == "raw: ECE 0.150"
+    assert figure.axes[0].get_title() == "raw\nECE 0.150"
 
 
 def test_reliability_cuts_no_panel_off():
@@ -69,6 +69,9 @@ def test_training_curve_separates_training_from_validation():
     ]
     (axes,) = plots.training_curve(history).axes
     assert [line.get_ydata().tolist() for line in axes.lines] == [[0.7, 0.5], [0.6]]
+    assert axes.get_legend() is not None
+    (alone,) = plots.training_curve(history[:2]).axes
+    assert alone.get_legend() is None, "one line needs no name"
 
 
 def test_the_other_figures_draw_what_they_are_given():
@@ -115,8 +118,10 @@ def test_projections_draw_each_label_where_its_points_are():
     first, second = axes.collections
     np.testing.assert_array_equal(first.get_offsets(), points[[0, 2]])
     np.testing.assert_array_equal(second.get_offsets(), points[[1]])
-    assert texts(axes) == ["here"]
+    assert texts(axes) == ["1"]
+    assert figure.get_supxlabel() == "1  here"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert axes.get_aspect() == 1, "a distance means the same in both directions"
 
 
 def test_bars_print_their_values_and_mark_some():
