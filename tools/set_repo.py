@@ -40,14 +40,14 @@ if "google.colab" in sys.modules:
     from google.colab import files
 
     wheel = next(iter(files.upload()))
-    %pip install -q "{wheel}"
+    %pip install -q "{wheel}[chapters]"
 """
 # The quotes keep a shell from reading the @ and the spaces.
 INSTALL_SET = """\
 import sys
 
 if "google.colab" in sys.modules:
-    %pip install -q "reptune @ git+URL"
+    %pip install -q "reptune[chapters] @ git+URL"
 """
 
 

@@ -75,7 +75,7 @@ def test_address_is_written_everywhere(tree: Path) -> None:
         assert opened in readme
         assert opened in "".join(tagged(tree, "colab-badge", path.name)[0]["source"])
         (install,) = tagged(tree, "install", path.name)
-        assert f'%pip install -q "reptune @ git+{URL}"' in "".join(install["source"])
+        assert f'%pip install -q "reptune[chapters] @ git+{URL}"' in "".join(install["source"])
         assert "remove-cell" not in install["metadata"]["tags"]
 
 
