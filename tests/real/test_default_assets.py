@@ -121,14 +121,20 @@ def test_chapter_1_loads_with_the_network_cut_off():
     assert "probabilities (1, 2)" in done.stdout
 
 
-def test_the_readme_example_runs(tmp_path, monkeypatch, capsys):
+def test_the_readme_examples_run(tmp_path, monkeypatch, capsys):
+    """One after the other, as a reader would paste them."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert blocks and len(blocks[0].splitlines()) <= 11
     monkeypatch.chdir(tmp_path)
-    exec(compile(blocks[0], "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert "['billing' 'technical']" in printed
-    assert printed.rstrip().endswith("['billing']")
+    space, printed = {}, []
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), space)
+        printed.append(capsys.readouterr().out)
+    assert "['billing' 'technical']" in printed[0]
+    assert printed[0].rstrip().endswith("['billing']")
+    few_shot = next(out for block, out in zip(blocks, printed, strict=True) if "SetFit" in block)
+    billing, technical = map(float, re.findall(r"[\d.]+", few_shot))
+    assert technical > billing, "'The button does nothing.' is technical"
 
 
 def _lesson(chapter):
