@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import base64
+import copy
 import datetime
 import hashlib
 import json
@@ -212,12 +213,15 @@ def _output_text(output: Any) -> str:
     return "\n".join(str(data[kind]) for kind in data if kind.startswith("text/"))
 
 
-def output_problems(nb: Any) -> list[str]:
-    """Return what is wrong with the stored outputs: errors, bars, big images, home folders."""
+def output_problems(nb: Any, first: int = 0) -> list[str]:
+    """Return what is wrong with the stored outputs: errors, bars, big images, home folders.
+
+    `first` is the number of the notebook's first cell, in the messages.
+    """
     problems = []
     homes = {str(ROOT), str(Path.home())} - {"/"}
     home = re.compile("|".join([*map(re.escape, homes), r"/(home|Users)/\w", r"/root/"]))
-    for index, cell in enumerate(nb.cells):
+    for index, cell in enumerate(nb.cells, first):
         for output in cell.get("outputs", []):
             where = f"cell {index}"
             if output.output_type == "error":
@@ -239,6 +243,11 @@ def output_problems(nb: Any) -> list[str]:
     return problems
 
 
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ValueError("its outputs cannot be stored:\n  " + "\n  ".join(problems))
+
+
 # ----------------------------------------------------------------------------- running
 
 
@@ -249,8 +258,12 @@ class CellError(RuntimeError):
 def execute(nb: Any, folder: Path, profile: str) -> None:
     """Execute a notebook in place, in `folder`, with this interpreter.
 
+    It stops at the first cell whose outputs could not be stored: a run takes minutes, and what is
+    wrong with its first cell should not come out after the last.
+
     Raises:
         CellError: A cell raised or the kernel died.
+        ValueError: A cell's outputs are not fit to be stored.
     """
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
@@ -277,6 +290,13 @@ def execute(nb: Any, folder: Path, profile: str) -> None:
         place = f"{cell_index + 1}/{len(nb.cells)}"
         print(f"{minutes:3d}:{seconds:02d}  {place}  {first[:60]}", flush=True)
 
+    def check(cell: Any, cell_index: int, execute_reply: Any) -> None:
+        if any(output.output_type == "error" for output in cell.outputs):
+            return  # nbclient raises it, with its traceback
+        alone = nbformat.v4.new_notebook(cells=[copy.deepcopy(cell)])
+        tidy(alone)
+        _refuse(output_problems(alone, first=cell_index))
+
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisInterpreter())
     client = NotebookClient(
         nb,
@@ -287,6 +307,7 @@ def execute(nb: Any, folder: Path, profile: str) -> None:
         skip_cells_with_tag=SKIP_TAG,
         resources={"metadata": {"path": str(folder)}},
         on_cell_execute=show,
+        on_cell_executed=check,
     )
     environment = {**os.environ, "REPTUNE_PROFILE": profile, "PYTHONUTF8": "1"}
     try:
@@ -327,8 +348,7 @@ def run(path: Path, profile: str) -> None:
     seconds = time.monotonic() - started
     tidy(nb)
     nb.metadata["reptune"] = make_stamp(nb, profile, seconds)
-    if problems := output_problems(nb):
-        raise ValueError("its outputs cannot be stored:\n  " + "\n  ".join(problems))
+    _refuse(output_problems(nb))
     write(nb, path)
     print(f"{path.name}: {seconds:.0f} s, profile {profile}")
 

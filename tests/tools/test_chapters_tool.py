@@ -135,6 +135,18 @@ def test_failing_run_leaves_the_notebook_as_it_was(
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_run_stops_at_the_first_output_that_cannot_be_stored(tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    path = store(
+        tmp_path,
+        new_code_cell("import warnings; warnings.warn('old')"),
+        new_code_cell(f"open({str(later)!r}, 'w').close()"),
+    )
+    with pytest.raises(ValueError, match="cell 0: a warning"):
+        chapters.run(path, "quick")
+    assert not later.exists()
+
+
 def test_bars_go_and_text_stays() -> None:
     def stream(text: str, name: str = "stdout") -> object:
         return new_output("stream", name=name, text=text)
