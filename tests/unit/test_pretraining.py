@@ -1,0 +1,320 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModel, AutoModelForMaskedLM, DataCollatorForLanguageModeling
+
+from reptune import pretraining
+from reptune.classification import FineTunedClassifier
+from reptune.pretraining import (
+    continue_pretraining,
+    fill_mask,
+    load_masked_lm,
+    mask_tokens,
+    masked_logits,
+    masked_scores,
+    pack,
+)
+from tests import tiny
+from tests.tiny import LABELS, TEXTS
+
+KNOBS = {
+    "block_size": 16,
+    "batch_size": 2,
+    "num_steps": 12,
+    "learning_rate": 5e-3,
+    "checkpoint_steps": 5,
+    "random_state": 0,
+}
+CLS, SEP, MASK = 2, 3, 4
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny.tokenizer()
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_encoder):
+    return load_masked_lm(tiny_encoder)
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def test_blocks_are_full_and_keep_borders(tokenizer):
+    blocks = pack(["the film is good", "a movie", "bad bad plot"], tokenizer, block_size=8)
+    first = tokenizer.convert_ids_to_tokens(blocks[0]["input_ids"])
+    assert first == ["[CLS]", "the", "film", "is", "good", "[SEP]", "a", "[SEP]"]
+    assert blocks[0]["starts_word"].tolist() == [-1, 1, 1, 1, 1, -1, 1, -1]
+    second = tokenizer.convert_ids_to_tokens(blocks[1]["input_ids"])
+    assert second == ["[CLS]", "movie", "[SEP]", "bad", "bad", "plot", "[SEP]", "[SEP]"]
+
+
+def test_no_piece_is_lost_but_at_the_end(tokenizer):
+    blocks = pack(TEXTS * 40, tokenizer, block_size=16)
+    inner = np.concatenate([row["input_ids"][1:-1] for row in blocks])
+    expected = [
+        piece for text in TEXTS * 40 for piece in [*tokenizer(text)["input_ids"][1:-1], SEP]
+    ]
+    assert inner.tolist() == expected[: len(inner)]
+    assert len(expected) - len(inner) < 14
+
+
+def test_many_texts_pack_as_in_one_batch(tokenizer):
+    """`datasets` hands over a thousand texts at a time; what is left over goes on."""
+    texts = TEXTS * 150
+    blocks = pack(texts, tokenizer, block_size=16)
+    pieces = sum(len(tokenizer(text)["input_ids"]) - 1 for text in texts)
+    assert len(blocks) == pieces // 14
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"), [([], "no texts|empty"), (["the film"], "2 word pieces|3 word pieces")]
+)
+def test_too_little_text_is_an_error(texts, message, tokenizer):
+    with pytest.raises(ValueError, match=message):
+        pack(texts, tokenizer, block_size=16)
+
+
+def test_a_tokenizer_without_mask_is_an_error():
+    lacking = tiny.tokenizer()
+    lacking.mask_token = None
+    with pytest.raises(ValueError, match="no mask token"):
+        pack(TEXTS, lacking)
+
+
+# --- masking -------------------------------------------------------------------------------------
+
+
+def _many(tokenizer, count=400):
+    blocks = pack(TEXTS * count, tokenizer, block_size=16)[:]
+    return blocks["input_ids"], blocks["starts_word"]
+
+
+def test_masking_has_the_shares_of_the_paper(tokenizer):
+    ids, starts = _many(tokenizer)
+    inputs, labels = mask_tokens(ids, starts, tokenizer, np.random.default_rng(0))
+    asked = labels != pretraining.IGNORED
+    assert asked[starts < 0].sum() == 0, "special tokens are never asked for"
+    assert asked[starts >= 0].mean() == pytest.approx(0.15, abs=0.01)
+    assert (inputs[asked] == MASK).mean() == pytest.approx(0.8, abs=0.02)
+    # a random piece is now and then the piece itself
+    assert (inputs[asked] == ids[asked]).mean() == pytest.approx(0.1 + 0.1 / 24, abs=0.02)
+    assert np.array_equal(inputs[~asked], ids[~asked])
+    assert np.array_equal(labels[asked], ids[asked])
+
+
+def test_masking_asks_as_often_as_the_library(tokenizer):
+    ids, starts = _many(tokenizer)
+    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+    torch.manual_seed(0)
+    library = collate([{"input_ids": row.tolist()} for row in ids])["labels"].numpy()
+    _, labels = mask_tokens(ids, starts, tokenizer, np.random.default_rng(0))
+    ours, theirs = ((part != -100).mean() for part in (labels, library))
+    assert ours == pytest.approx(theirs, abs=0.01)
+
+
+def test_whole_words_are_asked_for_whole():
+    tokenizer = tiny.tokenizer()
+    ids = np.tile([CLS, 5, 6, 7, 8, 9, SEP], (500, 1))
+    starts = np.tile([-1, 1, 0, 0, 1, 1, -1], (500, 1))
+    _, labels = mask_tokens(
+        ids, starts, tokenizer, np.random.default_rng(0), 0.3, whole_words=True
+    )
+    asked = labels != pretraining.IGNORED
+    assert (asked[:, 1] == asked[:, 2]).all() and (asked[:, 2] == asked[:, 3]).all()
+    assert asked[:, 4].mean() == pytest.approx(0.3, abs=0.07)
+    assert not (asked[:, 3] == asked[:, 4]).all()
+
+
+@pytest.mark.parametrize("probability", [0, 1, -0.1, 1.5])
+def test_a_bad_probability_is_named(probability, tokenizer):
+    with pytest.raises(ValueError, match=f"mask_probability={probability}"):
+        mask_tokens(
+            np.ones((1, 2), int), np.ones((1, 2), int), tokenizer, np.random.default_rng(0),
+            probability,
+        )  # fmt: skip
+
+
+# --- the loss ------------------------------------------------------------------------------------
+
+
+def test_logits_at_masked_positions_are_the_librarys(loaded, tokenizer):
+    model = loaded[0].eval()
+    ids, starts = (part[:6] for part in _many(tokenizer, 2))
+    inputs, labels = (
+        torch.from_numpy(part)
+        for part in mask_tokens(ids, starts, tokenizer, np.random.default_rng(1), 0.3)
+    )
+    whole = model(input_ids=inputs, labels=labels)
+    ours = masked_logits(model, inputs, labels)
+    loss = torch.nn.functional.cross_entropy(ours, labels[labels != -100])
+    torch.testing.assert_close(loss, whole.loss, atol=1e-5, rtol=0)
+    gradients = [torch.autograd.grad(value, model.base_model.embeddings.word_embeddings.weight)[0]
+                 for value in (loss, whole.loss)]  # fmt: skip
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=0)
+
+
+def test_scores_compare_on_the_same_positions(loaded, tokenizer):
+    blocks = pack(TEXTS * 10, tokenizer, block_size=16)
+    one = masked_scores(loaded[0], blocks, tokenizer)
+    assert one == masked_scores(loaded[0], blocks, tokenizer)
+    assert one["perplexity"] == pytest.approx(np.exp(one["loss"]))
+    assert 0 <= one["accuracy"] < 0.5, "a random head knows nothing"
+
+
+# --- gaps ----------------------------------------------------------------------------------------
+
+
+def test_fill_mask_gives_the_likeliest_pieces(loaded):
+    model, tokenizer, _ = loaded
+    first, second = fill_mask(model, "a [MASK] film is [MASK]", top_k=3, tokenizer=tokenizer)
+    assert len(first) == len(second) == 3
+    assert first[0][1] >= first[1][1] >= first[2][1]
+    assert all(piece in tokenizer.get_vocab() for piece, _ in first + second)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "message"),
+    [("a film", {}, r"holds no \[MASK\]"), ("a [MASK]", {"top_k": 0}, "top_k=0")],
+)
+def test_fill_mask_names_what_is_wrong(text, changes, message, loaded):
+    with pytest.raises(ValueError, match=message):
+        fill_mask(loaded[0], text, tokenizer=loaded[1], **changes)
+
+
+# --- a run ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("domain") / "model"
+    return continue_pretraining(
+        tiny_encoder, TEXTS * 20, folder, validation=TEXTS * 5, **(KNOBS | {"num_steps": 150})
+    )
+
+
+def _losses(folder, name="loss"):
+    return [row[name] for row in json.loads((folder / "history.json").read_text()) if name in row]
+
+
+def test_it_learns_the_texts(trained):
+    losses = _losses(trained)
+    assert len(losses) == 150
+    assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.3
+    assert len(_losses(trained, "eval_accuracy")) == 5
+    assert not trained.with_name("model.checkpoint").exists()
+
+
+def test_the_folder_is_an_encoder_with_its_pooler(trained, tiny_encoder):
+    before, after = (AutoModel.from_pretrained(folder) for folder in (tiny_encoder, trained))
+    torch.testing.assert_close(before.pooler.dense.weight, after.pooler.dense.weight)
+    moved = (before.embeddings.word_embeddings.weight - after.embeddings.word_embeddings.weight).abs()
+    assert moved.max() > 1e-3
+    FineTunedClassifier(trained, num_epochs=1).fit(TEXTS, LABELS)
+
+
+def test_the_folder_is_a_masked_language_model(trained):
+    again, info = AutoModelForMaskedLM.from_pretrained(trained, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert again.get_output_embeddings().weight.shape[0] == len(tiny.SPECIAL) + len(tiny.WORDS)
+
+
+def test_the_same_seed_gives_the_same_model(tiny_encoder, tmp_path):
+    one, other = (
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / name, **KNOBS) for name in "ab"
+    )
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
+def test_all_fast_options_off_is_the_plain_loop(tiny_encoder, tmp_path):
+    """Library loss over all logits, library optimizer: the same curve to 1e-5."""
+    folder = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS, fast=False)
+    torch.manual_seed(KNOBS["random_state"])
+    # The reference draws dropout as the run does: one forward pass a step, in the same order.
+    assert len(_losses(folder)) == KNOBS["num_steps"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from reptune.pretraining import continue_pretraining
+from tests.tiny import TEXTS
+continue_pretraining({encoder!r}, TEXTS * 20, {folder!r}, **{knobs!r})
+"""
+
+
+def _start(encoder, folder, knobs):
+    root = str(Path(__file__).resolve().parents[2])
+    script = SCRIPT.format(root=root, encoder=str(encoder), folder=str(folder), knobs=knobs)
+    return subprocess.Popen([sys.executable, "-c", script])
+
+
+def test_a_killed_run_goes_on_to_the_same_model(tiny_encoder, tmp_path):
+    knobs = KNOBS | {"num_steps": 400, "checkpoint_steps": 20}
+    whole = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "whole", **knobs)
+    process = _start(tiny_encoder, tmp_path / "cut", knobs)
+    state = tmp_path / "cut.checkpoint" / "state.json"
+    deadline = time.monotonic() + 120
+    while not state.is_file():
+        assert process.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut").exists()
+    cut = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "cut", **knobs)
+    assert _losses(cut) == _losses(whole)
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask_probability": 1.0}, "mask_probability=1.0"),
+        ({"block_size": 4}, "block_size=4"),
+        ({"block_size": 64}, "at most 32"),
+        ({"learning_rate": 0}, "learning_rate=0"),
+        ({"num_steps": 0}, "num_steps=0"),
+        ({"fast": ("cheap_dropuot",)}, "cheap_dropuot"),
+    ],
+)
+def test_bad_parameters_are_named_before_training(changes, message, tiny_encoder, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **(KNOBS | changes))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tiny_encoder, tmp_path, monkeypatch):
+    def die(self):
+        self._keep_for_real()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining._Run, "_keep_for_real", pretraining._Run._keep, raising=False)
+    monkeypatch.setattr(pretraining._Run, "_keep", die)
+    with pytest.raises(KeyboardInterrupt):
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="learning_rate=0.005"):
+        changed = KNOBS | {"learning_rate": 1e-3}
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **changed)
+    other = tiny.save_encoder(tmp_path / "other", random_state=1)
+    with pytest.raises(ValueError, match="model="):
+        continue_pretraining(other, TEXTS * 20, tmp_path / "m", **KNOBS)
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tiny_encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="cannot be written"):
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS)
+    assert isinstance(pack(TEXTS, tiny.tokenizer(), 16), Dataset)
