@@ -23,6 +23,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.utils import parametrize
 from tqdm import tqdm
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -352,6 +353,89 @@ def _save_model(
     weights = load_file(folder / "model.safetensors")
     weights |= {name: weight.contiguous() for name, weight in pooler.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+# --- a small adapter -----------------------------------------------------------------------------
+
+
+class LowRank(nn.Module):
+    """Adds a product of two thin matrices to a weight, so that few numbers train (LoRA).
+
+    Args:
+        weight: The weight that stays as it is, shape `(outputs, inputs)`.
+        rank: Width of the thin matrices.
+
+    Source: Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models* (2022); chapter 3.
+    """
+
+    def __init__(self, weight: torch.Tensor, rank: int) -> None:
+        super().__init__()
+        outputs, inputs = weight.shape
+        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))  # so that it starts as no change
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The changed weight, same shape."""
+        return weight + self.up @ self.down
+
+
+def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
+    """Put a `LowRank` on every linear layer of the blocks and freeze everything else below the head.
+
+    Returns:
+        The names of the layers.
+    """
+    for weight in model.base_model.parameters():
+        weight.requires_grad = False
+    prefix = f"{model.base_model_prefix}."
+    names = [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and name.startswith(prefix) and ".layer." in name
+    ]
+    for name in names:
+        layer = model.get_submodule(name)
+        addition = LowRank(layer.weight, rank).to(layer.weight.device)
+        parametrize.register_parametrization(layer, "weight", addition)
+    return names
+
+
+def save_adapter(model: PreTrainedModel, names: Sequence[str], file: Path) -> None:
+    """Write the low-rank changes, and the head's own weights, in half precision."""
+    arrays = {}
+    for name in names:
+        addition = model.get_submodule(name).parametrizations.weight[0]
+        arrays |= {f"{name}.down": addition.down, f"{name}.up": addition.up}
+    prefix = f"{model.base_model_prefix}."
+    arrays |= {
+        name: weight for name, weight in model.named_parameters() if not name.startswith(prefix)
+    }
+    save_file({name: value.detach().half().contiguous() for name, value in arrays.items()}, file)
+
+
+@torch.no_grad()
+def apply_adapter(model: PreTrainedModel, file: Path) -> None:
+    """Add the changes of `save_adapter` to a model's weights and set its head.
+
+    Raises:
+        ValueError: If the file was made for another architecture.
+    """
+    arrays = {name: value.float() for name, value in load_file(file).items()}
+    weights = dict(model.named_parameters())
+    for name, value in arrays.items():
+        if name.endswith(".up"):
+            layer = name.removesuffix(".up")
+            target, change = weights.get(f"{layer}.weight"), value @ arrays[f"{layer}.down"]
+        elif name.endswith(".down"):
+            continue
+        else:
+            target, change = weights.get(name), value
+        if target is None or target.shape != change.shape:
+            raise ValueError(
+                f"{file} changes {name}, which this model does not have in that shape."
+            )
+        change = change.to(target.device)
+        target.add_(change) if name.endswith(".up") else target.copy_(change)
 
 
 # --- the run -------------------------------------------------------------------------------------
