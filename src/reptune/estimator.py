@@ -101,6 +101,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
+def check_replaceable(folder: Path, marker: str = MANIFEST) -> None:
+    """Raise a `ValueError` unless `folder` is absent, empty, or known by its `marker` file."""
+    if folder.exists() and not (folder / marker).is_file() and not _is_empty(folder):
+        raise ValueError(
+            f"{folder} exists and holds something that is not a saved model; "
+            "choose another folder, or remove it first."
+        )
+
+
 def write_folder(folder: Path, write: Callable[[Path], None], marker: str = MANIFEST) -> Path:
     """Let `write` fill a temporary folder, then move that into the place of `folder`.
 
@@ -112,11 +121,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], marker: str = MANI
     Raises:
         ValueError: If `folder` holds something that `save` did not write, which is left alone.
     """
-    if folder.exists() and not (folder / marker).is_file() and not _is_empty(folder):
-        raise ValueError(
-            f"{folder} exists and holds something that is not a saved model; "
-            "choose another folder, or remove it first."
-        )
+    check_replaceable(folder, marker)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
         written = Path(staging) / "model"

@@ -13,14 +13,16 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import parametrize
@@ -30,65 +32,95 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime, training
 from reptune.data import check_texts
-from reptune.estimator import check_optimizer, check_whole_number, seed_of, write_folder
+from reptune.estimator import (
+    check_optimizer,
+    check_replaceable,
+    check_whole_number,
+    seed_of,
+    write_folder,
+)
 
 IGNORED = -100  # the label of a position that is not asked for
 MASKED, RANDOM = 0.8, 0.1  # of the chosen positions; the rest stay as they are
-CHECKPOINT, STATE, HISTORY = "checkpoint", "state.json", "history.json"
+HISTORY = "history.json"
+# What makes a folder a sentence transformer; it goes along, so that chapter 2 starts alike.
+SENTENCE_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
 
 
 # --- blocks of text ------------------------------------------------------------------------------
 
 
 def pack(
-    texts: Iterable[str], tokenizer: Tokenizer, block_size: int = 128, num_proc: int | None = None
+    texts: Iterable[str] | Dataset,
+    tokenizer: Tokenizer,
+    block_size: int = 128,
+    cache_file: Path | None = None,
+    what: str = "texts",
 ) -> Dataset:
     """Cut texts, one after the other, into blocks without padding.
 
     A block is `[CLS] pieces [SEP]`; where a text ends inside it, a further `[SEP]` marks the
-    border. What is left over at the end, less than a block, is dropped. Rows are kept in Arrow
-    and mapped into memory, so a corpus may be larger than that.
+    border. What is left over at the end, less than a block, is dropped.
 
     Args:
-        texts: The texts.
+        texts: The texts, or a data set with a column `text`, which may be larger than memory.
         tokenizer: A fast tokenizer with `[CLS]` and `[SEP]`, or what it has in their place.
         block_size: Word pieces of a block, special tokens included.
-        num_proc: Processes that tokenize; `None` uses this one.
+        cache_file: Where the blocks go, to be mapped into memory; `None` keeps them in memory.
+        what: What to call the texts in a message.
 
     Returns:
         Columns `input_ids` and `starts_word` (1 where a piece begins a word, 0 where it goes on
-        with one, -1 for special tokens), lists of `block_size` numbers.
+        with one, -1 for special tokens), arrays of `block_size` numbers.
 
     Raises:
         ValueError: If the tokenizer lacks what is needed, or all texts together fill no block.
     """
     check_whole_number("block_size", block_size, least=8)
     start, end = _borders(tokenizer)
+    special = set(tokenizer.all_special_ids)
     content = block_size - 2
     left: dict[str, list[int]] = {"ids": [], "starts": []}
 
     def cut(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        encoded = tokenizer(batch["text"], add_special_tokens=False, verbose=False)
+        encoded = tokenizer(
+            batch["text"], add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
         for row, ids in enumerate(encoded["input_ids"]):
-            left["ids"] += [*ids, end]
-            left["starts"] += [*_word_starts(encoded.word_ids(row)), -1]
+            if ids:
+                starts = _word_starts(encoded.word_ids(row))
+                starts = [
+                    -1 if piece in special else s for piece, s in zip(ids, starts, strict=True)
+                ]
+                left["ids"] += [*ids, end]
+                left["starts"] += [*starts, -1]
         full = len(left["ids"]) // content * content
         blocks: dict[str, list[list[int]]] = {"input_ids": [], "starts_word": []}
         for place in range(0, full, content):
-            ids = left["ids"][place : place + content]
-            blocks["input_ids"].append([start, *ids, end])
+            blocks["input_ids"].append([start, *left["ids"][place : place + content], end])
             blocks["starts_word"].append([-1, *left["starts"][place : place + content], -1])
         left["ids"], left["starts"] = left["ids"][full:], left["starts"][full:]
         return blocks
 
-    corpus = Dataset.from_dict({"text": check_texts(texts)})
-    blocks = corpus.map(cut, batched=True, remove_columns="text", load_from_cache_file=False)
+    corpus = texts if isinstance(texts, Dataset) else _corpus(texts, what)
+    blocks = corpus.map(
+        cut,
+        batched=True,
+        remove_columns=corpus.column_names,
+        load_from_cache_file=False,
+        cache_file_name=None if cache_file is None else str(cache_file),
+        features=Features(input_ids=List(Value("int32")), starts_word=List(Value("int8"))),
+    )
     if not len(blocks):
         raise ValueError(
-            f"the texts hold {len(left['ids'])} word pieces together, too few for one block of "
+            f"{what} hold {len(left['ids'])} word pieces together, too few for one block of "
             f"block_size={block_size}; pass more text or smaller blocks."
         )
     return blocks.with_format("numpy")
+
+
+def _corpus(texts: Iterable[str], what: str) -> Dataset:
+    return Dataset.from_dict({"text": check_texts(texts, what)})
 
 
 def _borders(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -112,7 +144,7 @@ def _borders(tokenizer: Tokenizer) -> tuple[int, int]:
 
 
 def _word_starts(word_ids: Sequence[int | None]) -> list[int]:
-    previous = [None, *word_ids[:-1]]
+    previous = [None, *word_ids][:-1]
     return [int(word != before) for word, before in zip(word_ids, previous, strict=True)]
 
 
@@ -149,12 +181,15 @@ def mask_tokens(
     Source: Devlin et al., *BERT* (2019), section 3.1; chapter 3.
     """
     check_probability(probability)
-    chosen = rng.random(input_ids.shape) < probability
+    # The unit that is drawn: a piece, or with `whole_words` a word's pieces together.
+    unit = np.arange(input_ids.size)
     if whole_words:
-        # A word's pieces share the draw of its first one.
-        flat = (starts_word != 0).ravel().cumsum() - 1
-        chosen = (rng.random(flat[-1] + 1) < probability)[flat].reshape(input_ids.shape)
-    chosen &= starts_word >= 0
+        unit = (starts_word != 0).ravel().cumsum() - 1
+    drawn = rng.random(unit[-1] + 1) < probability
+    eligible = starts_word >= 0
+    if eligible.any() and not drawn[unit[eligible.ravel()]].any():
+        drawn[rng.choice(unit[eligible.ravel()])] = True  # a tiny batch: ask for one all the same
+    chosen = drawn[unit].reshape(input_ids.shape) & eligible
     labels = np.where(chosen, input_ids, IGNORED)
     fate = rng.random(input_ids.shape)
     inputs = np.where(chosen & (fate < MASKED), tokenizer.mask_token_id, input_ids)
@@ -187,18 +222,11 @@ def masked_logits(
         input_ids: Shape `(batch, tokens)`, without padding.
         labels: Same shape, -100 where nothing is asked.
     """
-    hidden = model.base_model(input_ids=input_ids).last_hidden_state
-    return _head(model)(hidden[labels != IGNORED])
-
-
-def _head(model: PreTrainedModel) -> nn.Module:
-    for name in ("cls", "lm_head", "head"):
-        if isinstance(getattr(model, name, None), nn.Module):
-            return getattr(model, name)
-    raise ValueError(
-        f"{type(model).__name__} keeps its masked-LM head where this package does not look for it; "
-        "BERT, RoBERTa, MPNet and their like work."
-    )
+    asked = labels != IGNORED
+    head = getattr(model, "cls", None) or getattr(model, "lm_head", None)
+    if head is None:  # an architecture whose head is in several parts: all logits, then some
+        return model(input_ids=input_ids).logits[asked]
+    return head(model.base_model(input_ids=input_ids).last_hidden_state[asked])
 
 
 @torch.inference_mode()
@@ -265,16 +293,23 @@ def fill_mask(
     """
     check_whole_number("top_k", top_k)
     if not isinstance(model, PreTrainedModel):
-        model, tokenizer, _ = load_masked_lm(model)
+        tokenizer = load_tokenizer(model)
+        with runtime.quiet():
+            source = str(assets.resolve_model(model))
+            model = AutoModelForMaskedLM.from_pretrained(source, use_safetensors=True)
     if tokenizer is None:
         raise ValueError("tokenizer=None; pass the tokenizer along with a model object.")
     if tokenizer.mask_token not in text:
         raise ValueError(f"{text!r} holds no {tokenizer.mask_token}; write it where the gap is.")
-    encoded = tokenizer(text, return_tensors="pt", truncation=True).to(model.device)
+    limit = training.model_limit(tokenizer, model)
+    encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
     gaps = encoded["input_ids"][0] == tokenizer.mask_token_id
-    model.eval()
-    shares = model(**encoded).logits[0, gaps].float().softmax(dim=-1)
-    best = shares.topk(min(top_k, shares.shape[-1]))
+    if gaps.sum() < text.count(tokenizer.mask_token):
+        raise ValueError(f"a gap lies beyond the {limit} word pieces the model reads; shorten it.")
+    was_training = model.training
+    logits = model.eval()(**encoded.to(model.device)).logits[0, gaps.to(model.device)]
+    model.train(was_training)
+    best = logits.float().softmax(dim=-1).topk(min(top_k, logits.shape[-1]))
     return [
         list(zip(tokenizer.convert_ids_to_tokens(ids.tolist()), chances.tolist(), strict=True))
         for chances, ids in zip(best.values, best.indices, strict=True)
@@ -284,48 +319,82 @@ def fill_mask(
 # --- loading and saving --------------------------------------------------------------------------
 
 
-def load_masked_lm(
-    model: str | Path,
-) -> tuple[PreTrainedModel, Tokenizer, dict[str, torch.Tensor]]:
-    """A masked language model, its tokenizer, and the pooler that such models drop.
+def load_tokenizer(model: str | Path) -> Tokenizer:
+    """The tokenizer of a masked language model.
 
-    A sentence transformer ships no masked-LM head; it then starts at random, but for the output
-    bias, which `fit_output_bias` can set.
+    Raises:
+        reptune.assets.AssetUnavailable: If the model cannot be had.
+        ValueError: If there is none, or it has no mask token.
+    """
+    source = str(assets.resolve_model(model))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{model} has no usable tokenizer: {error}") from error
+    _borders(tokenizer)
+    return tokenizer
+
+
+@dataclass
+class MaskedLM:
+    """A masked language model with what `AutoModelForMaskedLM` leaves behind.
+
+    Attributes:
+        model: The model, in float32, on this machine's device.
+        tokenizer: Its tokenizer.
+        has_new_head: Whether it shipped no masked-LM head, so that this one is random.
+        pooler: The encoder's pooler, which masked language models drop; empty without one.
+        sentence_files: What makes the source a sentence transformer, as paths; empty if nothing.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    has_new_head: bool
+    pooler: dict[str, torch.Tensor]
+    sentence_files: list[Path]
+
+    def save(self, folder: Path) -> None:
+        """Write all of it; `AutoModel` finds the pooler, `SentenceTransformer` its own files."""
+        weights = self.model.state_dict() | self.pooler
+        with runtime.quiet():
+            self.model.save_pretrained(folder, state_dict=weights)
+            self.tokenizer.save_pretrained(folder)
+        for path in self.sentence_files:
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, folder / path.name)
+
+
+def load_masked_lm(model: str | Path) -> MaskedLM:
+    """Load a masked language model for pretraining.
 
     Args:
         model: An asset's name, a local folder or a Hub id.
-
-    Returns:
-        The model in float32 on this machine's device, its tokenizer, and the pooler's weights by
-        name (empty where the encoder has none).
 
     Raises:
         reptune.assets.AssetUnavailable: If the model cannot be had.
         ValueError: If its tokenizer has no mask token.
     """
+    tokenizer = load_tokenizer(model)
     source = str(assets.resolve_model(model))
-    options = {"use_safetensors": True, "dtype": torch.float32}
+    options = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     with runtime.quiet():
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        masked = AutoModelForMaskedLM.from_pretrained(source, **options)
-        encoder = AutoModel.from_pretrained(source, **options)
-    _borders(tokenizer)
+        masked, info = AutoModelForMaskedLM.from_pretrained(source, **options)
+        encoder, encoder_info = AutoModel.from_pretrained(source, **options)
+    prefix = masked.base_model_prefix
     pooler = {
-        f"{masked.base_model_prefix}.{name}": weight
+        f"{prefix}.{name}": weight.contiguous()
         for name, weight in encoder.state_dict().items()
-        if name.startswith("pooler.")
+        if name.startswith("pooler.") and name not in encoder_info["missing_keys"]
     }
-    return masked.to(runtime.device()), tokenizer, pooler
-
-
-def has_new_head(model: str | Path) -> bool:
-    """Whether a model ships no masked-LM head, so that loading makes a random one."""
-    source = str(assets.resolve_model(model))
-    with runtime.quiet():
-        _, info = AutoModelForMaskedLM.from_pretrained(
-            source, use_safetensors=True, output_loading_info=True
-        )
-    return any("decoder" not in name for name in info["missing_keys"])
+    folder = Path(source)
+    parts = [folder / name for name in SENTENCE_FILES] + sorted(folder.glob("[0-9]_*"))
+    return MaskedLM(
+        model=masked.to(runtime.device()),
+        tokenizer=tokenizer,
+        has_new_head=bool(info["missing_keys"]),
+        pooler=pooler,
+        sentence_files=[path for path in parts if path.exists()],
+    )
 
 
 @torch.no_grad()
@@ -338,21 +407,9 @@ def fit_output_bias(model: PreTrainedModel, blocks: Dataset) -> None:
     bias = model.get_output_embeddings().bias
     counts = np.ones(len(bias))
     for start in range(0, len(blocks), 1000):
-        ids = blocks[start : start + 1000]["input_ids"].ravel()
-        counts += np.bincount(ids, minlength=len(bias))
+        part = blocks[start : start + 1000]
+        counts += np.bincount(part["input_ids"][part["starts_word"] >= 0], minlength=len(bias))
     bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
-
-
-def _save_model(
-    model: PreTrainedModel, tokenizer: Tokenizer, pooler: dict[str, torch.Tensor], folder: Path
-) -> None:
-    """Write model and tokenizer; the pooler goes in where an encoder looks for it."""
-    with runtime.quiet():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    weights = load_file(folder / "model.safetensors")
-    weights |= {name: weight.contiguous() for name, weight in pooler.items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 # --- a small adapter -----------------------------------------------------------------------------
@@ -422,20 +479,22 @@ def apply_adapter(model: PreTrainedModel, file: Path) -> None:
     """
     arrays = {name: value.float() for name, value in load_file(file).items()}
     weights = dict(model.named_parameters())
+    changes = {}
     for name, value in arrays.items():
         if name.endswith(".up"):
             layer = name.removesuffix(".up")
-            target, change = weights.get(f"{layer}.weight"), value @ arrays[f"{layer}.down"]
-        elif name.endswith(".down"):
-            continue
+            target = f"{layer}.weight"
+            before = weights.get(target)
+            new = None if before is None else before + (value @ arrays[f"{layer}.down"]).to(before)
+        elif not name.endswith(".down"):
+            target, before, new = name, weights.get(name), value
         else:
-            target, change = weights.get(name), value
-        if target is None or target.shape != change.shape:
-            raise ValueError(
-                f"{file} changes {name}, which this model does not have in that shape."
-            )
-        change = change.to(target.device)
-        target.add_(change) if name.endswith(".up") else target.copy_(change)
+            continue
+        if before is None or before.shape != new.shape:
+            raise ValueError(f"{file} changes {target}, which this model lacks in that shape.")
+        changes[target] = new
+    for target, new in changes.items():
+        weights[target].copy_(new)
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -445,7 +504,8 @@ def apply_adapter(model: PreTrainedModel, file: Path) -> None:
 class _Settings:
     """What a run depends on; a checkpoint goes on only under the same."""
 
-    model: str
+    model: str  # a hash of the weights it starts from
+    corpus: str  # and of the blocks
     num_steps: int
     block_size: int
     batch_size: int
@@ -454,26 +514,25 @@ class _Settings:
     warmup: float
     mask_probability: float
     whole_words: bool
-    fast: tuple[str, ...]
+    fast: list[str]
     random_state: int
-    corpus: str
 
-    def check_same(self, other: dict[str, Any], folder: Path) -> None:
-        for name, value in vars(self).items():
-            before = tuple(other[name]) if name == "fast" else other.get(name)
-            if before != value:
+    def check_same(self, before: dict[str, Any], file: Path) -> None:
+        for name, value in asdict(self).items():
+            if before.get(name) != value:
                 raise ValueError(
-                    f"{folder} holds a checkpoint with {name}={before!r}, and this run has "
-                    f"{value!r}; remove the folder, or go on with the old setting."
+                    f"{file} is the checkpoint of a run with {name}={before.get(name)!r}, and this "
+                    f"one has {value!r}; remove the file, or go on with the old setting."
                 )
 
 
 def continue_pretraining(
     model: str | Path,
-    texts: Iterable[str],
+    texts: Iterable[str] | Dataset,
     folder: str | Path,
     *,
-    validation: Iterable[str] | None = None,
+    validation: Iterable[str] | Dataset | None = None,
+    adapter: str | Path | None = None,
     num_steps: int | None = None,
     num_epochs: int = 1,
     block_size: int = 128,
@@ -491,14 +550,15 @@ def continue_pretraining(
 ) -> Path:
     """Go on with an encoder's masked-language-model pretraining on texts of your domain.
 
-    A run that is killed goes on at its last checkpoint when it is called again with the same
-    arguments, and ends with the same model as one that was not.
+    A run that is killed goes on at its last checkpoint, `<folder>.checkpoint`, when it is called
+    again with the same arguments, and ends with the same model as one that was not.
 
     Args:
         model: An asset's name, a local folder or a Hub id.
-        texts: Texts of the domain; they need no labels.
-        folder: Where the model goes, and meanwhile the checkpoint.
+        texts: Texts of the domain, without labels, or a data set with a column `text`.
+        folder: Where the model goes; a model that an earlier run wrote there is replaced.
         validation: Texts that are not trained on, scored `evaluations` times.
+        adapter: A file of `save_adapter` to start from.
         num_steps: Optimizer steps; `None` for as many as `num_epochs` over the texts need.
         num_epochs: Passes over the texts.
         block_size: Word pieces of a block; see `pack`.
@@ -510,43 +570,45 @@ def continue_pretraining(
         whole_words: Choose whole words; see `mask_tokens`.
         evaluations: How often validation is scored, spread over the steps, the end among them.
         checkpoint_steps: Steps between two checkpoints.
-        fast: Options of `reptune.training.FAST_OPTIONS`; of use here are `half_precision` and
-            `cheap_dropout`.
+        fast: Options of `reptune.training.FAST_OPTIONS`; of use here are `half_precision`
+            (bfloat16 only) and `cheap_dropout`. Logits at masked positions alone are no option:
+            they are the same numbers.
         random_state: Seed of order, masks and dropout.
         show_progress: Show a progress bar.
 
     Returns:
         `folder`: a model that `AutoModelForMaskedLM`, `AutoModel` (with its pooler) and this
         package's classifiers load, with `history.json`: `{"step", "loss"}` and
-        `{"step", "eval_loss", "eval_accuracy"}`.
+        `{"step", "eval_loss", "eval_accuracy", "eval_perplexity"}`.
 
     Raises:
-        ValueError: If a parameter is bad, the texts fill no block, or the folder holds the
-            checkpoint of another run; before any training.
+        ValueError: If a parameter is bad, the texts fill no block, or the folder or its
+            checkpoint are something else; before any training.
         PermissionError: If the folder cannot be written to; before any training.
         reptune.assets.AssetUnavailable: If the model cannot be had.
 
     Source: Gururangan et al., *Don't Stop Pretraining* (2020); chapter 3.
     """
-    for name, value in (
-        ("num_epochs", num_epochs), ("batch_size", batch_size), ("evaluations", evaluations),
-        ("checkpoint_steps", checkpoint_steps),
-    ):  # fmt: skip
-        check_whole_number(name, value)
-    if num_steps is not None:
-        check_whole_number("num_steps", num_steps)
-    check_optimizer(learning_rate, warmup)
-    check_probability(mask_probability)
-    options = training.fast_options(fast)
+    _check_parameters(locals())
     folder = _writable(Path(folder))
-    with runtime.seeded(random_state):
-        masked, tokenizer, pooler = load_masked_lm(model)
-        blocks = pack(texts, tokenizer, _check_block_size(block_size, masked))
-        if has_new_head(model):
-            fit_output_bias(masked, blocks)
-        held_out = None if validation is None else pack(validation, tokenizer, block_size)
+    with runtime.seeded(random_state), tempfile.TemporaryDirectory() as scratch:
+        loaded = load_masked_lm(model)
+        _check_fits(block_size, loaded.model)
+        cache = Path(scratch) / "blocks.arrow"
+        blocks = pack(texts, loaded.tokenizer, block_size, cache)
+        held_out = (
+            None if validation is None
+            else pack(validation, loaded.tokenizer, block_size, what="validation")
+        )  # fmt: skip
+        if adapter is not None:
+            apply_adapter(loaded.model, Path(adapter))
+        elif loaded.has_new_head:
+            fit_output_bias(loaded.model, blocks)
         settings = _Settings(
-            model=str(model),
+            model=_hash(weight.detach().cpu().numpy() for weight in loaded.model.parameters()),
+            corpus=_hash(
+                blocks[start : start + 1000]["input_ids"] for start in range(0, len(blocks), 1000)
+            ),
             num_steps=num_steps or num_epochs * math.ceil(len(blocks) / batch_size),
             block_size=block_size,
             batch_size=batch_size,
@@ -555,39 +617,53 @@ def continue_pretraining(
             warmup=warmup,
             mask_probability=mask_probability,
             whole_words=whole_words,
-            fast=tuple(sorted(options)),
+            fast=sorted(training.fast_options(fast)),
             random_state=seed_of(random_state),
-            corpus=_hash(blocks),
         )
-        run = _Run(settings, masked, tokenizer, blocks, held_out, folder)
+        run = _Run(settings, loaded, blocks, held_out, folder)
         run.resume()
         run.train(evaluations, checkpoint_steps, show_progress)
-    return run.finish(pooler)
+        return run.finish()
 
 
-def _check_block_size(block_size: int, model: PreTrainedModel) -> int:
+def _check_parameters(given: dict[str, Any]) -> None:
+    for name in ("num_epochs", "block_size", "batch_size", "evaluations", "checkpoint_steps"):
+        check_whole_number(name, given[name])
+    if given["num_steps"] is not None:
+        check_whole_number("num_steps", given["num_steps"])
+    if given["learning_rate"] is None:
+        raise ValueError("learning_rate=None; use a positive number.")
+    check_optimizer(given["learning_rate"], given["warmup"])
+    check_probability(given["mask_probability"])
+    training.fast_options(given["fast"])
+
+
+def _check_fits(block_size: int, model: PreTrainedModel) -> None:
     limit = training.position_limit(model)
     if limit is not None and block_size > limit:
         raise ValueError(
             f"block_size={block_size}, but the model takes at most {limit} word pieces; lower it."
         )
-    return block_size
 
 
 def _writable(folder: Path) -> Path:
-    """Return `folder`, where it and its checkpoint can be written."""
+    """Return `folder`, where it and its checkpoint can be written; say now if not."""
     parent = folder.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
+    if not parent.exists():
+        parent.mkdir(parents=True)
+    if not parent.is_dir():
+        raise ValueError(f"{parent} is no folder, so {folder} cannot lie in it; choose another.")
     if not os.access(parent, os.W_OK):
         raise PermissionError(f"{parent} cannot be written to; choose another folder.")
+    check_replaceable(folder, HISTORY)
     return folder
 
 
-def _hash(blocks: Dataset) -> str:
+def _hash(arrays: Iterable[np.ndarray]) -> str:
     digest = hashlib.sha256()
-    for start in range(0, len(blocks), 1000):
-        digest.update(np.ascontiguousarray(blocks[start : start + 1000]["input_ids"]).tobytes())
-    return digest.hexdigest()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 class _Run:
@@ -600,27 +676,29 @@ class _Run:
     def __init__(
         self,
         settings: _Settings,
-        model: PreTrainedModel,
-        tokenizer: Tokenizer,
+        loaded: MaskedLM,
         blocks: Dataset,
         held_out: Dataset | None,
         folder: Path,
     ) -> None:
-        self.settings, self.model, self.tokenizer = settings, model, tokenizer
-        self.blocks, self.held_out, self.folder = blocks, held_out, folder
+        self.settings, self.loaded, self.folder = settings, loaded, folder
+        self.model, self.blocks, self.held_out = loaded.model, blocks, held_out
         self.checkpoint = folder.with_name(f"{folder.name}.checkpoint")
         self.step, self.history = 0, []
-        named = [(name, weight) for name, weight in model.named_parameters()]
-        self._names = [name for name, _ in named]
-        plain = [name.endswith("bias") or "norm" in name.lower() for name in self._names]
+        self._trained = {
+            name: weight for name, weight in self.model.named_parameters() if weight.requires_grad
+        }
+        plain = {name for name in self._trained if name.endswith("bias") or "norm" in name.lower()}
         groups = [
-            {"params": [weight for (_, weight), is_plain in zip(named, plain) if is_plain == kind],
-             "weight_decay": 0.0 if kind else settings.weight_decay}
-            for kind in (False, True)
+            {"params": [w for name, w in self._trained.items() if name not in plain],
+             "weight_decay": settings.weight_decay},
+            {"params": [w for name, w in self._trained.items() if name in plain],
+             "weight_decay": 0.0},
         ]  # fmt: skip
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self._half = "half_precision" in settings.fast
+        # float16 would need its losses scaled; bfloat16 has the range of float32.
+        self._half = "half_precision" in settings.fast and bool(runtime.precision()["bf16"])
+        self._epoch, self._order = -1, np.empty(0, dtype=int)
 
     def train(self, evaluations: int, checkpoint_steps: int, show_progress: bool) -> None:
         looks = set(np.linspace(0, self.settings.num_steps, evaluations + 1, dtype=int)[1:])
@@ -635,112 +713,107 @@ class _Run:
                 self.history.append({"step": self.step, "loss": loss})
                 bar.update()
                 if self.held_out is not None and self.step in looks:
-                    scores = masked_scores(self.model, self.held_out, self.tokenizer)
-                    self.history.append(
-                        {"step": self.step}
-                        | {f"eval_{name}": value for name, value in scores.items()}
-                    )
+                    self._look()
                 if self.step % checkpoint_steps == 0 and self.step < self.settings.num_steps:
                     self._keep()
 
     def _take_step(self) -> float:
         self.model.train()
-        inputs, labels = self._batch(self.step)
+        inputs, labels = self._batch()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._rate()
         with training.half_precision(self.model.device, self._half):
             logits = masked_logits(self.model, inputs, labels)
         loss = nn.functional.cross_entropy(logits.float(), labels[labels != IGNORED])
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
         self.optimizer.step()
-        self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
         return loss.item()
 
-    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        size = self.settings.batch_size
-        steps_an_epoch = math.ceil(len(self.blocks) / size)
-        epoch, place = divmod(step, steps_an_epoch)
-        seed = self.settings.random_state
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.blocks))
-        rows = self.blocks[np.sort(order[place * size : (place + 1) * size])]
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        size, seed = self.settings.batch_size, self.settings.random_state
+        epoch, place = divmod(self.step, math.ceil(len(self.blocks) / size))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([seed, 0, epoch]).permutation(len(self.blocks))
+        rows = self.blocks[np.sort(self._order[place * size : (place + 1) * size])]
         masked = mask_tokens(
             rows["input_ids"],
             rows["starts_word"],
-            self.tokenizer,
-            np.random.default_rng([seed, epoch, place]),
+            self.loaded.tokenizer,
+            np.random.default_rng([seed, 1, self.step]),
             self.settings.mask_probability,
             self.settings.whole_words,
         )
         inputs, labels = (torch.from_numpy(part).to(self.model.device) for part in masked)
         return inputs, labels
 
-    def _rate(self, step: int) -> float:
+    def _rate(self) -> float:
+        """Share of the peak rate: linearly up over the warm-up, then down to 0 after the end."""
         warm = math.ceil(self.settings.warmup * self.settings.num_steps)
-        if step < warm:
-            return (step + 1) / warm
-        return max(0.0, (self.settings.num_steps - step) / max(1, self.settings.num_steps - warm))
+        if self.step < warm:
+            return (self.step + 1) / warm
+        return (self.settings.num_steps - self.step) / (self.settings.num_steps - warm)
+
+    def _look(self) -> None:
+        scores = masked_scores(self.model, self.held_out, self.loaded.tokenizer)
+        named = {f"eval_{name}": value for name, value in scores.items()}
+        self.history.append({"step": self.step, **named})
 
     def _keep(self) -> None:
-        """Write a checkpoint beside the folder; the one before stays until this one is whole."""
-
-        def write(written: Path) -> None:
-            arrays = {f"model.{name}": value for name, value in self._weights().items()}
-            for name, moments in zip(self._optimized(), self._moments(), strict=True):
-                arrays |= {f"{key}.{name}": value.contiguous() for key, value in moments.items()}
-            arrays["generator"] = torch.get_rng_state()
-            if torch.cuda.is_available():
-                arrays["cuda_generator"] = torch.cuda.get_rng_state()
-            save_file(arrays, written / "state.safetensors")
-            state = {"step": self.step, "history": self.history, "settings": vars(self.settings)}
-            (written / STATE).write_text(json.dumps(state, default=runtime.as_json), "utf-8")
-
-        write_folder(self.checkpoint, write, marker=STATE)
+        """Write a checkpoint, one file; the one before stays until this one is whole."""
+        arrays = {f"model.{name}": weight for name, weight in self._trained.items()}
+        for name, weight in self._trained.items():
+            arrays |= {f"{key}.{name}": v for key, v in self.optimizer.state[weight].items()}
+        arrays["generator"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            arrays["cuda_generator"] = torch.cuda.get_rng_state()
+        state = {"step": self.step, "history": self.history, "settings": asdict(self.settings)}
+        part = self.checkpoint.with_name(f"{self.checkpoint.name}.part")
+        arrays = {name: value.detach().contiguous() for name, value in arrays.items()}
+        save_file(arrays, part, metadata={"state": json.dumps(state, default=runtime.as_json)})
+        os.replace(part, self.checkpoint)
 
     def resume(self) -> None:
         """Go on at the checkpoint, if there is one.
 
         Raises:
-            ValueError: If it belongs to another run.
+            ValueError: If it belongs to another run, or is no checkpoint.
         """
-        if not (self.checkpoint / STATE).is_file():
+        if not self.checkpoint.exists():
             return
-        state = json.loads((self.checkpoint / STATE).read_text("utf-8"))
+        state = _read_state(self.checkpoint)
         self.settings.check_same(state["settings"], self.checkpoint)
-        arrays = load_file(self.checkpoint / "state.safetensors")
+        arrays = load_file(self.checkpoint)
         with torch.no_grad():
-            for name, weight in self._weights().items():
+            for name, weight in self._trained.items():
                 weight.copy_(arrays[f"model.{name}"])
-        for name, weight in self._optimized().items():
-            self.optimizer.state[weight] = {
-                key: arrays[f"{key}.{name}"].to("cpu" if key == "step" else weight.device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+                self.optimizer.state[weight] = {
+                    key: arrays[f"{key}.{name}"].to(weight.device, copy=True)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
         torch.set_rng_state(arrays["generator"])
         if "cuda_generator" in arrays and torch.cuda.is_available():
             torch.cuda.set_rng_state(arrays["cuda_generator"])
         self.step, self.history = state["step"], state["history"]
-        self.schedule.last_epoch = self.step
-        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_lr(), strict=True):
-            group["lr"] = rate
 
-    def finish(self, pooler: dict[str, torch.Tensor]) -> Path:
+    def finish(self) -> Path:
         """Write the model to its folder and remove the checkpoint."""
 
         def write(written: Path) -> None:
-            _save_model(self.model, self.tokenizer, pooler, written)
+            self.loaded.save(written)
             (written / HISTORY).write_text(json.dumps(self.history), "utf-8")
 
         path = write_folder(self.folder, write, marker=HISTORY)
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        self.checkpoint.unlink(missing_ok=True)
         return path
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        """The parameters by name; tied ones occur once."""
-        return dict(self.model.named_parameters())
 
-    def _optimized(self) -> dict[str, torch.Tensor]:
-        return self._weights()
-
-    def _moments(self) -> list[dict[str, torch.Tensor]]:
-        return [self.optimizer.state[weight] for weight in self._optimized().values()]
+def _read_state(file: Path) -> dict[str, Any]:
+    try:
+        with safe_open(file, "pt") as opened:
+            return json.loads(opened.metadata()["state"])
+    except Exception as error:  # safetensors' errors share no class
+        raise ValueError(f"{file} is no checkpoint of this package; move it away.") from error
