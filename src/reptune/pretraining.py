@@ -127,10 +127,15 @@ def _borders(tokenizer: Tokenizer) -> tuple[int, int]:
     """The ids that open a block and close a text."""
     if not tokenizer.is_fast:
         raise ValueError(
-            f"{type(tokenizer).__name__} cannot tell which pieces make a word; use a fast tokenizer."
+            f"{type(tokenizer).__name__} cannot tell which pieces make a word; use a fast one."
         )
-    start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
-    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    start, end = (
+        next((place for place in places if place is not None), None)
+        for places in (
+            (tokenizer.cls_token_id, tokenizer.bos_token_id),
+            (tokenizer.sep_token_id, tokenizer.eos_token_id),
+        )
+    )
     if start is None or end is None:
         raise ValueError(
             f"{type(tokenizer).__name__} has no tokens for where a text begins or ends."
@@ -437,7 +442,7 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
-    """Put a `LowRank` on every linear layer of the blocks and freeze everything else below the head.
+    """Put a `LowRank` on every linear layer of the blocks; of the rest, only the head trains.
 
     Returns:
         The names of the layers.
@@ -774,7 +779,7 @@ class _Run:
         part = self.checkpoint.with_name(f"{self.checkpoint.name}.part")
         arrays = {name: value.detach().contiguous() for name, value in arrays.items()}
         save_file(arrays, part, metadata={"state": json.dumps(state, default=runtime.as_json)})
-        os.replace(part, self.checkpoint)
+        part.replace(self.checkpoint)
 
     def resume(self) -> None:
         """Go on at the checkpoint, if there is one.

@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModel, AutoModelForMaskedLM, DataCollatorForLanguageModeling
+from transformers import AutoModel, DataCollatorForLanguageModeling
 
 from reptune import pretraining
 from reptune.classification import FineTunedClassifier
@@ -44,7 +43,19 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def loaded(tiny_encoder):
+    torch.manual_seed(0)  # of the new head
     return load_masked_lm(tiny_encoder)
+
+
+@pytest.fixture
+def steps_taken(monkeypatch):
+    """The steps that this process takes, counted."""
+    taken = []
+    step = pretraining._Run._take_step
+    monkeypatch.setattr(
+        pretraining._Run, "_take_step", lambda self: taken.append(self.step) or step(self)
+    )
+    return taken
 
 
 # --- blocks --------------------------------------------------------------------------------------
@@ -78,7 +89,8 @@ def test_many_texts_pack_as_in_one_batch(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("texts", "message"), [([], "no texts|empty"), (["the film"], "2 word pieces|3 word pieces")]
+    ("texts", "message"),
+    [([], "there are none"), (["the film"], "3 word pieces"), (["", " "], "0 word pieces")],
 )
 def test_too_little_text_is_an_error(texts, message, tokenizer):
     with pytest.raises(ValueError, match=message):
@@ -127,9 +139,7 @@ def test_whole_words_are_asked_for_whole():
     tokenizer = tiny.tokenizer()
     ids = np.tile([CLS, 5, 6, 7, 8, 9, SEP], (500, 1))
     starts = np.tile([-1, 1, 0, 0, 1, 1, -1], (500, 1))
-    _, labels = mask_tokens(
-        ids, starts, tokenizer, np.random.default_rng(0), 0.3, whole_words=True
-    )
+    _, labels = mask_tokens(ids, starts, tokenizer, np.random.default_rng(0), 0.3, whole_words=True)
     asked = labels != pretraining.IGNORED
     assert (asked[:, 1] == asked[:, 2]).all() and (asked[:, 2] == asked[:, 3]).all()
     assert asked[:, 4].mean() == pytest.approx(0.3, abs=0.07)
@@ -149,7 +159,7 @@ def test_a_bad_probability_is_named(probability, tokenizer):
 
 
 def test_logits_at_masked_positions_are_the_librarys(loaded, tokenizer):
-    model = loaded[0].eval()
+    model = loaded.model.eval()
     ids, starts = (part[:6] for part in _many(tokenizer, 2))
     inputs, labels = (
         torch.from_numpy(part)
@@ -166,8 +176,8 @@ def test_logits_at_masked_positions_are_the_librarys(loaded, tokenizer):
 
 def test_scores_compare_on_the_same_positions(loaded, tokenizer):
     blocks = pack(TEXTS * 10, tokenizer, block_size=16)
-    one = masked_scores(loaded[0], blocks, tokenizer)
-    assert one == masked_scores(loaded[0], blocks, tokenizer)
+    one = masked_scores(loaded.model, blocks, tokenizer)
+    assert one == masked_scores(loaded.model, blocks, tokenizer)
     assert one["perplexity"] == pytest.approx(np.exp(one["loss"]))
     assert 0 <= one["accuracy"] < 0.5, "a random head knows nothing"
 
@@ -176,7 +186,7 @@ def test_scores_compare_on_the_same_positions(loaded, tokenizer):
 
 
 def test_fill_mask_gives_the_likeliest_pieces(loaded):
-    model, tokenizer, _ = loaded
+    model, tokenizer = loaded.model, loaded.tokenizer
     first, second = fill_mask(model, "a [MASK] film is [MASK]", top_k=3, tokenizer=tokenizer)
     assert len(first) == len(second) == 3
     assert first[0][1] >= first[1][1] >= first[2][1]
@@ -185,11 +195,15 @@ def test_fill_mask_gives_the_likeliest_pieces(loaded):
 
 @pytest.mark.parametrize(
     ("text", "changes", "message"),
-    [("a film", {}, r"holds no \[MASK\]"), ("a [MASK]", {"top_k": 0}, "top_k=0")],
+    [
+        ("a film", {}, r"holds no \[MASK\]"),
+        ("a [MASK]", {"top_k": 0}, "top_k=0"),
+        ("film " * 40 + "[MASK]", {}, "beyond the 32 word pieces"),
+    ],
 )
 def test_fill_mask_names_what_is_wrong(text, changes, message, loaded):
     with pytest.raises(ValueError, match=message):
-        fill_mask(loaded[0], text, tokenizer=loaded[1], **changes)
+        fill_mask(loaded.model, text, tokenizer=loaded.tokenizer, **changes)
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -208,25 +222,34 @@ def _losses(folder, name="loss"):
 
 
 def test_it_learns_the_texts(trained):
-    losses = _losses(trained)
-    assert len(losses) == 150
-    assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.3
-    assert len(_losses(trained, "eval_accuracy")) == 5
+    assert len(_losses(trained)) == 150
+    accuracies = _losses(trained, "eval_accuracy")
+    assert len(accuracies) == 5
+    assert accuracies[-1] > accuracies[0] + 0.1
     assert not trained.with_name("model.checkpoint").exists()
 
 
 def test_the_folder_is_an_encoder_with_its_pooler(trained, tiny_encoder):
     before, after = (AutoModel.from_pretrained(folder) for folder in (tiny_encoder, trained))
     torch.testing.assert_close(before.pooler.dense.weight, after.pooler.dense.weight)
-    moved = (before.embeddings.word_embeddings.weight - after.embeddings.word_embeddings.weight).abs()
+    moved = (
+        before.embeddings.word_embeddings.weight - after.embeddings.word_embeddings.weight
+    ).abs()
     assert moved.max() > 1e-3
     FineTunedClassifier(trained, num_epochs=1).fit(TEXTS, LABELS)
 
 
-def test_the_folder_is_a_masked_language_model(trained):
-    again, info = AutoModelForMaskedLM.from_pretrained(trained, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert again.get_output_embeddings().weight.shape[0] == len(tiny.SPECIAL) + len(tiny.WORDS)
+def test_the_folder_is_the_model_that_was_scored(trained):
+    again = load_masked_lm(trained)
+    assert not again.has_new_head
+    blocks = pack(TEXTS * 5, again.tokenizer, block_size=16)
+    scores = masked_scores(again.model, blocks, again.tokenizer)
+    assert scores["loss"] == pytest.approx(_losses(trained, "eval_loss")[-1], abs=1e-5)
+
+
+def test_a_run_goes_on_from_another_ones_model(trained, tmp_path):
+    both = continue_pretraining(trained, TEXTS * 20, tmp_path / "both", **KNOBS)
+    assert _losses(both)[0] < _losses(trained)[0] - 0.5, "it starts with the head it was given"
 
 
 def test_the_same_seed_gives_the_same_model(tiny_encoder, tmp_path):
@@ -236,18 +259,46 @@ def test_the_same_seed_gives_the_same_model(tiny_encoder, tmp_path):
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
-def test_all_fast_options_off_is_the_plain_loop(tiny_encoder, tmp_path):
+def test_all_fast_options_off_is_the_plain_loop(tmp_path):
     """Library loss over all logits, library optimizer: the same curve to 1e-5."""
-    folder = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS, fast=False)
+    encoder = tiny.save_encoder(tmp_path / "encoder", dropout=0.0)
+    folder = continue_pretraining(encoder, TEXTS * 20, tmp_path / "m", **KNOBS, fast=False)
     torch.manual_seed(KNOBS["random_state"])
-    # The reference draws dropout as the run does: one forward pass a step, in the same order.
-    assert len(_losses(folder)) == KNOBS["num_steps"]
+    plain = load_masked_lm(encoder)
+    blocks = pack(TEXTS * 20, plain.tokenizer, 16)
+    pretraining.fit_output_bias(plain.model, blocks)
+    run = pretraining._Run(_settings(), plain, blocks, None, tmp_path / "unused")
+    optimizer = torch.optim.AdamW(run.optimizer.param_groups, lr=1.0)
+    losses = []
+    for step in range(KNOBS["num_steps"]):
+        run.step = step
+        inputs, labels = run._batch()
+        for group in optimizer.param_groups:  # two warm-up steps, then down to 0 after the last
+            warm = (step + 1) / 2 if step < 2 else (12 - step) / 10
+            group["lr"] = KNOBS["learning_rate"] * warm
+        loss = plain.model.train()(input_ids=inputs, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    np.testing.assert_allclose(_losses(folder), losses, atol=1e-5)
+
+
+def _settings():
+    return pretraining._Settings(
+        model="", corpus="", num_steps=12, block_size=16, batch_size=2, learning_rate=5e-3,
+        weight_decay=0.01, warmup=0.1, mask_probability=0.15, whole_words=False, fast=[],
+        random_state=0,
+    )  # fmt: skip
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{root!r} + "/src", {root!r}]
+import torch
+torch.set_num_threads(1)
 from reptune.pretraining import continue_pretraining
 from tests.tiny import TEXTS
 continue_pretraining({encoder!r}, TEXTS * 20, {folder!r}, **{knobs!r})
@@ -260,20 +311,23 @@ def _start(encoder, folder, knobs):
     return subprocess.Popen([sys.executable, "-c", script])
 
 
-def test_a_killed_run_goes_on_to_the_same_model(tiny_encoder, tmp_path):
+def test_a_killed_run_goes_on_to_the_same_model(tiny_encoder, tmp_path, steps_taken):
     knobs = KNOBS | {"num_steps": 400, "checkpoint_steps": 20}
     whole = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "whole", **knobs)
     process = _start(tiny_encoder, tmp_path / "cut", knobs)
-    state = tmp_path / "cut.checkpoint" / "state.json"
-    deadline = time.monotonic() + 120
-    while not state.is_file():
-        assert process.poll() is None, "it ended before it was killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "cut.checkpoint").exists():
+            assert process.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
     assert not (tmp_path / "cut").exists()
+    steps_taken.clear()
     cut = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "cut", **knobs)
+    assert 0 < len(steps_taken) < 400, "it goes on in the middle"
     assert _losses(cut) == _losses(whole)
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
@@ -295,26 +349,124 @@ def test_bad_parameters_are_named_before_training(changes, message, tiny_encoder
     assert not (tmp_path / "m").exists()
 
 
-def test_a_checkpoint_of_another_run_is_refused(tiny_encoder, tmp_path, monkeypatch):
-    def die(self):
-        self._keep_for_real()
-        raise KeyboardInterrupt
+def _interrupt(encoder, folder, monkeypatch, after=1, **changes):
+    """Run until so many checkpoints are written, then break off."""
+    kept = []
+    keep = pretraining._Run._keep
 
-    monkeypatch.setattr(pretraining._Run, "_keep_for_real", pretraining._Run._keep, raising=False)
-    monkeypatch.setattr(pretraining._Run, "_keep", die)
-    with pytest.raises(KeyboardInterrupt):
-        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS)
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="learning_rate=0.005"):
+    def break_off(self):
+        keep(self)
+        kept.append(self.step)
+        if len(kept) == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(pretraining._Run, "_keep", break_off)
+        continue_pretraining(encoder, TEXTS * 20, folder, **(KNOBS | changes))
+
+
+def test_two_interruptions_leave_no_trace(tiny_encoder, tmp_path, monkeypatch):
+    whole = continue_pretraining(
+        tiny_encoder, TEXTS * 20, tmp_path / "whole", validation=TEXTS * 5, **KNOBS
+    )
+    for _ in range(2):
+        _interrupt(tiny_encoder, tmp_path / "cut", monkeypatch, validation=TEXTS * 5)
+    cut = continue_pretraining(
+        tiny_encoder, TEXTS * 20, tmp_path / "cut", validation=TEXTS * 5, **KNOBS
+    )
+    assert (cut / "history.json").read_text() == (whole / "history.json").read_text()
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
+
+
+def test_a_checkpoint_of_another_run_is_refused(tiny_encoder, tmp_path, monkeypatch, steps_taken):
+    _interrupt(tiny_encoder, tmp_path / "m", monkeypatch)
+    steps_taken.clear()
+    with pytest.raises(ValueError, match=r"learning_rate=0.005.*0.001"):
         changed = KNOBS | {"learning_rate": 1e-3}
         continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **changed)
     other = tiny.save_encoder(tmp_path / "other", random_state=1)
     with pytest.raises(ValueError, match="model="):
         continue_pretraining(other, TEXTS * 20, tmp_path / "m", **KNOBS)
+    with pytest.raises(ValueError, match="corpus="):
+        continue_pretraining(tiny_encoder, TEXTS * 21, tmp_path / "m", **KNOBS)
+    assert not steps_taken
+
+
+def test_what_lies_in_the_way_is_refused_before_training(tiny_encoder, tmp_path, steps_taken):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "m.checkpoint").write_text("mine")
+    for folder, message in (("file", "not a saved model"), ("full", "not a saved model"),
+                            ("file/m", "is no folder"), ("m", "no checkpoint")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / folder, **KNOBS)
+    assert not steps_taken
+    assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match="cannot be written"):
         continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS)
-    assert isinstance(pack(TEXTS, tiny.tokenizer(), 16), Dataset)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"), [([], "texts: there are none"), (["the film"], "too few for one block")]
+)
+def test_too_little_text_is_refused(texts, message, tiny_encoder, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        continue_pretraining(tiny_encoder, texts, tmp_path / "m", **KNOBS)
+
+
+def test_a_model_without_a_usable_tokenizer_is_refused(tiny_encoder, tmp_path):
+    bare = tmp_path / "bare"
+    AutoModel.from_pretrained(tiny_encoder).save_pretrained(bare)
+    with pytest.raises(ValueError, match="no usable tokenizer"):
+        continue_pretraining(bare, TEXTS * 20, tmp_path / "m", **KNOBS)
+    lacking = tiny.tokenizer()
+    lacking.mask_token = None
+    lacking.save_pretrained(bare)
+    with pytest.raises(ValueError, match="no mask token"):
+        continue_pretraining(bare, TEXTS * 20, tmp_path / "m", **KNOBS)
+
+
+def test_a_corpus_on_disk_stays_there(tokenizer, tmp_path):
+    corpus = Dataset.from_dict({"text": TEXTS * 20, "label": LABELS * 20})
+    blocks = pack(corpus, tokenizer, 16, cache_file=tmp_path / "blocks.arrow")
+    assert blocks.column_names == ["input_ids", "starts_word"]
+    assert [Path(file["filename"]).name for file in blocks.cache_files] == ["blocks.arrow"]
+    assert len(blocks) == len(pack(TEXTS * 20, tokenizer, 16))
+
+
+# --- a small adapter -----------------------------------------------------------------------------
+
+
+def test_an_adapter_starts_as_no_change_and_comes_back(tiny_encoder, tmp_path):
+    torch.manual_seed(0)
+    tuned, plain = load_masked_lm(tiny_encoder), load_masked_lm(tiny_encoder)
+    ids = torch.tensor([[CLS, 5, 9, MASK, 12, SEP]])
+    before = tuned.model.eval()(input_ids=ids).logits
+    names = pretraining.add_low_rank(tuned.model, rank=2)
+    assert len(names) == 3 * 6, "three blocks of query, key, value, output and two dense layers"
+    torch.testing.assert_close(tuned.model(input_ids=ids).logits, before)
+    for name in names:
+        torch.nn.init.normal_(tuned.model.get_submodule(name).parametrizations.weight[0].up)
+    pretraining.save_adapter(tuned.model, names, tmp_path / "adapter.safetensors")
+    pretraining.apply_adapter(plain.model, tmp_path / "adapter.safetensors")
+    torch.testing.assert_close(
+        plain.model.eval()(input_ids=ids).logits, tuned.model(input_ids=ids).logits,
+        atol=2e-2, rtol=1e-2,
+    )  # fmt: skip
+
+
+def test_an_adapter_of_another_architecture_is_refused_whole(tiny_encoder, tmp_path):
+    tuned = load_masked_lm(tiny_encoder)
+    names = pretraining.add_low_rank(tuned.model, rank=2)
+    pretraining.save_adapter(tuned.model, names, tmp_path / "adapter.safetensors")
+    smaller = load_masked_lm(tiny.save_encoder(tmp_path / "smaller", num_blocks=1))
+    before = {name: value.clone() for name, value in smaller.model.state_dict().items()}
+    with pytest.raises(ValueError, match="lacks in that shape"):
+        pretraining.apply_adapter(smaller.model, tmp_path / "adapter.safetensors")
+    torch.testing.assert_close(smaller.model.state_dict(), before)
