@@ -336,6 +336,8 @@ def load_tokenizer(model: str | Path) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{model} has no usable tokenizer: {error}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # made up from a config alone
+        raise ValueError(f"{model} has no usable tokenizer: its vocabulary is empty.")
     _borders(tokenizer)
     return tokenizer
 
@@ -607,10 +609,11 @@ def continue_pretraining(
         )  # fmt: skip
         if adapter is not None:
             apply_adapter(loaded.model, Path(adapter))
-        elif loaded.has_new_head:
+        start = _hash(weight.detach().cpu().numpy() for weight in loaded.model.parameters())
+        if adapter is None and loaded.has_new_head:
             fit_output_bias(loaded.model, blocks)
         settings = _Settings(
-            model=_hash(weight.detach().cpu().numpy() for weight in loaded.model.parameters()),
+            model=start,
             corpus=_hash(
                 blocks[start : start + 1000]["input_ids"] for start in range(0, len(blocks), 1000)
             ),
