@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,9 +37,11 @@ HUB_REPOSITORIES = {
     "conll2003": "lhoestq/conll2003",
 }
 
-# Two BBC articles that share this much of the shorter one's 8-word runs are one story told twice,
-# an early and a late version; removing only equal texts would leave such pairs in two splits.
+# Two texts that share this much of the shorter one's 8-word runs are taken for one text: a story
+# of the BBC told twice, an early and a late version, or a review and a sentence quoted from it.
+# Removing only equal texts would leave such pairs in two splits.
 NEAR_DUPLICATE_OVERLAP = 0.5
+RUN_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,50 @@ def overlap(train: Dataset, test: Dataset) -> int:
     key = "text" if "text" in train.column_names else "tokens"
     seen = {_normalize(value) for value in train[key]}
     return sum(_normalize(value) in seen for value in test[key])
+
+
+def domain_corpus(
+    texts: Iterable[str], held_out: Iterable[str] = ()
+) -> tuple[list[str], dict[str, int]]:
+    """Texts to pretrain on: without markup, each once, and none that a score will be taken on.
+
+    Args:
+        texts: Texts of the domain; labels are not asked for.
+        held_out: Every text that will be used for validation or test, of all tasks.
+
+    Returns:
+        The texts that are left, cleaned and in their order, and how many were `read`, `empty`,
+        `repeated` (equal to an earlier one, case and spacing aside) and `held out`: equal to a
+        held-out text, nearly so (half of the shorter one's runs of eight words are shared), or
+        with a held-out text of eight words or more inside.
+
+    Raises:
+        ValueError: If a text is not a string.
+
+    Source: chapter 3.
+    """
+    counts = {"read": 0, "empty": 0, "repeated": 0, "held out": 0}
+    to_avoid = [clean_markup(text) for text in held_out]
+    equal, near = {_normalize(text) for text in to_avoid}, _Seen(to_avoid)
+    kept: dict[str, str] = {}
+    for text in check_texts(texts):
+        counts["read"] += 1
+        cleaned = clean_markup(text)
+        key = _normalize(cleaned)
+        if not key:
+            counts["empty"] += 1
+        elif key in kept:
+            counts["repeated"] += 1
+        elif key in equal or cleaned in near:
+            counts["held out"] += 1
+        else:
+            kept[key] = cleaned
+    return list(kept.values()), counts
+
+
+def clean_markup(text: str) -> str:
+    """The text without HTML tags and entities, its white space as single spaces."""
+    return " ".join(html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>", " ", text)).split())
 
 
 def few_shot(dataset: Dataset, per_class: int, random_state: int = 42) -> Dataset:
@@ -405,25 +452,44 @@ def _deduplicate(rows: Iterable[_Row]) -> list[_Row]:
 
 def _drop_near_duplicates(rows: list[_Row]) -> list[_Row]:
     """Drop an article that shares `NEAR_DUPLICATE_OVERLAP` of its word runs with an earlier one."""
-    holders: dict[int, list[int]] = defaultdict(list)
-    sizes: list[int] = []
+    seen = _Seen()
     kept: list[_Row] = []
     for row in rows:
-        runs = _word_runs(row.text)
-        shared = Counter(place for run in runs for place in holders.get(run, ()))
-        limit = NEAR_DUPLICATE_OVERLAP
-        if any(n >= limit * min(len(runs), sizes[place]) for place, n in shared.items()):
-            continue
-        for run in runs:
-            holders[run].append(len(kept))
-        sizes.append(len(runs))
-        kept.append(row)
+        if row.text not in seen:
+            seen.add(row.text)
+            kept.append(row)
     return kept
 
 
-def _word_runs(text: str, length: int = 8) -> set[tuple[str, ...]]:
+class _Seen:
+    """Texts by their word runs, to ask whether another is nearly one of them or holds one."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._holders: dict[int, list[int]] = defaultdict(list)
+        self._sizes: list[int] = []
+        for text in texts:
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        runs = _word_runs(text)
+        for run in runs:
+            self._holders[run].append(len(self._sizes))
+        self._sizes.append(len(runs))
+
+    def __contains__(self, text: str) -> bool:
+        runs = _word_runs(text)
+        shared = Counter(place for run in runs for place in self._holders.get(run, ()))
+        return any(
+            n >= NEAR_DUPLICATE_OVERLAP * min(len(runs), self._sizes[place])
+            for place, n in shared.items()
+        )
+
+
+def _word_runs(text: str) -> set[int]:
+    """A number for each run of `RUN_LENGTH` words; one for a shorter text."""
     words = re.findall(r"\w+", text.lower())
-    return {tuple(words[i : i + length]) for i in range(max(len(words) - length + 1, 1))}
+    last = max(len(words) - RUN_LENGTH, 0)
+    return {hash(tuple(words[i : i + RUN_LENGTH])) for i in range(last + 1)}
 
 
 def _cut(rows: list[_Row], name: str) -> dict[str, list[_Row]]:

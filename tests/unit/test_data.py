@@ -152,3 +152,28 @@ def test_unreadable_tables_say_what_is_wrong(tmp_path):
     (tmp_path / "latin.csv").write_bytes("text,label\ncaf\xe9,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match="save it again as UTF-8"):
         data.read_table(tmp_path / "latin.csv")
+
+
+LONG = "one two three four five six seven eight nine ten eleven twelve"
+
+
+def test_a_domain_corpus_holds_each_text_once_and_none_that_is_held_out():
+    texts = [
+        "A fine film.<br /><br />Watch it &amp; weep.",
+        " ",
+        "a  fine film. watch it & WEEP.",  # the first one, once it is clean
+        "Held out.",
+        f"Somebody wrote: {LONG}, and more besides.",  # quotes a held-out text
+        LONG.replace("twelve", "thirteen"),  # nearly one
+        "one two three four five six seven eight and then something else altogether, at length",
+        "3 < 4 and 5 > 4",  # no markup
+    ]
+    kept, counts = data.domain_corpus(iter(texts), held_out=["held  OUT.", LONG])
+    assert kept == ["A fine film. Watch it & weep.", texts[6], texts[7]]
+    assert counts == {"read": 8, "empty": 1, "repeated": 1, "held out": 3}
+
+
+def test_a_domain_corpus_without_held_out_texts():
+    assert data.domain_corpus(["a", "b", "A"])[0] == ["a", "b"]
+    with pytest.raises(ValueError, match=r"texts\[1\] is None"):
+        data.domain_corpus(["a", None])
