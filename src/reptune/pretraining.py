@@ -14,24 +14,22 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.utils import parametrize
 from tqdm import tqdm
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from reptune import assets, runtime, training
-from reptune.data import check_texts
+from reptune import assets, lowrank, runtime, training
 from reptune.estimator import (
     check_optimizer,
     check_replaceable,
@@ -39,237 +37,20 @@ from reptune.estimator import (
     seed_of,
     write_folder,
 )
+from reptune.masking import (
+    IGNORED,
+    borders,
+    check_probability,
+    mask_tokens,
+    masked_logits,
+    masked_scores,
+    pack,
+)
 
-IGNORED = -100  # the label of a position that is not asked for
-MASKED, RANDOM = 0.8, 0.1  # of the chosen positions; the rest stay as they are
 HISTORY = "history.json"
+ADAPTER = "adapter.safetensors"
 # What makes a folder a sentence transformer; it goes along, so that chapter 2 starts alike.
 SENTENCE_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
-
-
-# --- blocks of text ------------------------------------------------------------------------------
-
-
-def pack(
-    texts: Iterable[str] | Dataset,
-    tokenizer: Tokenizer,
-    block_size: int = 128,
-    cache_file: Path | None = None,
-    what: str = "texts",
-) -> Dataset:
-    """Cut texts, one after the other, into blocks without padding.
-
-    A block is `[CLS] pieces [SEP]`; where a text ends inside it, a further `[SEP]` marks the
-    border. What is left over at the end, less than a block, is dropped.
-
-    Args:
-        texts: The texts, or a data set with a column `text`, which may be larger than memory.
-        tokenizer: A fast tokenizer with `[CLS]` and `[SEP]`, or what it has in their place.
-        block_size: Word pieces of a block, special tokens included.
-        cache_file: Where the blocks go, to be mapped into memory; `None` keeps them in memory.
-        what: What to call the texts in a message.
-
-    Returns:
-        Columns `input_ids` and `starts_word` (1 where a piece begins a word, 0 where it goes on
-        with one, -1 for special tokens), arrays of `block_size` numbers.
-
-    Raises:
-        ValueError: If the tokenizer lacks what is needed, or all texts together fill no block.
-    """
-    check_whole_number("block_size", block_size, least=8)
-    start, end = _borders(tokenizer)
-    special = set(tokenizer.all_special_ids)
-    content = block_size - 2
-    left: dict[str, list[int]] = {"ids": [], "starts": []}
-
-    def cut(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        encoded = tokenizer(
-            batch["text"], add_special_tokens=False, split_special_tokens=True, verbose=False
-        )
-        for row, ids in enumerate(encoded["input_ids"]):
-            if ids:
-                starts = _word_starts(encoded.word_ids(row))
-                starts = [
-                    -1 if piece in special else s for piece, s in zip(ids, starts, strict=True)
-                ]
-                left["ids"] += [*ids, end]
-                left["starts"] += [*starts, -1]
-        full = len(left["ids"]) // content * content
-        blocks: dict[str, list[list[int]]] = {"input_ids": [], "starts_word": []}
-        for place in range(0, full, content):
-            blocks["input_ids"].append([start, *left["ids"][place : place + content], end])
-            blocks["starts_word"].append([-1, *left["starts"][place : place + content], -1])
-        left["ids"], left["starts"] = left["ids"][full:], left["starts"][full:]
-        return blocks
-
-    corpus = texts if isinstance(texts, Dataset) else _corpus(texts, what)
-    blocks = corpus.map(
-        cut,
-        batched=True,
-        remove_columns=corpus.column_names,
-        load_from_cache_file=False,
-        cache_file_name=None if cache_file is None else str(cache_file),
-        features=Features(input_ids=List(Value("int32")), starts_word=List(Value("int8"))),
-    )
-    if not len(blocks):
-        raise ValueError(
-            f"{what} hold {len(left['ids'])} word pieces together, too few for one block of "
-            f"block_size={block_size}; pass more text or smaller blocks."
-        )
-    return blocks.with_format("numpy")
-
-
-def _corpus(texts: Iterable[str], what: str) -> Dataset:
-    return Dataset.from_dict({"text": check_texts(texts, what)})
-
-
-def _borders(tokenizer: Tokenizer) -> tuple[int, int]:
-    """The ids that open a block and close a text."""
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"{type(tokenizer).__name__} cannot tell which pieces make a word; use a fast one."
-        )
-    start, end = (
-        next((place for place in places if place is not None), None)
-        for places in (
-            (tokenizer.cls_token_id, tokenizer.bos_token_id),
-            (tokenizer.sep_token_id, tokenizer.eos_token_id),
-        )
-    )
-    if start is None or end is None:
-        raise ValueError(
-            f"{type(tokenizer).__name__} has no tokens for where a text begins or ends."
-        )
-    if tokenizer.mask_token_id is None:
-        raise ValueError(
-            f"{type(tokenizer).__name__} has no mask token; use the tokenizer of a masked language "
-            "model, such as BERT's."
-        )
-    return start, end
-
-
-def _word_starts(word_ids: Sequence[int | None]) -> list[int]:
-    previous = [None, *word_ids][:-1]
-    return [int(word != before) for word, before in zip(word_ids, previous, strict=True)]
-
-
-# --- masking -------------------------------------------------------------------------------------
-
-
-def mask_tokens(
-    input_ids: np.ndarray,
-    starts_word: np.ndarray,
-    tokenizer: Tokenizer,
-    rng: np.random.Generator,
-    probability: float = 0.15,
-    whole_words: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hide some positions and say what stood there.
-
-    Of the chosen positions 80% become the mask token, 10% any other piece, and 10% stay as they
-    are, so that the model cannot rely on seeing a mask.
-
-    Args:
-        input_ids: Shape `(blocks, tokens)`.
-        starts_word: As `pack` gives it, same shape; special tokens (-1) are never chosen.
-        tokenizer: Names the mask token and the size of the vocabulary.
-        rng: Source of what is random.
-        probability: Chance of each piece, or of each word with `whole_words`, to be chosen.
-        whole_words: Choose all pieces of a word or none.
-
-    Returns:
-        Inputs, and labels that are -100 where nothing is asked; both of the shape of `input_ids`.
-
-    Raises:
-        ValueError: If `probability` is not between 0 and 1.
-
-    Source: Devlin et al., *BERT* (2019), section 3.1; chapter 3.
-    """
-    check_probability(probability)
-    # The unit that is drawn: a piece, or with `whole_words` a word's pieces together.
-    unit = np.arange(input_ids.size)
-    if whole_words:
-        unit = (starts_word != 0).ravel().cumsum() - 1
-    drawn = rng.random(unit[-1] + 1) < probability
-    eligible = starts_word >= 0
-    if eligible.any() and not drawn[unit[eligible.ravel()]].any():
-        drawn[rng.choice(unit[eligible.ravel()])] = True  # a tiny batch: ask for one all the same
-    chosen = drawn[unit].reshape(input_ids.shape) & eligible
-    labels = np.where(chosen, input_ids, IGNORED)
-    fate = rng.random(input_ids.shape)
-    inputs = np.where(chosen & (fate < MASKED), tokenizer.mask_token_id, input_ids)
-    others = rng.integers(0, len(tokenizer), input_ids.shape)
-    inputs = np.where(chosen & (fate >= MASKED) & (fate < MASKED + RANDOM), others, inputs)
-    return inputs, labels
-
-
-def check_probability(probability: float) -> None:
-    """Raise a `ValueError` unless `0 < probability < 1`."""
-    if not 0 < probability < 1:
-        raise ValueError(
-            f"mask_probability={probability!r}; use a share between 0 and 1, such as 0.15."
-        )
-
-
-# --- the loss ------------------------------------------------------------------------------------
-
-
-def masked_logits(
-    model: PreTrainedModel, input_ids: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    """Logits over the vocabulary at the masked positions only, shape `(masked, vocabulary)`.
-
-    Six positions of seven are not asked for, and a vocabulary's logits cost as much as the blocks
-    of a small encoder.
-
-    Args:
-        model: A masked language model.
-        input_ids: Shape `(batch, tokens)`, without padding.
-        labels: Same shape, -100 where nothing is asked.
-    """
-    asked = labels != IGNORED
-    head = getattr(model, "cls", None) or getattr(model, "lm_head", None)
-    if head is None:  # an architecture whose head is in several parts: all logits, then some
-        return model(input_ids=input_ids).logits[asked]
-    return head(model.base_model(input_ids=input_ids).last_hidden_state[asked])
-
-
-@torch.inference_mode()
-def masked_scores(
-    model: PreTrainedModel,
-    blocks: Dataset,
-    tokenizer: Tokenizer,
-    *,
-    batch_size: int = 32,
-    probability: float = 0.15,
-    random_state: int = 0,
-) -> dict[str, float]:
-    """How well a model fills gaps: `loss` (nats), `accuracy` and `perplexity` (of masked pieces).
-
-    The same blocks and `random_state` hide the same positions, so that models compare.
-    """
-    was_training = model.training
-    model.eval()
-    rng = np.random.default_rng(random_state)
-    loss, right, count = 0.0, 0, 0
-    for start in range(0, len(blocks), batch_size):
-        batch = blocks[start : start + batch_size]
-        inputs, labels = mask_tokens(
-            batch["input_ids"], batch["starts_word"], tokenizer, rng, probability
-        )
-        inputs, labels = (torch.from_numpy(part).to(model.device) for part in (inputs, labels))
-        logits, truth = masked_logits(model, inputs, labels).float(), labels[labels != IGNORED]
-        loss += float(nn.functional.cross_entropy(logits, truth, reduction="sum"))
-        right += int((logits.argmax(dim=1) == truth).sum())
-        count += len(truth)
-    model.train(was_training)
-    if not count:
-        raise ValueError(f"no position of {len(blocks)} blocks was masked; pass more blocks.")
-    return {
-        "loss": loss / count,
-        "accuracy": right / count,
-        "perplexity": math.exp(min(loss / count, 50)),
-    }
 
 
 # --- a gap to fill -------------------------------------------------------------------------------
@@ -338,7 +119,7 @@ def load_tokenizer(model: str | Path) -> Tokenizer:
         raise ValueError(f"{model} has no usable tokenizer: {error}") from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # made up from a config alone
         raise ValueError(f"{model} has no usable tokenizer: its vocabulary is empty.")
-    _borders(tokenizer)
+    borders(tokenizer)
     return tokenizer
 
 
@@ -419,91 +200,6 @@ def fit_output_bias(model: PreTrainedModel, blocks: Dataset) -> None:
     bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
 
 
-# --- a small adapter -----------------------------------------------------------------------------
-
-
-class LowRank(nn.Module):
-    """Adds a product of two thin matrices to a weight, so that few numbers train (LoRA).
-
-    Args:
-        weight: The weight that stays as it is, shape `(outputs, inputs)`.
-        rank: Width of the thin matrices.
-
-    Source: Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models* (2022); chapter 3.
-    """
-
-    def __init__(self, weight: torch.Tensor, rank: int) -> None:
-        super().__init__()
-        outputs, inputs = weight.shape
-        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
-        self.up = nn.Parameter(torch.zeros(outputs, rank))  # so that it starts as no change
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The changed weight, same shape."""
-        return weight + self.up @ self.down
-
-
-def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
-    """Put a `LowRank` on every linear layer of the blocks; of the rest, only the head trains.
-
-    Returns:
-        The names of the layers.
-    """
-    for weight in model.base_model.parameters():
-        weight.requires_grad = False
-    prefix = f"{model.base_model_prefix}."
-    names = [
-        name
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and name.startswith(prefix) and ".layer." in name
-    ]
-    for name in names:
-        layer = model.get_submodule(name)
-        addition = LowRank(layer.weight, rank).to(layer.weight.device)
-        parametrize.register_parametrization(layer, "weight", addition)
-    return names
-
-
-def save_adapter(model: PreTrainedModel, names: Sequence[str], file: Path) -> None:
-    """Write the low-rank changes, and the head's own weights, in half precision."""
-    arrays = {}
-    for name in names:
-        addition = model.get_submodule(name).parametrizations.weight[0]
-        arrays |= {f"{name}.down": addition.down, f"{name}.up": addition.up}
-    prefix = f"{model.base_model_prefix}."
-    arrays |= {
-        name: weight for name, weight in model.named_parameters() if not name.startswith(prefix)
-    }
-    save_file({name: value.detach().half().contiguous() for name, value in arrays.items()}, file)
-
-
-@torch.no_grad()
-def apply_adapter(model: PreTrainedModel, file: Path) -> None:
-    """Add the changes of `save_adapter` to a model's weights and set its head.
-
-    Raises:
-        ValueError: If the file was made for another architecture.
-    """
-    arrays = {name: value.float() for name, value in load_file(file).items()}
-    weights = dict(model.named_parameters())
-    changes = {}
-    for name, value in arrays.items():
-        if name.endswith(".up"):
-            layer = name.removesuffix(".up")
-            target = f"{layer}.weight"
-            before = weights.get(target)
-            new = None if before is None else before + (value @ arrays[f"{layer}.down"]).to(before)
-        elif not name.endswith(".down"):
-            target, before, new = name, weights.get(name), value
-        else:
-            continue
-        if before is None or before.shape != new.shape:
-            raise ValueError(f"{file} changes {target}, which this model lacks in that shape.")
-        changes[target] = new
-    for target, new in changes.items():
-        weights[target].copy_(new)
-
-
 # --- the run -------------------------------------------------------------------------------------
 
 
@@ -514,6 +210,7 @@ class _Settings:
     model: str  # a hash of the weights it starts from
     corpus: str  # and of the blocks
     num_steps: int
+    rank: int | None
     block_size: int
     batch_size: int
     learning_rate: float
@@ -540,6 +237,7 @@ def continue_pretraining(
     *,
     validation: Iterable[str] | Dataset | None = None,
     adapter: str | Path | None = None,
+    rank: int | None = None,
     num_steps: int | None = None,
     num_epochs: int = 1,
     block_size: int = 128,
@@ -565,7 +263,10 @@ def continue_pretraining(
         texts: Texts of the domain, without labels, or a data set with a column `text`.
         folder: Where the model goes; a model that an earlier run wrote there is replaced.
         validation: Texts that are not trained on, scored `evaluations` times.
-        adapter: A file of `save_adapter` to start from.
+        adapter: A file that a run with `rank` wrote, to start from.
+        rank: Train only thin additions of this rank to the blocks' weights, and the head (LoRA);
+            `None` trains everything. What is written is a full model all the same, and, unless it
+            started from an `adapter`, the additions alone as `adapter.safetensors`, a small file.
         num_steps: Optimizer steps; `None` for as many as `num_epochs` over the texts need.
         num_epochs: Passes over the texts.
         block_size: Word pieces of a block; see `pack`.
@@ -602,22 +303,25 @@ def continue_pretraining(
         loaded = load_masked_lm(model)
         _check_fits(block_size, loaded.model)
         cache = Path(scratch) / "blocks.arrow"
-        blocks = pack(texts, loaded.tokenizer, block_size, cache)
-        held_out = (
-            None if validation is None
-            else pack(validation, loaded.tokenizer, block_size, what="validation")
-        )  # fmt: skip
+        with contextlib.nullcontext() if show_progress else runtime.quiet():
+            blocks = pack(texts, loaded.tokenizer, block_size, cache)
+            held_out = (
+                None if validation is None
+                else pack(validation, loaded.tokenizer, block_size, what="validation")
+            )  # fmt: skip
         if adapter is not None:
-            apply_adapter(loaded.model, Path(adapter))
+            lowrank.apply_adapter(loaded.model, Path(adapter))
         start = _hash(weight.detach().cpu().numpy() for weight in loaded.model.parameters())
         if adapter is None and loaded.has_new_head:
             fit_output_bias(loaded.model, blocks)
+        layers = [] if rank is None else lowrank.add_low_rank(loaded.model, rank)
         settings = _Settings(
             model=start,
             corpus=_hash(
                 blocks[start : start + 1000]["input_ids"] for start in range(0, len(blocks), 1000)
             ),
             num_steps=num_steps or num_epochs * math.ceil(len(blocks) / batch_size),
+            rank=rank,
             block_size=block_size,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -631,14 +335,15 @@ def continue_pretraining(
         run = _Run(settings, loaded, blocks, held_out, folder)
         run.resume()
         run.train(evaluations, checkpoint_steps, show_progress)
-        return run.finish()
+        return run.finish(layers, keep_adapter=adapter is None)
 
 
 def _check_parameters(given: dict[str, Any]) -> None:
     for name in ("num_epochs", "block_size", "batch_size", "evaluations", "checkpoint_steps"):
         check_whole_number(name, given[name])
-    if given["num_steps"] is not None:
-        check_whole_number("num_steps", given["num_steps"])
+    for name in ("num_steps", "rank"):
+        if given[name] is not None:
+            check_whole_number(name, given[name])
     if given["learning_rate"] is None:
         raise ValueError("learning_rate=None; use a positive number.")
     check_optimizer(given["learning_rate"], given["warmup"])
@@ -807,10 +512,13 @@ class _Run:
             torch.cuda.set_rng_state(arrays["cuda_generator"])
         self.step, self.history = state["step"], state["history"]
 
-    def finish(self) -> Path:
-        """Write the model to its folder and remove the checkpoint."""
+    def finish(self, layers: list[str], keep_adapter: bool) -> Path:
+        """Write the model to its folder, `layers` with their low-rank changes merged into them."""
 
         def write(written: Path) -> None:
+            if layers and keep_adapter:
+                lowrank.save_adapter(self.model, layers, written / ADAPTER)
+            lowrank.merge(self.model, layers)
             self.loaded.save(written)
             (written / HISTORY).write_text(json.dumps(self.history), "utf-8")
 

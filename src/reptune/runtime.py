@@ -187,22 +187,27 @@ def quiet_libraries() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep `transformers` from reporting, inside the block, what the caller expects anyway.
+    """Keep the libraries from reporting, inside the block, what the caller expects anyway.
 
     Loading an encoder for a new task always "misses" the head; a bar over 0.1 s of loading and a
     report of it would hide the warnings that matter.
     """
+    import datasets
     from transformers import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    datasets_bars = not datasets.are_progress_bars_disabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+        if datasets_bars:
+            datasets.enable_progress_bars()
 
 
 def as_json(value: Any) -> Any:

@@ -11,17 +11,10 @@ import torch
 from datasets import Dataset
 from transformers import AutoModel, DataCollatorForLanguageModeling
 
-from reptune import pretraining
+from reptune import lowrank, pretraining
 from reptune.classification import FineTunedClassifier
-from reptune.pretraining import (
-    continue_pretraining,
-    fill_mask,
-    load_masked_lm,
-    mask_tokens,
-    masked_logits,
-    masked_scores,
-    pack,
-)
+from reptune.masking import mask_tokens, masked_logits, masked_scores, pack
+from reptune.pretraining import continue_pretraining, fill_mask, load_masked_lm
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -213,7 +206,10 @@ def test_fill_mask_names_what_is_wrong(text, changes, message, loaded):
 def trained(tiny_encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("domain") / "model"
     return continue_pretraining(
-        tiny_encoder, TEXTS * 20, folder, validation=TEXTS * 5,
+        tiny_encoder,
+        TEXTS * 20,
+        folder,
+        validation=TEXTS * 5,
         **(KNOBS | {"num_steps": 150, "batch_size": 8}),
     )
 
@@ -287,7 +283,7 @@ def test_all_fast_options_off_is_the_plain_loop(tmp_path):
 
 def _settings():
     return pretraining._Settings(
-        model="", corpus="", num_steps=12, block_size=16, batch_size=2, learning_rate=5e-3,
+        model="", corpus="", num_steps=12, rank=None, block_size=16, batch_size=2, learning_rate=5e-3,
         weight_decay=0.01, warmup=0.1, mask_probability=0.15, whole_words=False, fast=[],
         random_state=0,
     )  # fmt: skip
@@ -440,33 +436,25 @@ def test_a_corpus_on_disk_stays_there(tokenizer, tmp_path):
     assert len(blocks) == len(pack(TEXTS * 20, tokenizer, 16))
 
 
-# --- a small adapter -----------------------------------------------------------------------------
-
-
-def test_an_adapter_starts_as_no_change_and_comes_back(tiny_encoder, tmp_path):
-    torch.manual_seed(0)
-    tuned, plain = load_masked_lm(tiny_encoder), load_masked_lm(tiny_encoder)
-    ids = torch.tensor([[CLS, 5, 9, MASK, 12, SEP]])
-    before = tuned.model.eval()(input_ids=ids).logits
-    names = pretraining.add_low_rank(tuned.model, rank=2)
-    assert len(names) == 3 * 6, "three blocks of query, key, value, output and two dense layers"
-    torch.testing.assert_close(tuned.model(input_ids=ids).logits, before)
-    for name in names:
-        torch.nn.init.normal_(tuned.model.get_submodule(name).parametrizations.weight[0].up)
-    pretraining.save_adapter(tuned.model, names, tmp_path / "adapter.safetensors")
-    pretraining.apply_adapter(plain.model, tmp_path / "adapter.safetensors")
+def test_low_rank_training_writes_a_full_model_and_a_small_file(tiny_encoder, tmp_path):
+    tuned = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "tuned", rank=4, **KNOBS)
+    before, after = load_masked_lm(tiny_encoder), load_masked_lm(tuned)
+    assert not after.has_new_head
+    old, new = before.model.base_model, after.model.base_model
+    torch.testing.assert_close(new.embeddings.state_dict(), old.embeddings.state_dict())
+    query = "encoder.layer.0.attention.self.query"
+    moved = (new.get_submodule(query).weight - old.get_submodule(query).weight).detach()
+    assert moved.abs().max() > 1e-3
+    assert torch.linalg.matrix_rank(moved, atol=1e-5) <= 4
+    lowrank.apply_adapter(before.model, tuned / "adapter.safetensors")
     torch.testing.assert_close(
-        plain.model.eval()(input_ids=ids).logits, tuned.model(input_ids=ids).logits,
-        atol=2e-2, rtol=1e-2,
+        before.model.state_dict(), after.model.state_dict(), atol=2e-3, rtol=2e-3
+    )
+    further = continue_pretraining(
+        tiny_encoder, TEXTS * 20, tmp_path / "further", rank=4,
+        adapter=tuned / "adapter.safetensors", **KNOBS | {"num_steps": 1, "learning_rate": 1e-9},
     )  # fmt: skip
-
-
-def test_an_adapter_of_another_architecture_is_refused_whole(tiny_encoder, tmp_path):
-    tuned = load_masked_lm(tiny_encoder)
-    names = pretraining.add_low_rank(tuned.model, rank=2)
-    pretraining.save_adapter(tuned.model, names, tmp_path / "adapter.safetensors")
-    smaller = load_masked_lm(tiny.save_encoder(tmp_path / "smaller", num_blocks=1))
-    before = {name: value.clone() for name, value in smaller.model.state_dict().items()}
-    with pytest.raises(ValueError, match="lacks in that shape"):
-        pretraining.apply_adapter(smaller.model, tmp_path / "adapter.safetensors")
-    torch.testing.assert_close(smaller.model.state_dict(), before)
+    torch.testing.assert_close(
+        load_masked_lm(further).model.state_dict(), before.model.state_dict(), atol=1e-5, rtol=1e-5
+    )
+    assert not (further / "adapter.safetensors").exists(), "it would lack the first one's changes"

@@ -1,0 +1,121 @@
+"""Small adapters: changes to a model's weights as products of thin matrices (chapter 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
+
+
+class LowRank(nn.Module):
+    """Adds a product of two thin matrices to a weight, so that few numbers train (LoRA).
+
+    Args:
+        weight: The weight that stays as it is, shape `(outputs, inputs)`.
+        rank: Width of the thin matrices.
+
+    Source: Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models* (2022); chapter 3.
+    """
+
+    def __init__(self, weight: torch.Tensor, rank: int) -> None:
+        super().__init__()
+        outputs, inputs = weight.shape
+        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))  # so that it starts as no change
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The changed weight, same shape."""
+        return weight + self.up @ self.down
+
+
+def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
+    """Put a `LowRank` on every linear layer of the blocks; of the rest, only the head trains.
+
+    Returns:
+        The names of the layers.
+    """
+    for weight in model.base_model.parameters():
+        weight.requires_grad = False
+    prefix = f"{model.base_model_prefix}."
+    names = [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and name.startswith(prefix) and ".layer." in name
+    ]
+    for name in names:
+        layer = model.get_submodule(name)
+        addition = LowRank(layer.weight, rank).to(layer.weight.device)
+        parametrize.register_parametrization(layer, "weight", addition)
+    return names
+
+
+def merge(model: PreTrainedModel, names: Sequence[str]) -> None:
+    """Make the changes of `add_low_rank` part of the weights, so that the model is a plain one."""
+    for name in names:
+        parametrize.remove_parametrizations(model.get_submodule(name), "weight")
+
+
+def save_adapter(model: PreTrainedModel, names: Sequence[str], file: Path) -> None:
+    """Write the low-rank changes, and the head's own weights, in half precision.
+
+    Args:
+        model: After `add_low_rank`, before `merge`.
+        names: What `add_low_rank` returned.
+        file: A safetensors file; it also says which model the changes are for.
+    """
+    arrays = {}
+    for name in names:
+        addition = model.get_submodule(name).parametrizations.weight[0]
+        arrays |= {f"{name}.down": addition.down, f"{name}.up": addition.up}
+    prefix = f"{model.base_model_prefix}."
+    arrays |= {
+        name: weight for name, weight in model.named_parameters() if not name.startswith(prefix)
+    }
+    halves = {name: value.detach().half().contiguous() for name, value in arrays.items()}
+    save_file(halves, file, metadata={"made for": _fingerprint(model)})
+
+
+@torch.no_grad()
+def apply_adapter(model: PreTrainedModel, file: Path) -> None:
+    """Add the changes of `save_adapter` to a model's weights and set its head.
+
+    Args:
+        model: The masked language model that they were made for.
+        file: What `save_adapter` wrote.
+
+    Raises:
+        ValueError: If the file is no adapter, or was made for another model; nothing is changed.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            made_for = opened.metadata()["made for"]
+        arrays = {name: value.float() for name, value in load_file(file).items()}
+    except Exception as error:  # safetensors' errors share no class
+        raise ValueError(f"{file} is no adapter that `save_adapter` wrote: {error!r}") from error
+    if made_for != _fingerprint(model):
+        raise ValueError(f"{file} was made for another model; start from that one.")
+    weights = dict(model.named_parameters())
+    for name, value in arrays.items():
+        if name.endswith(".up"):
+            layer = name.removesuffix(".up")
+            weights[f"{layer}.weight"] += (value @ arrays[f"{layer}.down"]).to(model.device)
+        elif not name.endswith(".down"):
+            weights[name].copy_(value)
+
+
+def _fingerprint(model: PreTrainedModel) -> str:
+    """A hash of the word embeddings, which no adapter changes, and of the blocks' shapes."""
+    embeddings = model.get_input_embeddings().weight.detach().cpu().numpy()
+    digest = hashlib.sha256(np.ascontiguousarray(embeddings).tobytes())
+    config = model.config
+    digest.update(f"{type(model).__name__} {config.num_hidden_layers}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from reptune import lowrank
+from reptune.pretraining import load_masked_lm
+from tests import tiny
+
+IDS = torch.tensor([[2, 5, 9, 4, 12, 3]])  # [CLS], three pieces and a mask, [SEP]
+
+
+@pytest.fixture
+def changed(tiny_encoder, tmp_path):
+    """A model with changes that are not zero, its layers, and the file that holds them."""
+    torch.manual_seed(0)
+    model = load_masked_lm(tiny_encoder).model.eval()
+    names = lowrank.add_low_rank(model, rank=2)
+    for name in names:
+        torch.nn.init.normal_(model.get_submodule(name).parametrizations.weight[0].up, std=0.1)
+    lowrank.save_adapter(model, names, tmp_path / "adapter.safetensors")
+    return model, names, tmp_path / "adapter.safetensors"
+
+
+def test_additions_start_as_no_change(tiny_encoder):
+    model = load_masked_lm(tiny_encoder).model.eval()
+    before = model(input_ids=IDS).logits
+    names = lowrank.add_low_rank(model, rank=2)
+    assert len(names) == 3 * 6, "three blocks of query, key, value, output and two dense layers"
+    torch.testing.assert_close(model(input_ids=IDS).logits, before)
+
+
+def test_only_additions_and_head_train(tiny_encoder):
+    model = load_masked_lm(tiny_encoder).model
+    lowrank.add_low_rank(model, rank=2)
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained
+    assert all(name.startswith("cls.") or name.endswith((".down", ".up")) for name in trained)
+
+
+def test_the_file_brings_the_changes_to_the_model_as_it_was(changed, tiny_encoder):
+    model, _, file = changed
+    plain = load_masked_lm(tiny_encoder).model.eval()
+    lowrank.apply_adapter(plain, file)
+    torch.testing.assert_close(
+        plain(input_ids=IDS).logits, model(input_ids=IDS).logits, atol=5e-3, rtol=5e-3
+    )
+
+
+def test_merging_changes_no_output_and_leaves_a_plain_model(changed, tiny_encoder):
+    model, names, _ = changed
+    before = model(input_ids=IDS).logits
+    lowrank.merge(model, names)
+    torch.testing.assert_close(model(input_ids=IDS).logits, before)
+    assert model.state_dict().keys() == load_masked_lm(tiny_encoder).model.state_dict().keys()
+
+
+@pytest.mark.parametrize("knobs", [{"num_blocks": 1}, {"random_state": 7}])
+def test_an_adapter_of_another_model_is_refused_whole(changed, tmp_path, knobs):
+    _, _, file = changed
+    other = load_masked_lm(tiny.save_encoder(tmp_path / "other", **knobs)).model
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match="made for another model"):
+        lowrank.apply_adapter(other, file)
+    torch.testing.assert_close(other.state_dict(), before)
+
+
+def test_what_is_no_adapter_is_named(tiny_encoder, tmp_path):
+    model = load_masked_lm(tiny_encoder).model
+    (tmp_path / "notes.txt").write_text("hello")
+    for file in (tmp_path / "notes.txt", tmp_path / "missing", tiny_encoder / "model.safetensors"):
+        with pytest.raises(ValueError, match=f"{file.name} is no adapter"):
+            lowrank.apply_adapter(model, file)
