@@ -136,10 +136,13 @@ def summary(table: pd.DataFrame, settings: Mapping[str, Setting]) -> str:
         lines.append(f"{setting} ({rows['random_state'].nunique()} rounds)")
         for arm in arms:
             times = by_arm["times_as_fast"].get_group(arm)
+            scores = [name for name in ("metrics.accuracy", "metrics.loss") if name in rows]
+            shown = "  ".join(
+                f"{name.removeprefix('metrics.')} {by_arm[name].mean()[arm]:.4f}" for name in scores
+            )
             lines.append(
                 f"  {arm:<28}{by_arm['seconds.fit'].median()[arm]:7.1f} s"
                 f"  {times.median():5.2f}x [{times.min():.2f}, {times.max():.2f}]"
-                f"  accuracy {by_arm['metrics.accuracy'].mean()[arm]:.4f}"
-                f"  {by_arm['peak_memory_mb'].median()[arm]:,.0f} MB"
+                f"  {shown}  {by_arm['peak_memory_mb'].median()[arm]:,.0f} MB"
             )
     return "\n".join(lines)

@@ -283,7 +283,8 @@ def test_all_fast_options_off_is_the_plain_loop(tmp_path):
 
 def _settings():
     return pretraining._Settings(
-        model="", corpus="", num_steps=12, rank=None, block_size=16, batch_size=2, learning_rate=5e-3,
+        model="", corpus="", num_steps=12, rank=None, block_size=16, batch_size=2,
+        learning_rate=5e-3,
         weight_decay=0.01, warmup=0.1, mask_probability=0.15, whole_words=False, fast=[],
         random_state=0,
     )  # fmt: skip
