@@ -47,6 +47,9 @@ from reptune.masking import (
     pack,
 )
 
+# What all-MiniLM-L6-v2, which ships without a masked-LM head, needs to fill gaps: a head, and
+# low-rank changes to its blocks, from news text. `general_start.md` beside it says how.
+GENERAL_START = Path(__file__).with_name("general_start.safetensors")
 HISTORY = "history.json"
 ADAPTER = "adapter.safetensors"
 # What makes a folder a sentence transformer; it goes along, so that chapter 2 starts alike.
@@ -152,15 +155,16 @@ class MaskedLM:
             copy(path, folder / path.name)
 
 
-def load_masked_lm(model: str | Path) -> MaskedLM:
+def load_masked_lm(model: str | Path, adapter: str | Path | None = None) -> MaskedLM:
     """Load a masked language model for pretraining.
 
     Args:
         model: An asset's name, a local folder or a Hub id.
+        adapter: Changes to make to it at once, such as `GENERAL_START` to all-MiniLM-L6-v2.
 
     Raises:
         reptune.assets.AssetUnavailable: If the model cannot be had.
-        ValueError: If its tokenizer has no mask token.
+        ValueError: If its tokenizer has no mask token, or the adapter is for another model.
     """
     tokenizer = load_tokenizer(model)
     source = str(assets.resolve_model(model))
@@ -174,12 +178,15 @@ def load_masked_lm(model: str | Path) -> MaskedLM:
         for name, weight in encoder.state_dict().items()
         if name.startswith("pooler.") and name not in encoder_info["missing_keys"]
     }
+    if adapter is not None:
+        lowrank.apply_adapter(masked, Path(adapter))
     folder = Path(source)
     parts = [folder / name for name in SENTENCE_FILES] + sorted(folder.glob("[0-9]_*"))
+    lacks_head = any(not name.startswith(f"{prefix}.") for name in info["missing_keys"])
     return MaskedLM(
         model=masked.to(runtime.device()),
         tokenizer=tokenizer,
-        has_new_head=bool(info["missing_keys"]),
+        has_new_head=lacks_head and adapter is None,
         pooler=pooler,
         sentence_files=[path for path in parts if path.exists()],
     )
@@ -300,7 +307,7 @@ def continue_pretraining(
     _check_parameters(locals())
     folder = _writable(Path(folder))
     with runtime.seeded(random_state), tempfile.TemporaryDirectory() as scratch:
-        loaded = load_masked_lm(model)
+        loaded = load_masked_lm(model, adapter)
         _check_fits(block_size, loaded.model)
         cache = Path(scratch) / "blocks.arrow"
         with contextlib.nullcontext() if show_progress else runtime.quiet():
@@ -309,16 +316,14 @@ def continue_pretraining(
                 None if validation is None
                 else pack(validation, loaded.tokenizer, block_size, what="validation")
             )  # fmt: skip
-        if adapter is not None:
-            lowrank.apply_adapter(loaded.model, Path(adapter))
         start = _hash(weight.detach().cpu().numpy() for weight in loaded.model.parameters())
-        if adapter is None and loaded.has_new_head:
+        if loaded.has_new_head:
             fit_output_bias(loaded.model, blocks)
         layers = [] if rank is None else lowrank.add_low_rank(loaded.model, rank)
         settings = _Settings(
             model=start,
             corpus=_hash(
-                blocks[start : start + 1000]["input_ids"] for start in range(0, len(blocks), 1000)
+                blocks[row : row + 1000]["input_ids"] for row in range(0, len(blocks), 1000)
             ),
             num_steps=num_steps or num_epochs * math.ceil(len(blocks) / batch_size),
             rank=rank,
