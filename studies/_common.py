@@ -30,7 +30,12 @@ MEMORY_PER_LANE_MB = 4000
 Job = dict[str, Any]
 
 
-def main(study_file: str, jobs: Iterable[Job], run: Callable[[Job], Iterable[Mapping]]) -> None:
+def main(
+    study_file: str,
+    jobs: Iterable[Job],
+    run: Callable[[Job], Iterable[Mapping]],
+    side_by_side: bool = True,
+) -> None:
     """Do the jobs that are not recorded yet, one thread each, as many at once as there are cores.
 
     One thread a job and several jobs side by side finish sooner than one job on all cores,
@@ -42,9 +47,10 @@ def main(study_file: str, jobs: Iterable[Job], run: Callable[[Job], Iterable[Map
         jobs: Each a mapping of record fields that tell it from the others, such as `method` and
             `random_state`. A job whose fields all occur in one record is done.
         run: From a job to its records, less the fields that the job and `results` fill in.
+        side_by_side: `False` gives each job all cores, and takes them in order.
     """
     path = Path(study_file)
-    arguments = _arguments(path)
+    arguments = _arguments(path, side_by_side)
     left = [job for job in jobs if not results.is_done(path.stem, **job)]
     print(f"{path.stem}: {len(left)} jobs to do, {arguments.lanes} at a time", flush=True)
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
@@ -69,12 +75,13 @@ def main(study_file: str, jobs: Iterable[Job], run: Callable[[Job], Iterable[Map
     raise SystemExit(1 if failed else 0)
 
 
-def _arguments(path: Path) -> argparse.Namespace:
-    cores = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+def _arguments(path: Path, side_by_side: bool) -> argparse.Namespace:
+    threads = 1 if side_by_side else os.cpu_count() or 1
+    cores = 1 if torch.cuda.is_available() or not side_by_side else os.cpu_count() or 1
     room = int(psutil.virtual_memory().available / 1e6 // MEMORY_PER_LANE_MB)
     parser = argparse.ArgumentParser(prog=path.stem)
     parser.add_argument("--lanes", type=int, default=max(1, min(cores, room)), help="jobs at once")
-    parser.add_argument("--threads", type=int, default=1, help="threads a job")
+    parser.add_argument("--threads", type=int, default=threads, help="threads a job")
     return parser.parse_args()
 
 

@@ -63,6 +63,7 @@ class FineTunedClassifier(TextClassifier):
         batch_size: Texts a step.
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps during which the rate rises from 0; it then falls to 0.
+        layer_decay: Share of the next block's rate that a block gets; 1 for one rate everywhere.
         max_length: Word pieces a text may have; `None` takes the model's limit. Longer texts
             are cut, and a warning says how many where the model's limit cuts them.
         class_weight: `None`, `"balanced"`, or a weight for each label, as in scikit-learn.
@@ -99,6 +100,7 @@ class FineTunedClassifier(TextClassifier):
         batch_size: int = 16,
         weight_decay: float = 0.01,
         warmup: float = 0.1,
+        layer_decay: float = 1.0,
         max_length: int | None = None,
         class_weight: str | dict[Any, float] | None = None,
         fast: bool | Collection[str] = True,
@@ -112,6 +114,7 @@ class FineTunedClassifier(TextClassifier):
         self.batch_size = batch_size
         self.weight_decay = weight_decay
         self.warmup = warmup
+        self.layer_decay = layer_decay
         self.max_length = max_length
         self.class_weight = class_weight
         self.fast = fast
@@ -200,6 +203,10 @@ class FineTunedClassifier(TextClassifier):
         if self.max_length is not None:
             check_whole_number("max_length", self.max_length)
         check_optimizer(self.learning_rate, self.warmup)
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"layer_decay={self.layer_decay!r}; use a share above 0, up to 1 for one rate."
+            )
 
     def _pretrained(self, classes: np.ndarray) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         source = assets.resolve_model(str(self.model))
@@ -286,6 +293,7 @@ class FineTunedClassifier(TextClassifier):
                 callbacks=[training.ProgressBar()] if self.show_progress else None,
                 lengths=lengths,
                 frozen_states=states,
+                layer_decay=self.layer_decay,
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train()

@@ -134,7 +134,7 @@ def domain_corpus(
     """
     counts = {"read": 0, "empty": 0, "repeated": 0, "held out": 0}
     to_avoid = [clean_markup(text) for text in held_out]
-    equal, near = {_normalize(text) for text in to_avoid}, _Seen(to_avoid)
+    equal, known = {_normalize(text) for text in to_avoid}, _WordRuns(to_avoid)
     kept: dict[str, str] = {}
     for text in check_texts(texts):
         counts["read"] += 1
@@ -144,7 +144,7 @@ def domain_corpus(
             counts["empty"] += 1
         elif key in kept:
             counts["repeated"] += 1
-        elif key in equal or cleaned in near:
+        elif key in equal or known.near(cleaned):
             counts["held out"] += 1
         else:
             kept[key] = cleaned
@@ -452,44 +452,46 @@ def _deduplicate(rows: Iterable[_Row]) -> list[_Row]:
 
 def _drop_near_duplicates(rows: list[_Row]) -> list[_Row]:
     """Drop an article that shares `NEAR_DUPLICATE_OVERLAP` of its word runs with an earlier one."""
-    seen = _Seen()
-    kept: list[_Row] = []
-    for row in rows:
-        if row.text not in seen:
-            seen.add(row.text)
-            kept.append(row)
-    return kept
+    known = _WordRuns([row.text for row in rows])
+    kept: dict[int, _Row] = {}
+    for place, row in enumerate(rows):
+        if kept.keys().isdisjoint(known.near(row.text)):
+            kept[place] = row
+    return list(kept.values())
 
 
-class _Seen:
-    """Texts by their word runs, to ask whether another is nearly one of them or holds one."""
+class _WordRuns:
+    """Texts by their runs of words, to ask which of them nearly equal, or quote, another text.
 
-    def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._holders: dict[int, list[int]] = defaultdict(list)
-        self._sizes: list[int] = []
-        for text in texts:
-            self.add(text)
+    One sorted array of all runs: a dictionary of the runs of 30,000 reviews takes over a gigabyte.
+    """
 
-    def add(self, text: str) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
+        runs = [_word_runs(text) for text in texts]
+        self._sizes = np.array([len(found) for found in runs], dtype=int)
+        together = np.concatenate(runs) if runs else np.empty(0, dtype=np.int64)
+        order = np.argsort(together, kind="stable")
+        self._runs = together[order]
+        self._holders = np.repeat(np.arange(len(runs)), self._sizes)[order]
+
+    def near(self, text: str) -> list[int]:
+        """Places of the texts that share `NEAR_DUPLICATE_OVERLAP` of the shorter one's runs."""
         runs = _word_runs(text)
-        for run in runs:
-            self._holders[run].append(len(self._sizes))
-        self._sizes.append(len(runs))
-
-    def __contains__(self, text: str) -> bool:
-        runs = _word_runs(text)
-        shared = Counter(place for run in runs for place in self._holders.get(run, ()))
-        return any(
-            n >= NEAR_DUPLICATE_OVERLAP * min(len(runs), self._sizes[place])
-            for place, n in shared.items()
-        )
+        first, end = (np.searchsorted(self._runs, runs, side) for side in ("left", "right"))
+        found = [self._holders[a:b] for a, b in zip(first, end, strict=True) if b > a]
+        if not found:
+            return []
+        places, shared = np.unique(np.concatenate(found), return_counts=True)
+        shorter = np.minimum(len(runs), self._sizes[places])
+        return places[shared >= NEAR_DUPLICATE_OVERLAP * shorter].tolist()
 
 
-def _word_runs(text: str) -> set[int]:
-    """A number for each run of `RUN_LENGTH` words; one for a shorter text."""
+def _word_runs(text: str) -> np.ndarray:
+    """A number for each different run of `RUN_LENGTH` words; one number for a shorter text."""
     words = re.findall(r"\w+", text.lower())
     last = max(len(words) - RUN_LENGTH, 0)
-    return {hash(tuple(words[i : i + RUN_LENGTH])) for i in range(last + 1)}
+    runs = {hash(tuple(words[i : i + RUN_LENGTH])) for i in range(last + 1)}
+    return np.fromiter(runs, dtype=np.int64, count=len(runs))
 
 
 def _cut(rows: list[_Row], name: str) -> dict[str, list[_Row]]:

@@ -12,29 +12,38 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 
 class LowRank(nn.Module):
-    """Adds a product of two thin matrices to a weight, so that few numbers train (LoRA).
+    """A linear layer that stays as it is, plus a product of two thin matrices that trains (LoRA).
 
     Args:
-        weight: The weight that stays as it is, shape `(outputs, inputs)`.
+        layer: The layer, from `inputs` to `outputs` numbers.
         rank: Width of the thin matrices.
 
     Source: Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models* (2022); chapter 3.
     """
 
-    def __init__(self, weight: torch.Tensor, rank: int) -> None:
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()
-        outputs, inputs = weight.shape
-        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
-        self.up = nn.Parameter(torch.zeros(outputs, rank))  # so that it starts as no change
+        self.layer = layer
+        outputs, inputs = layer.weight.shape
+        like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+        self.down = nn.Parameter(torch.randn(rank, inputs, **like) / math.sqrt(inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank, **like))  # it starts as no change
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The changed weight, same shape."""
-        return weight + self.up @ self.down
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """From shape `(..., inputs)` to `(..., outputs)`."""
+        # Never as one matrix: its gradient would cost as much as training the layer itself.
+        thin = nn.functional.linear(nn.functional.linear(states, self.down), self.up)
+        return self.layer(states) + thin
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """The plain layer, with the product made part of its weight."""
+        self.layer.weight += self.up @ self.down
+        return self.layer
 
 
 def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
@@ -52,16 +61,14 @@ def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
         if isinstance(layer, nn.Linear) and name.startswith(prefix) and ".layer." in name
     ]
     for name in names:
-        layer = model.get_submodule(name)
-        addition = LowRank(layer.weight, rank).to(layer.weight.device)
-        parametrize.register_parametrization(layer, "weight", addition)
+        model.set_submodule(name, LowRank(model.get_submodule(name), rank))
     return names
 
 
 def merge(model: PreTrainedModel, names: Sequence[str]) -> None:
     """Make the changes of `add_low_rank` part of the weights, so that the model is a plain one."""
     for name in names:
-        parametrize.remove_parametrizations(model.get_submodule(name), "weight")
+        model.set_submodule(name, model.get_submodule(name).merged())
 
 
 def save_adapter(model: PreTrainedModel, names: Sequence[str], file: Path) -> None:
@@ -74,7 +81,7 @@ def save_adapter(model: PreTrainedModel, names: Sequence[str], file: Path) -> No
     """
     arrays = {}
     for name in names:
-        addition = model.get_submodule(name).parametrizations.weight[0]
+        addition = model.get_submodule(name)
         arrays |= {f"{name}.down": addition.down, f"{name}.up": addition.up}
     prefix = f"{model.base_model_prefix}."
     arrays |= {

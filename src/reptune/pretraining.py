@@ -294,7 +294,7 @@ def continue_pretraining(
     Returns:
         `folder`: a model that `AutoModelForMaskedLM`, `AutoModel` (with its pooler) and this
         package's classifiers load, with `history.json`: `{"step", "loss"}` and
-        `{"step", "eval_loss", "eval_accuracy", "eval_perplexity"}`.
+        `{"step", "eval_loss", "eval_accuracy"}`.
 
     Raises:
         ValueError: If a parameter is bad, the texts fill no block, or the folder or its

@@ -172,6 +172,24 @@ def freeze(model: PreTrainedModel, trainable: Trainable) -> PreTrainedModel:
     return model
 
 
+def layer_rates(model: PreTrainedModel, decay: float) -> dict[nn.Parameter, float]:
+    """Which share of the head's learning rate each parameter gets.
+
+    Early blocks hold what every task needs, so they may move less: the last block gets `decay`,
+    the one before it `decay` squared, and so on down to the embeddings, which count as one more.
+
+    Source: Howard and Ruder, *ULMFiT* (2018), section 3.2; chapter 3.
+    """
+    blocks = {name: block_of(name, model.base_model_prefix) for name, _ in model.named_parameters()}
+    count = sum(name.startswith("block ") for name in set(blocks.values()))
+    below = {f"block {i + 1}": count - i for i in range(count)}
+    # What all blocks share moves with the lowest of them.
+    below |= {"embeddings": count + 1, "shared": count + 1}
+    return {
+        weight: decay ** below.get(blocks[name], 0) for name, weight in model.named_parameters()
+    }
+
+
 def check_trainable(trainable: Any, num_blocks: int | None = None) -> None:
     """Raise a `ValueError` unless `freeze` takes this value, for a model of `num_blocks` blocks."""
     if trainable in ("all", "head") and not isinstance(trainable, bool):
@@ -629,6 +647,7 @@ class FastTrainer(Trainer):
         lengths: Tokens of each training text, for `LengthBucketSampler`; `None` for the library's
             order.
         frozen_states: States that the collator put into each batch as `"frozen_states"`.
+        layer_decay: Share of the next block's learning rate that a block gets; see `layer_rates`.
     """
 
     def __init__(
@@ -636,10 +655,28 @@ class FastTrainer(Trainer):
         *args: Any,
         lengths: Sequence[int] | None = None,
         frozen_states: FrozenStates | None = None,
+        layer_decay: float = 1.0,
         **kwargs: Any,
     ) -> None:
         self._text_lengths, self._frozen_states = lengths, frozen_states
+        self._layer_decay = layer_decay
         super().__init__(*args, **kwargs)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The library's optimizer, with a rate for each block."""
+        optimizer = super().create_optimizer(model)
+        if self._layer_decay != 1:
+            shares = layer_rates(self.model, self._layer_decay)
+            optimizer.param_groups[:] = [
+                {
+                    **group,
+                    "params": [weight for weight in group["params"] if shares[weight] == share],
+                    "lr": group["lr"] * share,
+                }
+                for group in optimizer.param_groups
+                for share in sorted({shares[weight] for weight in group["params"]})
+            ]
+        return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if self._text_lengths is None:

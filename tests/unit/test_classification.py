@@ -309,6 +309,8 @@ def test_bad_texts_and_labels(make, texts, labels, message):
         ({"fast": ("frist_token",)}, "'frist_token'; did you mean 'first_token'"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"warmup": 1.5}, "warmup=1.5"),
+        ({"layer_decay": 0}, "layer_decay=0"),
+        ({"layer_decay": 1.2}, "layer_decay=1.2"),
         ({"max_length": 0}, "max_length=0"),
         ({"max_length": 64}, "max_length=64, but the model takes at most 32"),
         ({"class_weight": "equal"}, "class_weight='equal'"),

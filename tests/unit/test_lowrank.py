@@ -15,7 +15,7 @@ def changed(tiny_encoder, tmp_path):
     model = load_masked_lm(tiny_encoder).model.eval()
     names = lowrank.add_low_rank(model, rank=2)
     for name in names:
-        torch.nn.init.normal_(model.get_submodule(name).parametrizations.weight[0].up, std=0.1)
+        torch.nn.init.normal_(model.get_submodule(name).up, std=0.1)
     lowrank.save_adapter(model, names, tmp_path / "adapter.safetensors")
     return model, names, tmp_path / "adapter.safetensors"
 

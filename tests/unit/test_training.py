@@ -11,6 +11,7 @@ from transformers import (
     MPNetForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
+    TrainingArguments,
 )
 
 from reptune import training
@@ -283,6 +284,38 @@ def test_frozen_states_run_each_frozen_block_once(tiny_encoder, monkeypatch, flo
     steps = 4 * len(TEXTS) // 4
     assert counts[False] == 3 * steps
     assert counts[True] == steps + 2, "two frozen blocks, one batch; then the last block alone"
+
+
+# --- a rate for each block ----------------------------------------------------------------------
+
+
+def test_early_blocks_get_smaller_rates(tiny_encoder):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_encoder)
+    rates = training.layer_rates(model, 0.5)
+    named = {training.block_of(name, "bert"): rates[w] for name, w in model.named_parameters()}
+    assert named == {
+        "embeddings": 0.5**4, "block 1": 0.5**3, "block 2": 0.5**2, "block 3": 0.5,
+        "pooler": 1, "classifier": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_every_weight_trains_at_its_rate(decay, tiny_encoder, tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_encoder)
+    arguments = TrainingArguments(str(tmp_path), learning_rate=0.1, weight_decay=0.3)
+    trainer = training.FastTrainer(model=model, args=arguments, layer_decay=decay)
+    groups = trainer.create_optimizer().param_groups
+    found = {
+        weight: (group["lr"], group["weight_decay"])
+        for group in groups
+        for weight in group["params"]
+    }
+    shares = training.layer_rates(model, decay)
+    assert found.keys() == shares.keys(), "each weight once"
+    assert sum(len(group["params"]) for group in groups) == len(shares)
+    for name, weight in model.named_parameters():
+        plain = name.endswith("bias") or "LayerNorm" in name
+        assert found[weight] == (pytest.approx(0.1 * shares[weight]), 0 if plain else 0.3)
 
 
 # --- together ------------------------------------------------------------------------------------

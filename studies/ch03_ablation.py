@@ -1,0 +1,46 @@
+"""What decides whether continued pretraining helps: 1,000 labels of reviews, validation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from _common import MODEL, SEEDS, TASK, Job, few_shot, main, measure
+from _encoders import BOTH, DOMAIN, GENERAL, SHIPPED, VARIANTS, encoder
+from _encoders import TASK as TASK_ADAPTIVE
+
+from reptune.classification import FineTunedClassifier
+
+LABELS = 1000
+USUAL = {"learning_rate": 1e-4, "num_epochs": 3, "layer_decay": 1.0}
+# Fine-tuning settings, for the two arms that the question is about ...
+SETTINGS = [
+    USUAL,
+    {**USUAL, "learning_rate": 5e-5},
+    {**USUAL, "learning_rate": 2e-4},
+    {**USUAL, "num_epochs": 6},
+    {**USUAL, "layer_decay": 0.7},
+]
+# ... and encoders, under the usual setting.
+ENCODERS = (GENERAL, TASK_ADAPTIVE, BOTH, *VARIANTS)
+
+RUNS = [(arm, setting) for setting in SETTINGS for arm in (SHIPPED, DOMAIN)]
+RUNS += [(arm, USUAL) for arm in ENCODERS]
+JOBS = [
+    {"method": arm, "model": MODEL, "task": TASK, "random_state": seed, **setting}
+    for arm, setting in RUNS
+    for seed in SEEDS
+]
+
+
+def run(job: Job) -> Iterator[dict[str, Any]]:
+    """Fine-tune one encoder under one setting on one draw of labels."""
+    settings = {name: job[name] for name in USUAL}
+    classifier = FineTunedClassifier(
+        str(encoder(job["method"])), max_length=64, random_state=job["random_state"], **settings
+    )
+    train = few_shot(TASK, LABELS // 2, job["random_state"])
+    for record in measure(classifier, train, "validation"):
+        yield {**record, "labels": LABELS}
+
+
+if __name__ == "__main__":
+    main(__file__, JOBS, run)

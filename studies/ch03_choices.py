@@ -1,0 +1,62 @@
+"""Rate and mask probability of the two pretraining steps: short runs, held-out text."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from _common import MODEL, Job, fit_fields, main
+from _encoders import NEWS, REVIEWS, corpus, held_out
+
+from reptune import meter
+from reptune.pretraining import GENERAL_START, HISTORY, continue_pretraining
+
+NUM_STEPS = 120
+HELD_OUT = 60
+# The general start trains thin additions and the head, the domain step everything.
+STEPS = {
+    NEWS: {"rank": 24},
+    REVIEWS: {"adapter": GENERAL_START},
+}
+GRID = {
+    NEWS: [(1e-3, 0.15), (2e-3, 0.15), (4e-3, 0.15), (2e-3, 0.3)],
+    REVIEWS: [(2e-4, 0.15), (5e-4, 0.15), (1e-3, 0.15), (5e-4, 0.3)],
+}
+
+JOBS = [
+    {
+        "method": f"{texts}, {share:.0%} at {rate:g}",
+        "task": texts,
+        "model": MODEL,
+        "labels": 0,
+        "random_state": 42,
+        "split": "validation",
+        "learning_rate": rate,
+        "mask_probability": share,
+    }
+    for texts, grid in GRID.items()
+    if texts == NEWS or GENERAL_START.exists()  # the domain step's runs begin there
+    for rate, share in grid
+]
+
+
+def run(job: Job) -> Iterator[dict[str, Any]]:
+    """A short run with its own schedule, scored where 15% is hidden whatever it trained on."""
+    texts = job["task"]
+    with meter.Meter() as cost, tempfile.TemporaryDirectory() as folder:
+        written = continue_pretraining(
+            MODEL, corpus(texts), Path(folder) / "model", num_steps=NUM_STEPS, evaluations=1,
+            learning_rate=job["learning_rate"], mask_probability=job["mask_probability"],
+            validation=held_out(texts, "validation", HELD_OUT), checkpoint_steps=NUM_STEPS,
+            **STEPS[texts],
+        )  # fmt: skip
+        last = json.loads((written / HISTORY).read_text("utf-8"))[-1]
+    yield {
+        "metrics": {"loss": last["eval_loss"], "accuracy": last["eval_accuracy"]},
+        **fit_fields(cost),
+    }
+
+
+if __name__ == "__main__":
+    main(__file__, JOBS, run)
