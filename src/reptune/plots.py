@@ -396,3 +396,139 @@ def projections(
         key = "    ".join(f"{number}  {notes[place]}" for number, place in numbered)
         figure.supxlabel(key, fontsize=9)
     return figure
+
+
+def lineage(rows: Mapping[str, Sequence[tuple[str, str]]]) -> Figure:
+    """Models that come of one another, as boxes joined by arrows, a row a family.
+
+    Args:
+        rows: `{family: [(step, description), …]}`, the same steps in each row.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.45 * len(rows)))
+    width, height, gap = 1.2, 0.72, 0.26
+    for line, (family, boxes) in enumerate(rows.items()):
+        for place, (step, description) in enumerate(boxes):
+            x, y = place * (width + gap), -line
+            color = TRAINED if place == len(boxes) - 1 else FROZEN
+            axes.add_patch(
+                FancyBboxPatch(
+                    (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06",
+                    facecolor=color, edgecolor="#555555", linewidth=0.8,
+                )
+            )  # fmt: skip
+            middle = (x + width / 2, y + height / 2)
+            axes.annotate(description, middle, ha="center", va="center", fontsize=8.5)
+            if line == 0:
+                axes.annotate(step, (middle[0], height + 0.1), ha="center", weight="bold")
+            if place:
+                axes.add_patch(
+                    FancyArrowPatch(
+                        (x - gap, middle[1]), (x, middle[1]), arrowstyle="-|>",
+                        mutation_scale=12, color="#555555",
+                    )
+                )  # fmt: skip
+        axes.annotate(
+            family, (-0.1, -line + height / 2), ha="right", va="center", rotation=90, fontsize=9
+        )
+    axes.set(
+        xlim=(-0.3, len(boxes) * (width + gap) - gap + 0.05),
+        ylim=(-len(rows) + 0.95, height + 0.3),
+    )
+    axes.axis("off")
+    return figure
+
+
+def masked_rows(rows: Sequence[Sequence[str]], asked: np.ndarray, mask_token: str) -> Figure:
+    """Pieces of a sentence as boxes, colored where the model is asked what stood there.
+
+    Args:
+        rows: What the model reads, a list of pieces a row, all of one length.
+        asked: Shape `(rows, pieces)`, true where something is asked.
+        mask_token: Told apart from other pieces by its color.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH * 1.2, 0.33 * len(rows)))
+    widths = [max(len(row[place]) for row in rows) + 1.6 for place in range(len(rows[0]))]
+    starts = np.concatenate([[0], np.cumsum(widths)])
+    for line, row in enumerate(rows):
+        for place, piece in enumerate(row):
+            color = "white"
+            if asked[line, place]:
+                color = SKY if piece == mask_token else ORANGE
+            axes.add_patch(
+                FancyBboxPatch(
+                    (starts[place] + 0.1, -line + 0.1), widths[place] - 0.2, 0.8,
+                    boxstyle="round,pad=0,rounding_size=0.2", facecolor=color,
+                    edgecolor="#BBBBBB", linewidth=0.6,
+                )
+            )  # fmt: skip
+            axes.annotate(
+                piece, (starts[place] + widths[place] / 2, -line + 0.5), ha="center",
+                va="center", fontsize=8, family="monospace",
+            )  # fmt: skip
+    axes.set(xlim=(0, starts[-1]), ylim=(1 - len(rows), 1))
+    axes.axis("off")
+    return figure
+
+
+def before_after(values: Mapping[str, tuple[float, float]], xlabel: str) -> Figure:
+    """An arrow from the value before to the value after, one row a name.
+
+    Args:
+        values: `{name: (before, after)}`.
+        xlabel: What the values are.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.6 + 0.5 * len(values)))
+    for place, (before, after) in enumerate(values.values()):
+        color = VERMILION if after > before else BLUE
+        axes.annotate(
+            "", (after, place), (before, place),
+            arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.8, "shrinkA": 4, "shrinkB": 0},
+        )  # fmt: skip
+        axes.plot(before, place, "o", color=color, markersize=5)
+        axes.annotate(
+            f"{before:.2f} → {after:.2f}", (max(before, after), place), xytext=(8, 0),
+            textcoords="offset points", va="center", fontsize=9,
+        )  # fmt: skip
+    low, high = np.min(list(values.values())), np.max(list(values.values()))
+    spread = max(high - low, 0.1)
+    axes.set(
+        yticks=range(len(values)), yticklabels=list(values), xlabel=xlabel,
+        xlim=(low - 0.1 * spread, high + 0.4 * spread), ylim=(len(values) - 0.5, -0.5),
+    )  # fmt: skip
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def differences(
+    groups: Mapping[str, Mapping[str, metrics.Interval]], xlabel: str = "points of accuracy"
+) -> Figure:
+    """Differences from a baseline as points with their intervals, around a line at zero.
+
+    Args:
+        groups: `{group: {method: difference}}`, as shares; drawn in points, a color a method.
+        xlabel: What differs.
+    """
+    methods = list(dict.fromkeys(name for group in groups.values() for name in group))
+    rows = [(group, name) for group, found in groups.items() for name in found]
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.26 * len(rows) + 0.1 * len(groups)))
+    place, ticks = 0.0, []
+    for group, found in groups.items():
+        first = place
+        for name, interval in found.items():
+            color = PALETTE[methods.index(name)]
+            low, value, high = 100 * np.array([interval.low, interval.estimate, interval.high])
+            axes.plot([low, high], [place, place], color=color, linewidth=2)
+            axes.plot(
+                value, place, "os^Dv"[methods.index(name) % 5], color=color, markersize=5,
+                label=name if group == next(iter(groups)) else None,
+            )  # fmt: skip
+            place += 1
+        ticks.append(((first + place - 1) / 2, group))
+        place += 0.6
+    axes.axvline(0, color="#555555", linewidth=1)
+    axes.set_yticks(*zip(*ticks, strict=True))
+    axes.set(xlabel=xlabel, ylim=(place - 1, -0.7))
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=min(len(methods), 4), fontsize=9)
+    figure.set_layout_engine("constrained")
+    return figure

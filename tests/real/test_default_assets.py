@@ -204,3 +204,38 @@ def test_chapter_two_teaches_the_loss_of_the_package():
     torch.testing.assert_close(ours, cells)
     gradients = [torch.autograd.grad(loss, embeddings)[0] for loss in (ours, cells)]
     torch.testing.assert_close(*gradients)
+
+
+def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
+    """The chapter's loop, on a tiny encoder without dropout, has the losses of the package."""
+    import numpy as np
+    import torch
+
+    import reptune.runtime
+    from reptune.masking import IGNORED, mask_tokens, pack
+    from reptune.pretraining import continue_pretraining, load_masked_lm
+    from tests import tiny
+
+    monkeypatch.setattr(reptune.runtime, "precision", lambda: {"bf16": False, "fp16": False})
+    folder = tiny.save_encoder(tmp_path / "tiny", dropout=0.0)
+    texts = tiny.TEXTS * 20
+    loaded = load_masked_lm(folder)
+    loaded.save(tmp_path / "with head")
+    knobs = {"batch_size": 4, "block_size": 16, "learning_rate": 5e-3, "num_steps": 12}
+    ours = continue_pretraining(
+        tmp_path / "with head", texts, tmp_path / "ours", weight_decay=0.0, random_state=42, **knobs
+    )
+    monkeypatch.setenv("REPTUNE_PROFILE", "quick")
+    space = {
+        "run": reptune.setup("03"), "np": np, "torch": torch, "mask_tokens": mask_tokens,
+        "cross_entropy": torch.nn.functional.cross_entropy, "model": loaded.model.train(),
+        "tokenizer": loaded.tokenizer, "blocks": pack(texts, loaded.tokenizer, 16),
+        "MASK_PROBABILITY": 0.15, "NUM_STEPS": 12, "BATCH_SIZE": 4, "LEARNING_RATE": 5e-3,
+    }  # fmt: skip
+    loop = [cell for cell in _lesson("03_continued_pretraining") if "NUM_STEPS" in cell]
+    for source in loop + [c for c in _lesson("03_continued_pretraining") if "def " in c]:
+        exec(source, space)
+    losses = [space["take_step"](step) for step in range(12)]
+    history = json.loads((ours / "history.json").read_text("utf-8"))
+    assert losses == pytest.approx([row["loss"] for row in history], abs=1e-4)
+    assert losses[-1] < losses[0] and IGNORED == -100
