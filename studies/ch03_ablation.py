@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from _common import MODEL, SEEDS, TASK, Job, few_shot, main, measure
+from _common import MODEL, SEEDS, TASK, FrozenEmbeddings, Job, few_shot, main, measure
 from _encoders import BOTH, DOMAIN, GENERAL, SHIPPED, VARIANTS, encoder
 from _encoders import TASK as TASK_ADAPTIVE
 
@@ -22,8 +22,12 @@ SETTINGS = [
 # ... and encoders, under the usual setting.
 ENCODERS = (GENERAL, TASK_ADAPTIVE, BOTH, *VARIANTS)
 
+# A logistic regression on the mean of the frozen vectors asks what the encoder already knows.
+FROZEN = {"learning_rate": 0.0, "num_epochs": 0, "layer_decay": 0.0}
+
 RUNS = [(arm, setting) for setting in SETTINGS for arm in (SHIPPED, DOMAIN)]
 RUNS += [(arm, USUAL) for arm in ENCODERS]
+RUNS += [(arm, FROZEN) for arm in (SHIPPED, GENERAL, DOMAIN, TASK_ADAPTIVE, BOTH)]
 JOBS = [
     {"method": arm, "model": MODEL, "task": TASK, "random_state": seed, **setting}
     for arm, setting in RUNS
@@ -34,9 +38,13 @@ JOBS = [
 def run(job: Job) -> Iterator[dict[str, Any]]:
     """Fine-tune one encoder under one setting on one draw of labels."""
     settings = {name: job[name] for name in USUAL}
-    classifier = FineTunedClassifier(
-        str(encoder(job["method"])), max_length=64, random_state=job["random_state"], **settings
-    )
+    source = str(encoder(job["method"]))
+    if settings == FROZEN:
+        classifier = FrozenEmbeddings(source, max_length=64)
+    else:
+        classifier = FineTunedClassifier(
+            source, max_length=64, random_state=job["random_state"], **settings
+        )
     train = few_shot(TASK, LABELS // 2, job["random_state"])
     for record in measure(classifier, train, "validation"):
         yield {**record, "labels": LABELS}

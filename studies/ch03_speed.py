@@ -21,9 +21,14 @@ from reptune import data, meter, runtime, training
 from reptune.masking import IGNORED, mask_tokens, masked_logits, pack
 from reptune.pretraining import continue_pretraining, load_masked_lm
 
-EVERYWHERE, MASKED, OURS = "logits everywhere", "logits at masked positions", "reptune"
-PLAIN = "plain recipe"
-STEP, LONG, SHORT = "one step, 16 × 128 tokens", "reviews, end to end", "sentences, end to end"
+# Plain is, for a step, the library's loss with logits everywhere; end to end, the recipe that
+# pads a text a row.
+PLAIN, MASKED, OURS = "plain", "logits at masked positions", "reptune"
+STEP, LONG, SHORT = (
+    "one step, 16 × 128 pieces",
+    "a million pieces of reviews",
+    ("a million pieces of sentences"),
+)
 STEPS = 12  # of each arm; the first two, in which memory is first taken, do not count
 CORPUS = {LONG: "imdb", SHORT: "rotten_tomatoes"}
 
@@ -38,8 +43,8 @@ class Setting:
 
 
 SETTINGS = {
-    STEP: Setting((EVERYWHERE, MASKED, OURS)),
-    LONG: Setting((PLAIN, OURS), 2, num_steps=30),
+    STEP: Setting((PLAIN, MASKED, OURS)),
+    LONG: Setting((PLAIN, OURS), 2, num_steps=16),
     SHORT: Setting((PLAIN, OURS), 2, num_steps=60),
 }
 
@@ -71,7 +76,7 @@ def _one_step(arm: str, seed: int) -> dict[str, Any]:
         rows["input_ids"], rows["starts_word"], loaded.tokenizer, np.random.default_rng(seed)
     )
     inputs, labels = (torch.from_numpy(part).to(model.device) for part in masked)
-    loss_of = _everywhere if arm == EVERYWHERE else _masked
+    loss_of = _everywhere if arm == PLAIN else _masked
     exact = loss_of(model.eval(), inputs, labels).item()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4, fused=True)
     options = arm == OURS

@@ -35,6 +35,9 @@ PLAIN, OURS = "plain Trainer", "reptune"
 CHAPTER_2 = {"bbc_news": "news topics", "rotten_tomatoes": "review sentiment"}
 STOCK = "stock setfit"
 
+# Arms of ch03_transfer, the first the one that the others are compared with.
+CHAPTER_3 = ("as shipped", "general start", "domain-adaptive", "task-adaptive", "both")
+
 
 def ch01_final() -> str:
     """Test accuracy of every finished method of chapter 1."""
@@ -105,7 +108,50 @@ def ch02_speed() -> str:
     return _side_by_side("ch02_speed", STOCK, "What is tuned", "Stock `setfit`")
 
 
-TABLES = {table.__name__: table for table in (ch01_final, ch01_speed, ch02_final, ch02_speed)}
+def ch03_transfer() -> str:
+    """Test accuracy by where fine-tuning starts and how many labels it has."""
+    table = results.read("ch03_transfer")
+    table = table[table["task"] == "rotten_tomatoes"]
+    sizes = sorted(table["labels"].unique())
+    lines = [
+        f"| Where fine-tuning starts | {' | '.join(f'{size:,} labels' for size in sizes)} |",
+        f"|---|{'---|' * len(sizes)}",
+    ]
+    for method in CHAPTER_3:
+        cells = [_transferred(method, size, method != CHAPTER_3[0]) for size in sizes]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _transferred(method: str, labels: int, compared: bool) -> str:
+    fields = {"task": "rotten_tomatoes", "labels": labels}
+    correct = results.correct("ch03_transfer", method=method, **fields)
+    if not compared:
+        return f"{correct.mean():.3f}"
+    baseline = results.correct("ch03_transfer", method=CHAPTER_3[0], **fields)
+    change = metrics.paired_interval(correct, baseline)
+    points = ", ".join(f"{100 * value:+.1f}" for value in (change.low, change.high))
+    return f"{correct.mean():.3f} ({100 * change.estimate:+.1f} [{points}])"
+
+
+def ch03_speed() -> str:
+    """Seconds of a masked-LM step, and of a million word pieces from text to model."""
+    compared = results.times_as_fast(results.read("ch03_speed"), "plain")
+    lines = ["| What runs | Rounds | Seconds | Times as fast |", "|---|---:|---:|---|"]
+    for (setting, method), rows in compared.groupby(["setting", "method"], sort=False):
+        ratios = rows["times_as_fast"]
+        spread = f"{ratios.median():.1f} [{ratios.min():.1f}, {ratios.max():.1f}]"
+        if method == "plain":
+            spread = ""
+        seconds = f"{rows['seconds.fit'].median():,.2f}"
+        lines.append(f"| {setting}: {method} | {len(rows)} | {seconds} | {spread} |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {
+    table.__name__: table
+    for table in (ch01_final, ch01_speed, ch02_final, ch02_speed, ch03_transfer, ch03_speed)
+}
 
 
 def renewed(text: str) -> str:

@@ -206,6 +206,22 @@ def test_chapter_two_teaches_the_loss_of_the_package():
     torch.testing.assert_close(*gradients)
 
 
+def test_the_general_start_fills_gaps_in_text_it_has_not_read(loaded):
+    from reptune.masking import masked_scores, pack
+    from reptune.pretraining import GENERAL_START, fill_mask, load_masked_lm
+
+    general = load_masked_lm("all-MiniLM-L6-v2", GENERAL_START)
+    assert GENERAL_START.stat().st_size < 3e6 and not general.has_new_head
+    articles = list(loaded["bbc_news"]["test"]["text"][:20])
+    blocks = pack(articles, general.tokenizer, 128)
+    found = masked_scores(general.model, blocks, general.tokenizer)
+    assert found["accuracy"] > 0.3
+    best, _ = fill_mask(general.model, "She is the [MASK] minister.", tokenizer=general.tokenizer)[
+        0
+    ][0]
+    assert best == "prime"
+
+
 def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
     """The chapter's loop, on a tiny encoder without dropout, has the losses of the package."""
     import numpy as np
