@@ -246,7 +246,7 @@ def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
         "run": reptune.setup("03"), "np": np, "torch": torch, "mask_tokens": mask_tokens,
         "cross_entropy": torch.nn.functional.cross_entropy, "model": loaded.model.train(),
         "tokenizer": loaded.tokenizer, "blocks": pack(texts, loaded.tokenizer, 16),
-        "MASK_PROBABILITY": 0.15, "NUM_STEPS": 12, "BATCH_SIZE": 4, "LEARNING_RATE": 5e-3,
+        "MASK_PROBABILITY": 0.3, "NUM_STEPS": 12, "BATCH_SIZE": 4, "LEARNING_RATE": 5e-3,
     }  # fmt: skip
     loop = [cell for cell in _lesson("03_continued_pretraining") if "NUM_STEPS" in cell]
     for source in loop + [c for c in _lesson("03_continued_pretraining") if "def " in c]:
