@@ -1,5 +1,6 @@
-"""Does continued pretraining help the task? Arms fine-tuned on the same labels, scored on test."""
+"""Does continued pretraining help the task? Encoders fine-tuned on the same labels, on test."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from _common import MODEL, Job, few_shot, main, measure, splits
 from _encoders import BOTH, DOMAIN, GENERAL, SHIPPED, TASK, encoder
 
+from reptune import results
 from reptune.classification import FineTunedClassifier
 
 REVIEWS, NEWS = "rotten_tomatoes", "bbc_news"
@@ -18,9 +20,10 @@ SEEDS = {
     REVIEWS: {100: 10, 500: 10, 1000: 10, EVERYTHING: 3},
     NEWS: {100: 5},
 }
-# Passes that give each number of labels about as many steps as it can use; chosen on validation.
-EPOCHS = {100: 8, 500: 4, 1000: 3, EVERYTHING: 2}
+LEAST_STEPS = 60  # few labels need more passes; chapter 2's label curve found this many
+EPOCHS_OVER_EVERYTHING = 2
 ARMS = {REVIEWS: (SHIPPED, GENERAL, DOMAIN, TASK, BOTH), NEWS: (SHIPPED, GENERAL, DOMAIN)}
+KNOBS = ["learning_rate", "num_epochs", "layer_decay"]
 
 JOBS = [
     {"method": arm, "model": MODEL, "task": task, "asked": labels, "random_state": 42 + seed}
@@ -32,18 +35,37 @@ JOBS = [
 
 
 def run(job: Job) -> Iterator[dict[str, Any]]:
-    """Fine-tune one arm on one draw of labels, with the same settings for every arm."""
+    """Fine-tune one arm on one draw of labels."""
     task, seed = job["task"], job["random_state"]
     train = _train(task, job["asked"], seed)
+    settings = chosen(job["method"], len(train[0]))
     classifier = FineTunedClassifier(
-        str(encoder(job["method"])),
-        num_epochs=EPOCHS[job["asked"]],
-        learning_rate=1e-4,
-        max_length=MAX_LENGTH[task],
-        random_state=seed,
+        str(encoder(job["method"])), max_length=MAX_LENGTH[task], random_state=seed, **settings
     )
     for record in measure(classifier, train, "test", task=task):
-        yield {**record, "labels": len(train[0])}
+        yield {**record, **settings, "labels": len(train[0])}
+
+
+def chosen(arm: str, labels: int) -> dict[str, Any]:
+    """The setting with the best validation accuracy in `ch03_ablation`; passes by labels.
+
+    Every arm that was pretrained takes the domain-adaptive one's.
+
+    Raises:
+        SystemExit: If that study has not been run.
+    """
+    table = results.read("ch03_ablation")
+    if table.empty:
+        raise SystemExit("run ch03_ablation first: this study takes its settings from there.")
+    of_arm = table[table["method"] == (SHIPPED if arm == SHIPPED else DOMAIN)]
+    of_arm = of_arm[of_arm["num_epochs"] > 0]  # the others are frozen
+    best = of_arm.groupby(KNOBS)["metrics.accuracy"].mean().idxmax()
+    settings = dict(zip(KNOBS, best, strict=True))
+    least = math.ceil(LEAST_STEPS / math.ceil(labels / 16))
+    settings["num_epochs"] = max(int(settings["num_epochs"]), least)
+    if labels > 1000:
+        settings["num_epochs"] = EPOCHS_OVER_EVERYTHING
+    return settings
 
 
 def _train(task: str, labels: int, seed: int) -> tuple[list[str], np.ndarray]:
