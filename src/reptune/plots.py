@@ -511,7 +511,7 @@ def differences(
     methods = list(dict.fromkeys(name for group in groups.values() for name in group))
     rows = [(group, name) for group, found in groups.items() for name in found]
     figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.26 * len(rows) + 0.1 * len(groups)))
-    place, ticks = 0.0, []
+    place, ticks, named = 0.0, [], set()
     for group, found in groups.items():
         first = place
         for name, interval in found.items():
@@ -520,8 +520,9 @@ def differences(
             axes.plot([low, high], [place, place], color=color, linewidth=2)
             axes.plot(
                 value, place, "os^Dv"[methods.index(name) % 5], color=color, markersize=5,
-                label=name if group == next(iter(groups)) else None,
+                label=None if name in named else name,
             )  # fmt: skip
+            named.add(name)
             place += 1
         ticks.append(((first + place - 1) / 2, group))
         place += 0.6

@@ -129,3 +129,41 @@ def test_bars_print_their_values_and_mark_some():
     assert texts(axes) == ["1.5", "2,500.0"]
     colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
     assert colors == [plots.BLUE.lower(), plots.ORANGE.lower()]
+
+
+def test_pieces_are_colored_where_something_is_asked():
+    asked = np.array([[False, True, True], [False, False, False]])
+    rows = [["[CLS]", "[MASK]", "film"], ["[CLS]", "a", "film"]]
+    (axes,) = plots.masked_rows(rows, asked, "[MASK]").axes
+    colors = [to_hex(box.get_facecolor()).upper() for box in axes.patches]
+    assert colors == ["#FFFFFF", plots.SKY, plots.ORANGE, *["#FFFFFF"] * 3]
+    assert [text.get_text() for text in axes.texts] == [*rows[0], *rows[1]]
+
+
+def test_a_lineage_joins_the_boxes_of_a_row():
+    rows = {"one": [("general", "A"), ("task", "B")], "other": [("general", "C"), ("task", "D")]}
+    (axes,) = plots.lineage(rows).axes
+    arrows = [patch for patch in axes.patches if type(patch).__name__ == "FancyArrowPatch"]
+    assert len(arrows) == 2 and len(axes.patches) == 6
+    said = {text.get_text() for text in axes.texts}
+    assert said == {"general", "task", "A", "B", "C", "D", "one", "other"}
+
+
+def test_what_gets_worse_is_drawn_in_another_color():
+    (axes,) = plots.before_after({"up": (1.0, 2.0), "down": (3.0, 1.5)}, "loss").axes
+    assert [line.get_color() for line in axes.lines] == [plots.VERMILION, plots.BLUE]
+    assert "3.00 → 1.50" in {text.get_text() for text in axes.texts}
+
+
+def test_differences_are_drawn_in_points_around_zero():
+    groups = {
+        "100 labels": {"a": metrics.Interval(0.01, -0.01, 0.03)},
+        "500 labels": {"a": metrics.Interval(-0.02, -0.03, 0.0), "b": metrics.Interval(0, 0, 0)},
+    }
+    figure = plots.differences(groups)
+    (axes,) = figure.axes
+    spans = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+    np.testing.assert_allclose(spans[:2], [[-1, 3], [-3, 0]])
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(groups)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["a", "b"]
