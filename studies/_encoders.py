@@ -54,7 +54,7 @@ MAIN = {
     ),
     GENERAL: Arm(MODEL),
     # Hiding 30% is better here too; 0.0002 and 0.0005 are level, and 0.0003 lies between.
-    DOMAIN: Arm(GENERAL, REVIEWS, {"num_steps": 1100, **USUAL}),
+    DOMAIN: Arm(GENERAL, REVIEWS, {"num_steps": 1000, **USUAL}),
     TASK: Arm(GENERAL, SENTENCES, {"num_steps": 250, **USUAL}),
     BOTH: Arm(DOMAIN, SENTENCES, {"num_steps": 250, **USUAL}),
 }

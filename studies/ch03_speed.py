@@ -134,7 +134,7 @@ def _end_to_end(setting: str, arm: str, seed: int) -> dict[str, Any]:
         else:
             continue_pretraining(
                 MODEL, texts, Path(folder) / "model", num_steps=num_steps,
-                checkpoint_steps=10_000, random_state=seed,
+                checkpoint_steps=10_000, random_state=seed, mask_probability=0.15,
             )  # fmt: skip
             pieces = num_steps * 16 * 126  # a block's [CLS] and [SEP] are not text
     return {

@@ -277,7 +277,7 @@ class FineTunedClassifier(TextClassifier):
                 stack.enter_context(training.first_token(model, sample.to(model.device)))
             if states is not None:
                 stack.enter_context(states.in_place())
-            if "cheap_dropout" in fast and model.device.type == "cpu":
+            if "cheap_dropout" in fast:
                 stack.enter_context(training.cheap_dropout(model))
             lengths = None
             if "length_buckets" in fast and reads_all:

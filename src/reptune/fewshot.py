@@ -617,7 +617,7 @@ class _Contrast:
             states = self._frozen_states(body, Path(folder))
             if states is not None:
                 stack.callback(states.close)
-            if "cheap_dropout" in self._fast and body.device.type == "cpu":
+            if "cheap_dropout" in self._fast:
                 stack.enter_context(training.cheap_dropout(body))
             encode = _Encoder(transformer, self._encoded, states, self._fast)
             return self._train(encode, states, score)

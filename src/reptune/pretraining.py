@@ -421,7 +421,7 @@ class _Run:
 
     def train(self, evaluations: int, checkpoint_steps: int, show_progress: bool) -> None:
         looks = set(np.linspace(0, self.settings.num_steps, evaluations + 1, dtype=int)[1:])
-        cheap = "cheap_dropout" in self.settings.fast and self.model.device.type == "cpu"
+        cheap = "cheap_dropout" in self.settings.fast
         bar = tqdm(
             total=self.settings.num_steps, initial=self.step, unit="step", leave=False,
             desc="pretraining", disable=not show_progress,

@@ -327,12 +327,14 @@ def cheap_dropout(model: nn.Module) -> Iterator[None]:
     """Inside the block of code, the model's `nn.Dropout` modules are `CheapDropout` ones.
 
     Attention weights keep the library's dropout where the attention function applies it itself.
+    A model that is not on a CPU stays as it is: elsewhere masks are drawn fast enough.
     """
+    on_cpu = next(model.parameters()).device.type == "cpu"
     places = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if type(child) is nn.Dropout and 0 < child.p < 1
+        if type(child) is nn.Dropout and 0 < child.p < 1 and on_cpu
     ]
     for parent, name, child in places:
         setattr(parent, name, CheapDropout(child.p).train(child.training))
