@@ -62,8 +62,11 @@ MAIN = {
 SHORT = {"num_steps": 400, **USUAL}
 VARIANTS = {
     "domain, 400 steps": Arm(GENERAL, REVIEWS, SHORT),
+    "domain, 400 steps, no general start": Arm(SHIPPED, REVIEWS, SHORT),
+    "domain, 400 steps, no general start, rate 1e-4": Arm(
+        SHIPPED, REVIEWS, {**SHORT, "learning_rate": 1e-4}
+    ),
     "domain, 400 steps, rate 1e-4": Arm(GENERAL, REVIEWS, {**SHORT, "learning_rate": 1e-4}),
-    "domain, 400 steps, rate 1e-3": Arm(GENERAL, REVIEWS, {**SHORT, "learning_rate": 1e-3}),
     "domain, 400 steps, low rank": Arm(
         GENERAL, REVIEWS, {**SHORT, "learning_rate": 2e-3, "rank": 24}
     ),

@@ -39,6 +39,8 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
     resumed = folder_of(arm).with_name(f"{folder_of(arm).name}.checkpoint").exists()
     with meter.Meter() as cost:
         source = encoder(arm)
+    if not ARMS[arm].pooler:  # fills gaps as the arm does that it comes from
+        return
     if arm == TRAIN_START:
         shutil.copy(Path(source) / ADAPTER, GENERAL_START)
     shared = {**fit_fields(cost), "resumed": resumed, "curve": _curve(arm)}
