@@ -201,12 +201,13 @@ class FrozenEmbeddings:
         self._known: dict[str, np.ndarray] = {}  # a frozen encoder gives a text one vector
 
     def fit(self, texts: list[str], labels: np.ndarray) -> None:
-        self._head.fit(self._encode(texts), labels)
+        self._head.fit(self.encode(texts), labels)
 
     def predict(self, texts: list[str]) -> np.ndarray:
-        return self._head.predict(self._encode(texts))
+        return self._head.predict(self.encode(texts))
 
-    def _encode(self, texts: list[str]) -> np.ndarray:
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """Vectors of texts; one that was encoded before is not encoded again."""
         new = [text for text in texts if text not in self._known]
         vectors = self._embedder.encode(new, batch_size=64, show_progress_bar=False)
         self._known |= dict(zip(new, vectors, strict=True))
