@@ -24,6 +24,7 @@ KNOBS = {
     "num_steps": 12,
     "learning_rate": 5e-3,
     "checkpoint_steps": 5,
+    "mask_probability": 0.15,
     "random_state": 0,
 }
 CLS, SEP, MASK = 2, 3, 4
