@@ -43,6 +43,7 @@ SHIPPED, TRAIN_START, GENERAL, DOMAIN, TASK, BOTH = (
     "as shipped", "general start, made", "general start", "domain-adaptive", "task-adaptive",
     "both",
 )  # fmt: skip
+DIRECT = "domain, 400 steps, no general start"
 USUAL = {"learning_rate": 3e-4, "mask_probability": 0.3}
 MAIN = {
     SHIPPED: Arm(MODEL),
@@ -61,8 +62,8 @@ MAIN = {
 # What else might help: each differs from `domain, 400 steps` in what its name says.
 SHORT = {"num_steps": 400, **USUAL}
 VARIANTS = {
+    DIRECT: Arm(SHIPPED, REVIEWS, SHORT),
     "domain, 400 steps": Arm(GENERAL, REVIEWS, SHORT),
-    "domain, 400 steps, no general start": Arm(SHIPPED, REVIEWS, SHORT),
     "domain, 400 steps, no general start, rate 1e-4": Arm(
         SHIPPED, REVIEWS, {**SHORT, "learning_rate": 1e-4}
     ),

@@ -44,7 +44,7 @@ class Setting:
 
 SETTINGS = {
     STEP: Setting((PLAIN, MASKED, OURS)),
-    LONG: Setting((PLAIN, OURS), 2, num_steps=16),
+    LONG: Setting((PLAIN, OURS), 2, num_steps=10),
     SHORT: Setting((PLAIN, OURS), 2, num_steps=60),
 }
 

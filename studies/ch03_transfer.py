@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _common import MODEL, FrozenEmbeddings, Job, few_shot, main, measure, score_fields, splits
-from _encoders import BOTH, DOMAIN, GENERAL, SHIPPED, TASK, encoder
+from _encoders import BOTH, DIRECT, DOMAIN, GENERAL, SHIPPED, TASK, encoder
 
 from reptune import meter, results
 from reptune.classification import FineTunedClassifier
@@ -22,9 +22,13 @@ SEEDS = {
     REVIEWS: {100: 10, 500: 10, 1000: 10, EVERYTHING: 3},
     NEWS: {100: 5},
 }
+NUM_EPOCHS = 3
 LEAST_STEPS = 60  # few labels need more passes; chapter 2's label curve found this many
-EPOCHS_OVER_EVERYTHING = 2
-ARMS = {REVIEWS: (SHIPPED, GENERAL, DOMAIN, TASK, BOTH), NEWS: (SHIPPED, GENERAL, DOMAIN)}
+EPOCHS_OVER_EVERYTHING = 1
+ARMS = {
+    REVIEWS: (SHIPPED, GENERAL, DIRECT, DOMAIN, TASK, BOTH),
+    NEWS: (SHIPPED, GENERAL, DOMAIN),
+}
 KNOBS = ["learning_rate", "num_epochs", "layer_decay"]
 
 JOBS = [
@@ -45,8 +49,8 @@ JOBS += [
     for labels, count in sizes.items()
     for seed in range(count)
     for arm in ARMS[task]
-    # The general start says what reading news alone does; one size is enough for that.
-    if arm != GENERAL or task == NEWS or labels == 1000
+    # These two say what the news does to the arms after it; one size is enough for that.
+    if arm not in (GENERAL, DIRECT) or task == NEWS or labels == 1000
 ]
 
 
@@ -95,7 +99,8 @@ def _frozen(job: Job) -> Iterator[dict[str, Any]]:
 def chosen(arm: str, labels: int) -> dict[str, Any]:
     """The setting with the best validation accuracy in `ch03_ablation`; passes by labels.
 
-    Every arm that was pretrained takes the domain-adaptive one's.
+    Only settings with `NUM_EPOCHS` passes are looked at, so that all arms train for as long. Every
+    arm that was pretrained takes the domain-adaptive one's.
 
     Raises:
         SystemExit: If that study has not been run.
@@ -104,7 +109,7 @@ def chosen(arm: str, labels: int) -> dict[str, Any]:
     if table.empty:
         raise SystemExit("run ch03_ablation first: this study takes its settings from there.")
     of_arm = table[table["method"] == (SHIPPED if arm == SHIPPED else DOMAIN)]
-    of_arm = of_arm[of_arm["num_epochs"] > 0]  # the others are frozen
+    of_arm = of_arm[of_arm["num_epochs"] == NUM_EPOCHS]
     best = of_arm.groupby(KNOBS)["metrics.accuracy"].mean().idxmax()
     settings = dict(zip(KNOBS, best, strict=True))
     least = math.ceil(LEAST_STEPS / math.ceil(labels / 16))
