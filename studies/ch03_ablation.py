@@ -9,7 +9,7 @@ from _encoders import TASK as TASK_ADAPTIVE
 
 from reptune.classification import FineTunedClassifier
 
-LABELS = 1000
+LABELS, FEWER = 1000, 500
 USUAL = {"learning_rate": 1e-4, "num_epochs": 3, "layer_decay": 1.0}
 # Fine-tuning settings, for the two arms that the question is about ...
 SETTINGS = [
@@ -28,9 +28,17 @@ FROZEN = {"learning_rate": 0.0, "num_epochs": 0, "layer_decay": 0.0}
 RUNS = [(arm, setting) for setting in SETTINGS for arm in (SHIPPED, DOMAIN)]
 RUNS += [(arm, USUAL) for arm in ENCODERS]
 RUNS += [(arm, FROZEN) for arm in (SHIPPED, GENERAL, DOMAIN, TASK_ADAPTIVE, BOTH)]
+# With fewer labels there are fewer steps: does the best setting for many do there?
+FEWER_RUNS = [
+    (SHIPPED, USUAL),
+    (DOMAIN, USUAL),
+    (DOMAIN, {**USUAL, "learning_rate": 5e-5}),
+    (DOMAIN, {**USUAL, "num_epochs": 6}),
+]
 JOBS = [
-    {"method": arm, "model": MODEL, "task": TASK, "random_state": seed, **setting}
-    for arm, setting in RUNS
+    {"method": arm, "model": MODEL, "task": TASK, "labels": labels, "random_state": seed, **setting}
+    for labels, runs in ((LABELS, RUNS), (FEWER, FEWER_RUNS))
+    for arm, setting in runs
     for seed in SEEDS
 ]
 
@@ -45,9 +53,8 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
         classifier = FineTunedClassifier(
             source, max_length=64, random_state=job["random_state"], **settings
         )
-    train = few_shot(TASK, LABELS // 2, job["random_state"])
-    for record in measure(classifier, train, "validation"):
-        yield {**record, "labels": LABELS}
+    train = few_shot(TASK, job["labels"] // 2, job["random_state"])
+    yield from measure(classifier, train, "validation")
 
 
 if __name__ == "__main__":

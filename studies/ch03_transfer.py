@@ -22,6 +22,7 @@ SEEDS = {
     REVIEWS: {100: 10, 500: 10, 1000: 10, EVERYTHING: 3},
     NEWS: {100: 5},
 }
+CHOSEN_WITH = 1000  # labels, in the ablation
 NUM_EPOCHS = 3
 LEAST_STEPS = 60  # few labels need more passes; chapter 2's label curve found this many
 EPOCHS_OVER_EVERYTHING = 1
@@ -108,6 +109,7 @@ def chosen(arm: str, labels: int) -> dict[str, Any]:
     table = results.read("ch03_ablation")
     if table.empty:
         raise SystemExit("run ch03_ablation first: this study takes its settings from there.")
+    table = table[table["labels"] == CHOSEN_WITH]
     of_arm = table[table["method"] == (SHIPPED if arm == SHIPPED else DOMAIN)]
     of_arm = of_arm[of_arm["num_epochs"] == NUM_EPOCHS]
     best = of_arm.groupby(KNOBS)["metrics.accuracy"].mean().idxmax()

@@ -37,8 +37,13 @@ STOCK = "stock setfit"
 
 # Arms of ch03_transfer, the first the one that the others are compared with.
 CHAPTER_3 = (
-    "as shipped", "general start", "reviews without news", "domain-adaptive", "task-adaptive", "both",
-)  # fmt: skip
+    "as shipped",
+    "general start",
+    "reviews without news",
+    "domain-adaptive",
+    "task-adaptive",
+    "both",
+)
 
 
 def ch01_final() -> str:

@@ -508,7 +508,9 @@ def differences(
         groups: `{group: {method: difference}}`, as shares; drawn in points, a color a method.
         xlabel: What differs.
     """
-    methods = list(dict.fromkeys(name for group in groups.values() for name in group))
+    # The fullest group says the order, so that figures with gaps in other groups share colors.
+    by_size = sorted(groups.values(), key=len, reverse=True)
+    methods = list(dict.fromkeys(name for group in by_size for name in group))
     rows = [(group, name) for group, found in groups.items() for name in found]
     figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.26 * len(rows) + 0.1 * len(groups)))
     place, ticks, named = 0.0, [], set()
