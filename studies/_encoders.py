@@ -43,7 +43,7 @@ SHIPPED, TRAIN_START, GENERAL, DOMAIN, TASK, BOTH = (
     "as shipped", "general start, made", "general start", "domain-adaptive", "task-adaptive",
     "both",
 )  # fmt: skip
-DIRECT = "reviews without news"
+DIRECT, LONGER = "reviews without news", "reviews without news, 1,000 steps"
 USUAL = {"learning_rate": 3e-4, "mask_probability": 0.3}
 MAIN = {
     SHIPPED: Arm(MODEL),
@@ -63,6 +63,7 @@ MAIN = {
 SHORT = {"num_steps": 400, **USUAL}
 VARIANTS = {
     DIRECT: Arm(SHIPPED, REVIEWS, SHORT),
+    LONGER: Arm(SHIPPED, REVIEWS, {"num_steps": 1000, **USUAL}),
     "domain, 400 steps": Arm(GENERAL, REVIEWS, SHORT),
     "domain, 400 steps, low rank": Arm(
         GENERAL, REVIEWS, {**SHORT, "learning_rate": 2e-3, "rank": 24}
