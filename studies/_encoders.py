@@ -11,7 +11,7 @@ import torch
 from _common import MODEL
 
 from reptune import data
-from reptune.pretraining import GENERAL_START, continue_pretraining, load_masked_lm
+from reptune.pretraining import GENERAL_START, MaskedLM, continue_pretraining, load_masked_lm
 
 FOLDER = Path(__file__).resolve().parents[1] / "_build" / "encoders"
 NEWS, REVIEWS, SENTENCES = "news", "reviews", "sentences"
@@ -44,6 +44,7 @@ SHIPPED, TRAIN_START, GENERAL, DOMAIN, TASK, BOTH = (
     "both",
 )  # fmt: skip
 DIRECT, LONGER = "reviews without news", "reviews without news, 1,000 steps"
+HALF_LONGER, HALF_DOMAIN = "reviews without news, half way", "half of the way to domain-adaptive"
 USUAL = {"learning_rate": 3e-4, "mask_probability": 0.3}
 MAIN = {
     SHIPPED: Arm(MODEL),
@@ -64,6 +65,7 @@ SHORT = {"num_steps": 400, **USUAL}
 VARIANTS = {
     DIRECT: Arm(SHIPPED, REVIEWS, SHORT),
     LONGER: Arm(SHIPPED, REVIEWS, {"num_steps": 1000, **USUAL}),
+    HALF_LONGER: Arm(LONGER, share=0.5),
     "domain, 400 steps": Arm(GENERAL, REVIEWS, SHORT),
     "domain, 400 steps, low rank": Arm(
         GENERAL, REVIEWS, {**SHORT, "learning_rate": 2e-3, "rank": 24}
@@ -72,7 +74,7 @@ VARIANTS = {
         GENERAL, REVIEWS, {**SHORT, "block_size": 256, "batch_size": 8}
     ),
     "a quarter of the way to domain-adaptive": Arm(DOMAIN, share=0.25),
-    "half of the way to domain-adaptive": Arm(DOMAIN, share=0.5),
+    HALF_DOMAIN: Arm(DOMAIN, share=0.5),
     "as shipped, pooler reset": Arm(SHIPPED, pooler=False),
     "domain-adaptive, pooler reset": Arm(DOMAIN, pooler=False),
 }
@@ -106,17 +108,23 @@ def encoder(name: str) -> str | Path:
     )
 
 
-@torch.no_grad()
 def _changed(arm: Arm, start: str | Path, folder: Path) -> Path:
     """An encoder that needs no training: an average of two, or one without its pooler."""
-    loaded, shipped = load_masked_lm(start), load_masked_lm(MODEL)
-    before = dict(shipped.model.base_model.named_parameters())
-    for name, weight in loaded.model.base_model.named_parameters():
-        weight.lerp_(before[name], 1 - arm.share)
+    loaded = part_of_the_way(start, arm.share)
     if not arm.pooler:
         loaded.pooler = {}
     loaded.save(folder)
     return folder
+
+
+@torch.no_grad()
+def part_of_the_way(source: str | Path, share: float) -> MaskedLM:
+    """The encoder of `source`, its weights averaged with those of `MODEL`; 1 is `source` itself."""
+    loaded, shipped = load_masked_lm(source), load_masked_lm(MODEL)
+    before = dict(shipped.model.base_model.named_parameters())
+    for name, weight in loaded.model.base_model.named_parameters():
+        weight.lerp_(before[name], 1 - share)
+    return loaded
 
 
 def held_out(name: str, split: str, count: int) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from _common import MODEL, SEEDS, TASK, FrozenEmbeddings, Job, few_shot, main, measure
-from _encoders import BOTH, DOMAIN, GENERAL, SHIPPED, VARIANTS, encoder
+from _encoders import BOTH, DOMAIN, GENERAL, HALF_LONGER, LONGER, SHIPPED, VARIANTS, encoder
 from _encoders import TASK as TASK_ADAPTIVE
 
 from reptune.classification import FineTunedClassifier
@@ -27,6 +27,8 @@ FROZEN = {"learning_rate": 0.0, "num_epochs": 0, "layer_decay": 0.0}
 
 RUNS = [(arm, setting) for setting in SETTINGS for arm in (SHIPPED, DOMAIN)]
 RUNS += [(arm, USUAL) for arm in ENCODERS]
+# The arms that look best get the rate that suits domain-adaptive, too.
+RUNS += [(arm, {**USUAL, "learning_rate": 5e-5}) for arm in (LONGER, HALF_LONGER)]
 RUNS += [(arm, FROZEN) for arm in (SHIPPED, GENERAL, DOMAIN, TASK_ADAPTIVE, BOTH)]
 # With fewer labels there are fewer steps: does the best setting for many do there?
 FEWER_RUNS = [

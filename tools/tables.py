@@ -40,6 +40,7 @@ CHAPTER_3 = (
     "as shipped",
     "general start",
     "reviews without news",
+    "reviews without news, half way",
     "domain-adaptive",
     "task-adaptive",
     "both",

@@ -27,6 +27,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, GRAY = PALETTE = (
     "#7F7F7F",
 )
 FROZEN, TRAINED = "#DCE6F0", ORANGE
+MARKERS = "os^DvPX*"  # one a color
 WIDTH = 6.4  # inches; drawn at 140 dots an inch, so that it stays sharp in the book's column
 
 
@@ -278,7 +279,7 @@ def label_curve(
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     for index, (name, points) in enumerate(series.items()):
-        color, marker = PALETTE[index], "os^Dv"[index % 5]
+        color, marker = PALETTE[index], MARKERS[index % len(MARKERS)]
         counts = sorted(points)
         means = [np.mean(points[count]) for count in counts]
         axes.plot(counts, means, color=color, marker=marker, markersize=5, label=name)
@@ -380,7 +381,11 @@ def projections(
         for index, name in enumerate(names):
             chosen = points[[label == name for label in labels]]
             axes.scatter(
-                *chosen.T, s=26, color=PALETTE[index], marker="os^Dv"[index % 5], label=name
+                *chosen.T,
+                s=26,
+                color=PALETTE[index],
+                marker=MARKERS[index % len(MARKERS)],
+                label=name,
             )
         for number, place in numbered:
             # Numbers above and below in turn: points with a note may lie close together.
@@ -517,11 +522,12 @@ def differences(
     for group, found in groups.items():
         first = place
         for name, interval in found.items():
-            color = PALETTE[methods.index(name)]
+            index = methods.index(name)
+            color, marker = PALETTE[index], MARKERS[index % len(MARKERS)]
             low, value, high = 100 * np.array([interval.low, interval.estimate, interval.high])
             axes.plot([low, high], [place, place], color=color, linewidth=2)
             axes.plot(
-                value, place, "os^Dv"[methods.index(name) % 5], color=color, markersize=5,
+                value, place, marker, color=color, markersize=5,
                 label=None if name in named else name,
             )  # fmt: skip
             named.add(name)
