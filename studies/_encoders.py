@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from _common import MODEL
 
 from reptune import data
-from reptune.pretraining import GENERAL_START, MaskedLM, continue_pretraining, load_masked_lm
+from reptune.pretraining import (
+    GENERAL_START,
+    average_encoders,
+    continue_pretraining,
+    load_masked_lm,
+)
 
 FOLDER = Path(__file__).resolve().parents[1] / "_build" / "encoders"
 NEWS, REVIEWS, SENTENCES = "news", "reviews", "sentences"
@@ -97,8 +101,10 @@ def encoder(name: str) -> str | Path:
         load_masked_lm(MODEL, GENERAL_START).save(folder)
         return folder
     start = encoder(arm.start) if arm.start in ARMS else arm.start
+    if not arm.pooler:
+        return _without_pooler(start, folder)
     if arm.texts is None:
-        return _changed(arm, start, folder)
+        return average_encoders(MODEL, start, folder, arm.share)
     return continue_pretraining(
         start,
         corpus(arm.texts),
@@ -108,23 +114,11 @@ def encoder(name: str) -> str | Path:
     )
 
 
-def _changed(arm: Arm, start: str | Path, folder: Path) -> Path:
-    """An encoder that needs no training: an average of two, or one without its pooler."""
-    loaded = part_of_the_way(start, arm.share)
-    if not arm.pooler:
-        loaded.pooler = {}
+def _without_pooler(start: str | Path, folder: Path) -> Path:
+    loaded = load_masked_lm(start)
+    loaded.pooler = {}
     loaded.save(folder)
     return folder
-
-
-@torch.no_grad()
-def part_of_the_way(source: str | Path, share: float) -> MaskedLM:
-    """The encoder of `source`, its weights averaged with those of `MODEL`; 1 is `source` itself."""
-    loaded, shipped = load_masked_lm(source), load_masked_lm(MODEL)
-    before = dict(shipped.model.base_model.named_parameters())
-    for name, weight in loaded.model.base_model.named_parameters():
-        weight.lerp_(before[name], 1 - share)
-    return loaded
 
 
 def held_out(name: str, split: str, count: int) -> list[str]:

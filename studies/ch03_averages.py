@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from _common import MODEL, TASK, FrozenEmbeddings, Job, few_shot, main, score_fields, splits
-from _encoders import DIRECT, DOMAIN, GENERAL, LONGER, SHIPPED, encoder, part_of_the_way
+from _encoders import DIRECT, DOMAIN, GENERAL, LONGER, SHIPPED, encoder
 
 from reptune import meter
+from reptune.pretraining import average_encoders
 
 SIZES = (100, 500, 1000)
 DRAWS = range(42, 52)
@@ -29,8 +30,8 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         source = encoder(job["method"])
         if job["method"] != SHIPPED:
-            source = Path(folder) / "average"
-            part_of_the_way(encoder(job["method"]), job["share"]).save(source)
+            average = Path(folder) / "average"
+            source = average_encoders(MODEL, source, average, job["share"])
         classifier = FrozenEmbeddings(str(source), max_length=64)
         everything = {text for train, _ in drawn.values() for text in train} | {*texts}
         with meter.Meter() as cost:  # all at once, for there is less padding in many texts

@@ -193,6 +193,56 @@ def load_masked_lm(model: str | Path, adapter: str | Path | None = None) -> Mask
 
 
 @torch.no_grad()
+def average_encoders(
+    before: str | Path, after: str | Path, folder: str | Path, share: float = 0.5
+) -> Path:
+    """Write an encoder that lies part of the way from one to another: the mean of their weights.
+
+    Pretraining on a domain also overwrites; half of the way may keep more of both.
+
+    Args:
+        before: The encoder as it was: an asset's name, a local folder or a Hub id.
+        after: The same after `continue_pretraining`; its tokenizer and masked-LM head go along.
+        folder: Where to write; an earlier result there is replaced.
+        share: How far to go from `before`, which is 0, to `after`, which is 1.
+
+    Returns:
+        `folder`, for use wherever a model's name can stand.
+
+    Raises:
+        ValueError: If `share` is not in [0, 1], the encoders differ in their weights' names or
+            shapes, or `folder` holds something else.
+        reptune.assets.AssetUnavailable: If an encoder cannot be had.
+
+    Source: Wortsman et al., *Robust fine-tuning of zero-shot models* (2022); chapter 3.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share={share}; use a number from 0 (before) to 1 (after).")
+    folder = Path(folder)
+    check_replaceable(folder, HISTORY)
+    old, new = (load_masked_lm(source) for source in (before, after))
+    shapes = [
+        {name: tuple(weight.shape) for name, weight in loaded.model.base_model.named_parameters()}
+        for loaded in (old, new)
+    ]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{before} and {after} differ in their weights; only an encoder and what "
+            "continue_pretraining made of it can be averaged."
+        )
+    weights = dict(old.model.base_model.named_parameters())
+    for name, weight in new.model.base_model.named_parameters():
+        weight.lerp_(weights[name], 1 - share)
+
+    def write(written: Path) -> None:
+        new.save(written)
+        averaged = {"before": str(before), "after": str(after), "share": share}
+        (written / HISTORY).write_text(json.dumps([averaged]), "utf-8")
+
+    return write_folder(folder, write, marker=HISTORY)
+
+
+@torch.no_grad()
 def fit_output_bias(model: PreTrainedModel, blocks: Dataset) -> None:
     """Set the output bias to the log frequency of each word piece in `blocks`.
 

@@ -14,7 +14,12 @@ from transformers import AutoModel, DataCollatorForLanguageModeling
 from reptune import lowrank, pretraining
 from reptune.classification import FineTunedClassifier
 from reptune.masking import mask_tokens, masked_logits, masked_scores, pack, pseudo_perplexity
-from reptune.pretraining import continue_pretraining, fill_mask, load_masked_lm
+from reptune.pretraining import (
+    average_encoders,
+    continue_pretraining,
+    fill_mask,
+    load_masked_lm,
+)
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -261,6 +266,38 @@ def test_the_folder_is_the_model_that_was_scored(trained):
 def test_a_run_goes_on_from_another_ones_model(trained, tmp_path):
     both = continue_pretraining(trained, TEXTS * 20, tmp_path / "both", **KNOBS)
     assert _losses(both)[0] < _losses(trained)[0] - 0.5, "it starts with the head it was given"
+
+
+def test_half_of_the_way_is_the_mean_of_the_weights(trained, tiny_encoder, tmp_path):
+    folder = average_encoders(tiny_encoder, trained, tmp_path / "half")
+    before, after, half = (
+        AutoModel.from_pretrained(path).embeddings.word_embeddings.weight
+        for path in (tiny_encoder, trained, folder)
+    )
+    torch.testing.assert_close(half, (before + after) / 2)
+    FineTunedClassifier(folder, num_epochs=1).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize(("share", "end"), [(0.0, "before"), (1.0, "after")])
+def test_the_ends_of_the_way_are_the_encoders(share, end, trained, tiny_encoder, tmp_path):
+    folder = average_encoders(tiny_encoder, trained, tmp_path / "end", share)
+    kept = {"before": tiny_encoder, "after": trained}[end]
+    found, expected = (AutoModel.from_pretrained(path).state_dict() for path in (folder, kept))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, msg=name)
+
+
+def test_averages_that_cannot_be_are_refused(trained, tiny_encoder, tmp_path):
+    with pytest.raises(ValueError, match=r"share=1\.5; use a number from 0"):
+        average_encoders(tiny_encoder, trained, tmp_path / "a", 1.5)
+    other = tiny.save_encoder(tmp_path / "other", num_blocks=2)
+    with pytest.raises(ValueError, match="differ in their weights"):
+        average_encoders(other, trained, tmp_path / "a")
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not a saved model"):
+        average_encoders(tiny_encoder, trained, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "a").exists()
 
 
 def test_the_same_seed_gives_the_same_model(tiny_encoder, tmp_path):
