@@ -35,6 +35,7 @@ PLAIN, OURS = "plain Trainer", "reptune"
 CHAPTER_2 = {"bbc_news": "news topics", "rotten_tomatoes": "review sentiment"}
 STOCK = "stock setfit"
 
+NOT_RUN = "–"
 # Arms of ch03_transfer, the first the one that the others are compared with.
 CHAPTER_3 = (
     "as shipped",
@@ -42,6 +43,7 @@ CHAPTER_3 = (
     "reviews without news",
     "reviews without news, half way",
     "domain-adaptive",
+    "half of the way to domain-adaptive",
     "task-adaptive",
     "both",
 )
@@ -126,24 +128,28 @@ def ch03_transfer() -> str:
     ]
     for trained in ("frozen", "fine-tuned"):
         for method in CHAPTER_3:
-            cells = " | ".join(_transferred(trained, method, size) for size in sizes)
-            lines.append(f"| {trained} | {method} | {cells} |")
+            cells = [_transferred(trained, method, size) for size in sizes]
+            if any(cell != NOT_RUN for cell in cells):
+                lines.append(f"| {trained} | {method} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _transferred(trained: str, method: str, labels: int) -> str:
     """Accuracy, and the difference in points from the encoder as shipped; a dash if not run."""
+    table = results.read("ch03_transfer").query("task == 'rotten_tomatoes' and labels == @labels")
+    if table.query("method == @method and trained == @trained").empty:
+        return NOT_RUN
     fields = {"task": "rotten_tomatoes", "trained": trained, "labels": labels}
-    runs = results.read("ch03_transfer").query("method == @method and trained == @trained")
-    if labels not in set(runs["labels"]):
-        return "–"
     correct = results.correct("ch03_transfer", method=method, **fields)
     if method == CHAPTER_3[0]:
         return f"{correct.mean():.3f}"
     baseline = results.correct("ch03_transfer", method=CHAPTER_3[0], **fields)
     change = metrics.paired_interval(correct, baseline)
-    points = ", ".join(f"{100 * value:+.1f}" for value in (change.low, change.high))
-    return f"{correct.mean():.3f} ({100 * change.estimate:+.1f} [{points}])"
+    value, low, high = (
+        f"{round(100 * share, 1) + 0.0:+.1f}"  # + 0.0: no minus before a zero
+        for share in (change.estimate, change.low, change.high)
+    )
+    return f"{correct.mean():.3f} ({value} [{low}, {high}])"
 
 
 def ch03_speed() -> str:
@@ -155,7 +161,8 @@ def ch03_speed() -> str:
         spread = f"{ratios.median():.1f} [{ratios.min():.1f}, {ratios.max():.1f}]"
         if method == "plain":
             spread = ""
-        seconds = f"{rows['seconds.fit'].median():,.2f}"
+        seconds = rows["seconds.fit"].median()
+        seconds = f"{seconds:,.0f}" if seconds > 100 else f"{seconds:.2f}"
         lines.append(f"| {setting}: {method} | {len(rows)} | {seconds} | {spread} |")
     return "\n".join(lines) + "\n"
 
