@@ -222,6 +222,24 @@ def test_the_general_start_fills_gaps_in_text_it_has_not_read(loaded):
     assert best == "prime"
 
 
+def test_chapter_three_goes_half_way_as_the_package_does(tmp_path):
+    import torch
+
+    from reptune.pretraining import average_encoders, load_masked_lm
+    from tests import tiny
+
+    folders = [tiny.save_encoder(tmp_path / str(seed), random_state=seed) for seed in (0, 1)]
+    shipped, reader = (load_masked_lm(folder) for folder in folders)
+    space = {"torch": torch, "shipped": shipped, "reader": reader}
+    lesson = _lesson("03_continued_pretraining")
+    cell = next(cell for cell in lesson if "def part_of_the_way" in cell)
+    exec(cell.split("looks[")[0], space)
+    ours = load_masked_lm(average_encoders(*folders, tmp_path / "half", 0.3)).model.base_model
+    theirs = dict(space["part_of_the_way"](0.3).model.base_model.named_parameters())
+    for name, weight in ours.named_parameters():
+        torch.testing.assert_close(weight, theirs[name], msg=name)
+
+
 def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
     """The chapter's loop, on a tiny encoder without dropout, has the losses of the package."""
     import numpy as np
@@ -248,9 +266,9 @@ def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
         "tokenizer": loaded.tokenizer, "blocks": pack(texts, loaded.tokenizer, 16),
         "MASK_PROBABILITY": 0.3, "NUM_STEPS": 12, "BATCH_SIZE": 4, "LEARNING_RATE": 5e-3,
     }  # fmt: skip
-    loop = [cell for cell in _lesson("03_continued_pretraining") if "NUM_STEPS" in cell]
-    for source in loop + [c for c in _lesson("03_continued_pretraining") if "def " in c]:
-        exec(source, space)
+    lesson = _lesson("03_continued_pretraining")
+    for part in ("NUM_STEPS", "def batch_of", "def take_step"):
+        exec(next(cell for cell in lesson if part in cell), space)
     losses = [space["take_step"](step) for step in range(12)]
     history = json.loads((ours / "history.json").read_text("utf-8"))
     assert losses == pytest.approx([row["loss"] for row in history], abs=1e-4)
