@@ -136,7 +136,9 @@ def summary(table: pd.DataFrame, settings: Mapping[str, Setting]) -> str:
         lines.append(f"{setting} ({rows['random_state'].nunique()} rounds)")
         for arm in arms:
             times = by_arm["times_as_fast"].get_group(arm)
-            scores = [name for name in ("metrics.accuracy", "metrics.loss") if name in rows]
+            scores = [
+                name for name in ("metrics.accuracy", "metrics.f1", "metrics.loss") if name in rows
+            ]
             shown = "  ".join(
                 f"{name.removeprefix('metrics.')} {by_arm[name].mean()[arm]:.4f}" for name in scores
             )

@@ -1,4 +1,4 @@
-"""What the book's classifiers share: predict from probabilities, save, load, parameter checks.
+"""What the book's estimators share: save, load, parameter checks; predict from probabilities.
 
 Each method's module adds `fit` and `predict_proba`, and says how its model is written and read.
 """
@@ -21,19 +21,14 @@ MANIFEST = "reptune.json"
 PREDICTION_BATCH_SIZE = 64
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier of texts that follows scikit-learn and is saved as safetensors and JSON only.
+class SavedEstimator(BaseEstimator):
+    """An estimator in scikit-learn's manner that is saved as safetensors and JSON only.
 
-    A subclass defines `fit`, `predict_proba`, `_write`, `_read`, and `_FILES`: what a saved
-    folder must hold besides the manifest. `fit` sets `classes_`.
+    A subclass defines `fit`, `_write`, `_read`, and `_FILES`: what a saved folder must hold
+    besides the manifest. `fit` sets `classes_`.
     """
 
     _FILES: tuple[str, ...] = ()
-
-    def predict(self, texts: Iterable[str]) -> np.ndarray:
-        """The most probable label of each text, shape `(n,)`."""
-        best = self.predict_proba(texts).argmax(axis=1)
-        return self.classes_[best]
 
     def save(self, folder: str | Path) -> Path:
         """Write the model to a folder, as safetensors and JSON only.
@@ -92,6 +87,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             "classes": self.classes_.tolist(),
             "versions": runtime.versions(),
         }
+
+
+class TextClassifier(ClassifierMixin, SavedEstimator):
+    """A classifier of texts that follows scikit-learn; a subclass also defines `predict_proba`."""
+
+    def predict(self, texts: Iterable[str]) -> np.ndarray:
+        """The most probable label of each text, shape `(n,)`."""
+        best = self.predict_proba(texts).argmax(axis=1)
+        return self.classes_[best]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -188,7 +192,7 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _read_manifest(folder: Path, kind: type[TextClassifier]) -> dict[str, Any]:
+def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; pass the one that save() returned.")
     missing = [name for name in (MANIFEST, *kind._FILES) if not (folder / name).is_file()]

@@ -52,21 +52,23 @@ def use_style() -> None:
     )
 
 
-def label_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+def label_balance(counts: Mapping[str, Mapping[str, int]], xlabel: str = "sentences") -> Figure:
     """Bars of how many rows each label has, a group of bars for each split.
 
     Args:
         counts: `{split: {label: count}}`.
+        xlabel: What is counted.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
     labels = list(next(iter(counts.values())))
+    height = max(2.6, 0.6 + 0.2 * len(labels) * len(counts))
+    figure, axes = plt.subplots(figsize=(WIDTH, height))
     height = 0.8 / len(labels)
     for index, label in enumerate(labels):
         places = np.arange(len(counts)) + (index - (len(labels) - 1) / 2) * height
         values = [counts[split][label] for split in counts]
         bars = axes.barh(places, values, height=height * 0.92, label=label)
         axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=9)
-    axes.set(yticks=range(len(counts)), yticklabels=list(counts), xlabel="sentences")
+    axes.set(yticks=range(len(counts)), yticklabels=list(counts), xlabel=xlabel)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.12)
@@ -229,18 +231,24 @@ def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figu
     return figure
 
 
-def bars(values: Mapping[str, float], xlabel: str, marked: Sequence[str] = ()) -> Figure:
+def bars(
+    values: Mapping[str, float],
+    xlabel: str,
+    marked: Sequence[str] = (),
+    fmt: str = "{:,.1f}",
+) -> Figure:
     """One horizontal bar a name, with its value; some of them in another color.
 
     Args:
         values: `{name: value}`, drawn from top to bottom.
         xlabel: What the value is.
         marked: Names whose bars are orange.
+        fmt: How a value is printed beside its bar.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 0.6 + 0.34 * len(values)))
     colors = [ORANGE if name in marked else BLUE for name in values]
     drawn = axes.barh(range(len(values)), list(values.values()), color=colors, height=0.7)
-    axes.bar_label(drawn, fmt="{:,.1f}", padding=3, fontsize=9)
+    axes.bar_label(drawn, fmt=fmt, padding=3, fontsize=9)
     axes.set(yticks=range(len(values)), yticklabels=list(values), xlabel=xlabel)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
@@ -269,13 +277,16 @@ def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure
 
 
 def label_curve(
-    series: Mapping[str, Mapping[int, Sequence[float]]], ylabel: str = "accuracy"
+    series: Mapping[str, Mapping[int, Sequence[float]]],
+    ylabel: str = "accuracy",
+    xlabel: str = "labels",
 ) -> Figure:
     """Scores against the number of labels, on a logarithmic axis: the mean, and a dot a seed.
 
     Args:
         series: `{method: {number of labels: scores, one a seed}}`.
         ylabel: What the score is.
+        xlabel: What is counted along the axis.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     for index, (name, points) in enumerate(series.items()):
@@ -292,7 +303,7 @@ def label_curve(
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=9)
     axes.minorticks_off()
-    axes.set(xlabel="labels", ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)
     return figure
 

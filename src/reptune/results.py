@@ -6,11 +6,13 @@ which runs it has already recorded.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hashlib
 import json
 import os
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,14 +124,54 @@ def correct(study: str, **fields: Any) -> np.ndarray:
     Raises:
         ValueError: If no record matches, or the runs were scored on different numbers of items.
     """
+    rows = _scored_rows(study, fields)
+    bits = [np.frombuffer(bytes.fromhex(row["correct"]), dtype=np.uint8) for row in rows]
+    return np.unpackbits(np.stack(bits), axis=1)[:, : rows[0]["items"]].astype(bool)
+
+
+def pack_counts(counts: np.ndarray) -> str:
+    """What `metrics.entity_counts` returns, shape `(sentences, 3)`, as text for a record.
+
+    Raises:
+        ValueError: If the shape is another, or a count is no whole number between 0 and 255.
+    """
+    found = np.asarray(counts)
+    if found.ndim != 2 or found.shape[1] != 3 or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(
+            f"counts have shape {found.shape} and type {found.dtype}; "
+            "pass whole numbers of shape (sentences, 3)."
+        )
+    if found.min(initial=0) < 0 or found.max(initial=0) > 255:
+        raise ValueError(f"counts run from {found.min()} to {found.max()}; a byte holds 0 to 255.")
+    return base64.b85encode(zlib.compress(found.astype(np.uint8).tobytes(), 9)).decode()
+
+
+def counts(study: str, **fields: Any) -> np.ndarray:
+    """Right, predicted and true entities of each sentence in each matching run.
+
+    Args:
+        study: The study's name.
+        fields: What the records must hold, such as `method="fine-tuned", split="test"`.
+
+    Returns:
+        Whole numbers of shape `(runs, sentences, 3)`, in the order of their `random_state`.
+
+    Raises:
+        ValueError: If no record matches, or the runs were scored on different sentences.
+    """
+    rows = _scored_rows(study, fields)
+    packed = [zlib.decompress(base64.b85decode(row["counts"])) for row in rows]
+    return np.stack([np.frombuffer(one, np.uint8).reshape(-1, 3).astype(int) for one in packed])
+
+
+def _scored_rows(study: str, fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The matching records, of which there must be some, all scored on as many items."""
     rows = [record for record in _records(study) if _matches(record, fields)]
     if not rows:
         raise ValueError(f"{study} has no record with {fields}; run it, or look at read({study!r})")
     if len({row["items"] for row in rows}) > 1:
         raise ValueError(f"the records of {study} with {fields} differ in their number of items.")
-    rows.sort(key=lambda row: row["random_state"])
-    bits = [np.frombuffer(bytes.fromhex(row["correct"]), dtype=np.uint8) for row in rows]
-    return np.unpackbits(np.stack(bits), axis=1)[:, : rows[0]["items"]].astype(bool)
+    return sorted(rows, key=lambda row: row["random_state"])
 
 
 def times_as_fast(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:

@@ -81,6 +81,41 @@ def test_incomplete_records_are_refused(record, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_counts_of_entities_come_back_in_the_order_of_their_seeds(record):
+    generator = np.random.default_rng(0)
+    runs = generator.integers(0, 256, (3, 50, 3))
+    for seed in (2, 0, 1):
+        packed = results.pack_counts(runs[seed])
+        line = record | {"random_state": seed, "items": 50, "counts": packed}
+        results.append(line, __file__)
+    results.append(line | {"split": "test", "counts": results.pack_counts(runs[0])}, __file__)
+    found = results.counts("trial", split="validation")
+    assert found.shape == (3, 50, 3) and found.dtype.kind == "i"
+    assert (found == runs).all()
+    assert (results.counts("trial", random_state=1, split="test") == runs[:1]).all()
+
+
+def test_counts_that_no_byte_holds_are_refused():
+    extremes = np.array([[0, 255, 1]])
+    assert isinstance(results.pack_counts(extremes), str)
+    with pytest.raises(ValueError, match="counts run from 0 to 256; a byte holds 0 to 255"):
+        results.pack_counts(extremes + np.array([0, 1, 0]))
+    with pytest.raises(ValueError, match="counts run from -1 to 255"):
+        results.pack_counts(extremes - np.array([1, 0, 0]))
+
+
+def test_counts_name_what_is_missing(record):
+    with pytest.raises(ValueError, match="trial has no record with"):
+        results.counts("trial", method="full")
+    for seed, items in [(0, 4), (1, 5)]:
+        packed = results.pack_counts(np.ones((items, 3), int))
+        line = record | {"random_state": seed, "items": items, "counts": packed}
+        results.append(line, __file__)
+    with pytest.raises(ValueError, match="differ in their number of items"):
+        results.counts("trial", method="full")
+    assert results.counts("trial", random_state=0).tolist() == [[[1, 1, 1]] * 4]
+
+
 def test_profile_and_pick(monkeypatch, capsys):
     monkeypatch.setenv("REPTUNE_PROFILE", "quick")
     run = reptune.setup("99", random_state=5)

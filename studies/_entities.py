@@ -1,0 +1,152 @@
+"""What chapter 4's studies share: its tasks, how a tagger is measured, the setting chosen."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _common import MODEL, fit_fields
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from transformers import AutoModel, AutoTokenizer
+
+from reptune import assets, data, meter, metrics, ner, results, tags
+from reptune.ner import EntityTagger
+
+NEWSWIRE, TWEETS = "conll2003", "wnut16"
+TAGGERS = Path(__file__).resolve().parents[1] / "_build" / "taggers"
+Tagged = tuple[list[list[str]], list[list[str]]]
+
+
+@functools.cache
+def splits(task: str) -> dict[str, Tagged]:
+    """Words and tags of each split."""
+    loaded = data.load(task)
+    return {name: tagged(loaded[name]) for name in data.SPLITS}
+
+
+def tagged(rows: Any) -> Tagged:
+    """Words and tags of some rows."""
+    return list(rows["tokens"]), list(rows["ner_tags"])
+
+
+def some(task: str, count: int, random_state: int) -> Tagged:
+    """A draw of training sentences; a smaller one is part of the larger ones."""
+    tokens, gold = splits(task)["train"]
+    rows = np.random.default_rng(random_state).permutation(len(tokens))[:count]
+    return [tokens[row] for row in rows], [gold[row] for row in rows]
+
+
+def few(task: str, per_type: int, random_state: int) -> Tagged:
+    """For each entity type so many training sentences that hold one, each sentence once."""
+    tokens, gold = splits(task)["train"]
+    order = np.random.default_rng(random_state).permutation(len(tokens))
+    held = [{tag[2:] for tag in row if tag != tags.OUTSIDE} for row in gold]
+    chosen: dict[int, None] = {}
+    for kind in sorted(set().union(*held)):
+        rows = [int(row) for row in order if kind in held[row] and int(row) not in chosen]
+        chosen |= dict.fromkeys(rows[:per_type])
+    return [tokens[row] for row in chosen], [gold[row] for row in chosen]
+
+
+def tagger(random_state: int, **knobs: Any) -> EntityTagger:
+    """The chapter's tagger with the setting that validation chose."""
+    return EntityTagger(MODEL, random_state=random_state, **{**chosen(), **knobs})
+
+
+def chosen() -> dict[str, Any]:
+    """The learning rate with the best mean validation F1, three passes in batches of 16.
+
+    Batches of 8 take 1.6 times as long for a difference that the seeds cover.
+
+    Raises:
+        SystemExit: If `ch04_choices` has not been run.
+    """
+    table = results.read("ch04_choices")
+    if table.empty:
+        raise SystemExit("run ch04_choices first: this study takes its setting from there.")
+    table = table[(table.task == NEWSWIRE) & (table.choice == "setting") & (table.batch_size == 16)]
+    rate = table.groupby("learning_rate")["metrics.f1"].mean().idxmax()
+    return {"learning_rate": float(rate), "batch_size": 16, "num_epochs": 3}
+
+
+def measure(model: Any, train: Tagged, task: str, *scored: str) -> Iterator[dict[str, Any]]:
+    """Fit once; for each split to score, yield the fields of a record that follow from that."""
+    with meter.Meter() as cost:
+        model.fit(*train)
+    for split in scored:
+        tokens, gold = splits(task)[split]
+        yield {"split": split, **fit_fields(cost), **score_fields(gold, model.predict(tokens))}
+
+
+def score_fields(gold: list[list[str]], predicted: list[list[str]]) -> dict[str, Any]:
+    """Entity scores, and what an interval needs, as record fields."""
+    scores = metrics.entity_scores(gold, predicted)
+    by_type = scores.pop("by_type")
+    return {
+        "metrics": scores,
+        "by_type": by_type,
+        "counts": results.pack_counts(metrics.entity_counts(gold, predicted)),
+        "items": len(gold),
+    }
+
+
+class FrozenTagger:
+    """A logistic regression on the frozen encoder's vector of each word's first piece.
+
+    Args:
+        C: Inverse strength of the logistic regression's penalty.
+    """
+
+    def __init__(self, C: float = 1.0) -> None:
+        path = assets.resolve_model(MODEL)
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
+        self._encoder = AutoModel.from_pretrained(path).eval()
+        self._scaler = StandardScaler()
+        self._head = LogisticRegression(C=C, max_iter=200)
+
+    def fit(self, tokens: list[list[str]], gold: list[list[str]]) -> None:
+        vectors = np.concatenate(self.encode(tokens))
+        self._head.fit(self._scaler.fit_transform(vectors), np.concatenate(gold))
+
+    def predict(self, tokens: list[list[str]]) -> list[list[str]]:
+        labels = self._head.classes_.tolist()
+        return [
+            tags.viterbi(self._head.predict_log_proba(self._scaler.transform(rows)), labels)
+            for rows in self.encode(tokens)
+        ]
+
+    @torch.inference_mode()
+    def encode(self, tokens: list[list[str]], size: int = 32) -> list[np.ndarray]:
+        """For each sentence its words' vectors; zeros for a word without a piece or cut off."""
+        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        found: dict[int, np.ndarray] = {}
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            batch = self._tokenizer(
+                [tokens[row] for row in rows], is_split_into_words=True, padding=True,
+                truncation=True, max_length=512, return_tensors="pt",
+            )  # fmt: skip
+            states = self._encoder(**batch).last_hidden_state.numpy()
+            for place, row in enumerate(rows):
+                vectors = np.zeros((len(tokens[row]), states.shape[-1]), np.float32)
+                words = batch.word_ids(place)
+                for piece in reversed(range(len(words))):  # so that the first piece is kept
+                    if words[piece] is not None:
+                        vectors[words[piece]] = states[place, piece]
+                found[row] = vectors
+        return [found[row] for row in range(len(tokens))]
+
+
+def encoder_of(folder: Path) -> Path:
+    """The encoder of a saved tagger without its last layer, as a folder for another task."""
+    target = folder.with_name(f"{folder.name}-encoder")
+    if not (target / "config.json").is_file():
+        saved = ner.EntityTagger.load(folder)
+        saved.model_.base_model.save_pretrained(target)
+        saved.tokenizer_.save_pretrained(target)
+    return target
