@@ -229,6 +229,8 @@ def check_texts(texts: Iterable[Any], what: str = "texts") -> list[str]:
     """
     if isinstance(texts, str):
         raise ValueError(f"{what} is a single string; pass a list of strings: [{texts[:40]!r}].")
+    if not isinstance(texts, Iterable):
+        raise ValueError(f"{what} is {texts!r}; pass a list of strings.")
     values = list(texts)
     if not values:
         raise ValueError(f"{what}: there are none; pass at least one string.")

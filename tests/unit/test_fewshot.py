@@ -157,7 +157,11 @@ def test_with_every_fast_option_off_it_is_plain_library_code(make, steady_encode
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    torch.testing.assert_close(_weights(ours), body.state_dict(), rtol=0, atol=1e-5)
+    theirs = body.state_dict()
+    for name, weight in _weights(ours).items():
+        # A key's bias changes no attention, so its gradient is rounding, which AdamW scales up.
+        atol = 1e-4 if name.endswith("key.bias") else 1e-5
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=atol, msg=name)
 
 
 @pytest.mark.parametrize("efficient", [True, False])

@@ -592,8 +592,6 @@ def test_bad_texts(fitted, text, message):
         fitted.entities(text)
 
 
-# BUG: `data.check_texts` runs list(texts) on what cannot be iterated.
-@pytest.mark.xfail(strict=True, raises=TypeError)
 @pytest.mark.parametrize("text", [None, 3, float("nan")])
 def test_what_is_neither_a_text_nor_several(fitted, text):
     with pytest.raises(ValueError):
