@@ -21,6 +21,11 @@ from transformers import (
 from reptune import assets
 
 
+def _outside_first(tag: str) -> tuple[str, str]:
+    """The order of `EntityTagger`'s tags, so that both start from the same new layer."""
+    return tag[2:], tag
+
+
 class PlainTagger:
     """`Trainer` in its default order, padded to the longest sentence of a batch, in float32.
 
@@ -37,7 +42,7 @@ class PlainTagger:
 
     def fit(self, tokens: list[list[str]], tags: list[list[str]]) -> PlainTagger:
         set_seed(self.random_state)
-        labels = sorted({tag for row in tags for tag in row})
+        labels = sorted({tag for row in tags for tag in row}, key=_outside_first)
         self.tokenizer_ = AutoTokenizer.from_pretrained(self.path)
         self.model_ = AutoModelForTokenClassification.from_pretrained(
             self.path,

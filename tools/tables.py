@@ -35,6 +35,13 @@ PLAIN, OURS = "plain Trainer", "reptune"
 CHAPTER_2 = {"bbc_news": "news topics", "rotten_tomatoes": "review sentiment"}
 STOCK = "stock setfit"
 
+# Study of chapter 4, the text as a reader should see it, and which of its scores.
+CHAPTER_4 = (
+    ("ch04_final", "newswire, 4 types", {}),
+    ("ch04_tweets", "tweets, 10 types", {"scoring": "ten types"}),
+)
+UNTRAINED = ("most frequent tag", "gazetteer", "frozen encoder + logistic regression")
+
 NOT_RUN = "–"
 # Arms of ch03_transfer, the first the one that the others are compared with.
 CHAPTER_3 = (
@@ -167,9 +174,43 @@ def ch03_speed() -> str:
     return "\n".join(lines) + "\n"
 
 
+def ch04_final() -> str:
+    """F1 over whole entities on test, newswire and tweets, of every finished tagger."""
+    lines = ["| Text | Tagger | F1 (test) | Seeds |", "|---|---|---|---:|"]
+    for study, shown, fields in CHAPTER_4:
+        table = results.read(study)
+        for method in table["method"].unique():
+            found = table[(table["method"] == method) & (table["split"] == "test")]
+            if any(found[name].ne(value).all() for name, value in fields.items()):
+                continue  # newswire's tagger knows no ten types
+            counts = results.counts(study, method=method, split="test", **fields)
+            seeds = len(counts) if method not in UNTRAINED else "–"
+            lines.append(f"| {shown} | {method} | {metrics.f1_interval(counts)} | {seeds} |")
+    return "\n".join(lines) + "\n"
+
+
+def ch04_speed() -> str:
+    """Seconds of training and tagging, plain code and this package."""
+    table = results.read("ch04_speed")
+    lines = ["| What runs | Rounds | Seconds | Times as fast |", "|---|---:|---:|---|"]
+    for setting, runs in table.groupby("setting", sort=False):
+        baseline = runs["method"].iloc[0]
+        compared = results.times_as_fast(runs, baseline)
+        for method, rows in compared.groupby("method", sort=False):
+            ratios = rows["times_as_fast"]
+            spread = f"{ratios.median():.1f} [{ratios.min():.1f}, {ratios.max():.1f}]"
+            spread = "" if method == baseline else spread
+            seconds = f"{rows['seconds.fit'].median():.0f}"
+            lines.append(f"| {setting}: {method} | {len(rows)} | {seconds} | {spread} |")
+    return "\n".join(lines) + "\n"
+
+
 TABLES = {
     table.__name__: table
-    for table in (ch01_final, ch01_speed, ch02_final, ch02_speed, ch03_transfer, ch03_speed)
+    for table in (
+        *(ch01_final, ch01_speed, ch02_final, ch02_speed),
+        *(ch03_transfer, ch03_speed, ch04_final, ch04_speed),
+    )
 }
 
 

@@ -273,3 +273,71 @@ def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
     history = json.loads((ours / "history.json").read_text("utf-8"))
     assert losses == pytest.approx([row["loss"] for row in history], abs=1e-4)
     assert losses[-1] < losses[0] and IGNORED == -100
+
+
+def _cell(part):
+    """The one lesson cell of chapter 4 that holds some text."""
+    (cell,) = [
+        cell for cell in _lesson("04_named_entity_recognition") if re.search(part, cell, re.M)
+    ]
+    return cell
+
+
+SENTENCES = [["the", "film", "was", "unwatchable", "."], ["a", "great", "actor", "!"]] * 12
+SENTENCE_TAGS = [["O", "B-MISC", "O", "B-LOC", "B-ORG"], ["O", "B-PER", "I-PER", "O"]] * 12
+
+
+def test_chapter_four_scores_and_decodes_as_the_package_does():
+    import numpy as np
+
+    from reptune import metrics, tags
+
+    rng = np.random.default_rng(0)
+    names = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "PER") for prefix in "BI")]
+    space = {"np": np, "names": names}
+    exec(_cell("^def decode").split("likely =")[0], space)
+    for _ in range(50):
+        scores = np.log(rng.dirichlet(np.full(len(names), 0.5), size=rng.integers(1, 9)))
+        assert space["decode"](scores) == tags.viterbi(scores, names)
+    row = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC"]
+    space = {"tags": row, "words": list("abcde")}
+    exec(_cell(r"found\[-1\]\[2\]"), space)
+    assert [tags.Span(*span) for span in space["found"]] == tags.spans(row)
+    true = ["B-PER", "I-PER", "O", "O", "B-PER", "I-PER", "O", "B-LOC", "O"]
+    space = {"spans": tags.spans, "tags": true, "words": list("abcdefghi")}
+    exec(_cell("^right = true & guessed"), space)
+    right, guessed, gold = (len(space[name]) for name in ("right", "guessed", "true"))
+    found = metrics.entity_scores([true], [space["guess"]])
+    assert found["f1"] == 2 * right / (guessed + gold) and found["recall"] == right / gold
+
+
+def test_chapter_four_trains_as_the_package_does(tmp_path, monkeypatch):
+    """The chapter's alignment, model and trainer give the weights of `EntityTagger`."""
+    import torch
+    from transformers import AutoTokenizer
+
+    import reptune.runtime
+    from reptune.ner import EntityTagger
+    from tests import tiny
+
+    monkeypatch.setattr(reptune.runtime, "precision", dict)
+    monkeypatch.setenv("REPTUNE_PROFILE", "quick")
+    folder = tiny.save_encoder(tmp_path / "tiny")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    space = {
+        "path": folder, "tokenizer": tokenizer, "words": SENTENCES[0], "tags": SENTENCE_TAGS[0],
+        "encoded": tokenizer(SENTENCES[0], is_split_into_words=True),
+        "small_tokens": SENTENCES, "small_tags": SENTENCE_TAGS,
+        "LEARNING_RATE": 5e-3, "BATCH_SIZE": 4,
+    }  # fmt: skip
+    reptune.setup("04", random_state=42)
+    for part in ("^def labels_of", "^model = ", "^features = ", "^trainer = "):
+        exec(_cell(part), space)
+    ours = EntityTagger(
+        folder, num_epochs=1, learning_rate=5e-3, batch_size=4, max_length=32,
+        fast=("length_buckets",),
+    ).fit(SENTENCES, SENTENCE_TAGS)  # fmt: skip
+    assert ours.classes_.tolist() == space["TAGS"]
+    theirs = space["model"].state_dict()
+    for name, weight in ours.model_.state_dict().items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-5, msg=name)

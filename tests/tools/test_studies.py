@@ -88,6 +88,51 @@ def test_the_slow_reference_is_the_class_with_its_fast_options_off(tmp_path):
         assert (plain.predict(tiny.TEXTS) == slow.argmax(axis=1)).all()
 
 
+def test_the_slow_tagger_is_the_class_with_its_fast_options_off(tmp_path):
+    from _plain_ner import PlainTagger
+
+    from reptune.ner import EntityTagger
+    from tests import tiny
+
+    folder = tiny.save_encoder(tmp_path / "tiny")
+    words = [text.split() for text in tiny.TEXTS]
+    tags = [["B-X"] + ["O"] * (len(row) - 1) for row in words]
+    tags[0] = ["B-X", "I-X", *tags[0][2:]]
+    plain = PlainTagger(str(folder), "random", 2, 5e-3, random_state=1).fit(words, tags)
+    ours = EntityTagger(
+        folder, num_epochs=2, learning_rate=5e-3, random_state=1, max_length=32, fast=False
+    ).fit(words, tags)
+    assert ours.classes_.tolist() == ["O", "B-X", "I-X"]
+    assert plain.model_.config.id2label == dict(enumerate(ours.classes_))
+    batch = plain.tokenizer_(words, is_split_into_words=True, padding=True, return_tensors="pt")
+    slow = plain.model_(**batch).logits.softmax(-1).detach().numpy()
+    for row, found in enumerate(ours.predict_proba(words)):
+        first = [batch.word_ids(row).index(word) for word in range(len(words[row]))]
+        np.testing.assert_allclose(found, slow[row, first], atol=1e-5)
+    best = [[str(ours.classes_[tag]) for tag in row.argmax(1)] for row in ours.predict_proba(words)]
+    assert plain.predict(words) == best
+
+
+def test_few_shots_hold_each_type_and_a_smaller_draw_is_part_of_a_larger(monkeypatch):
+    import _entities
+
+    kinds = ["PER", "LOC"] * 10
+    sentences = [[str(place)] for place in range(20)], [[f"B-{kind}"] for kind in kinds]
+    monkeypatch.setattr(_entities, "splits", lambda task: {"train": sentences})
+    words, tags = _entities.few("any", 3, random_state=1)
+    assert sorted(tag for (tag,) in tags) == ["B-LOC"] * 3 + ["B-PER"] * 3
+    assert all(kinds[int(word)] == tag[2:] for (word,), (tag,) in zip(words, tags, strict=True))
+    small, _ = _entities.some("any", 4, random_state=1)
+    assert small == _entities.some("any", 9, random_state=1)[0][:4]
+
+
+def test_tweets_types_are_laid_over_newswires():
+    from ch04_tweets import MAPPED, renamed
+
+    row = ["B-geo-loc", "I-geo-loc", "O", "B-movie", "B-PER"]
+    assert renamed([row], MAPPED) == [["B-LOC", "I-LOC", "O", "B-MISC", "B-PER"]]
+
+
 def test_ratios_are_taken_within_a_round():
     from _rounds import summary
     from ch01_speed import GROUPED, OURS, PLAIN, SETTINGS

@@ -77,6 +77,7 @@ def test_training_curve_separates_training_from_validation():
 def test_the_other_figures_draw_what_they_are_given():
     balance = plots.label_balance({"train": {"no": 3, "yes": 4}, "test": {"no": 1, "yes": 2}})
     assert texts(balance.axes[0]) == ["3", "1", "4", "2"]
+    assert plots.label_balance({"train": {"no": 3}}, "words").axes[0].get_xlabel() == "words"
     lengths = plots.length_histogram({"no": [1, 2, 3], "yes": [2, 2, 9]})
     assert [t.get_text() for t in lengths.axes[0].get_legend().get_texts()] == ["no", "yes"]
     bars = plots.block_bars({"all": {"a": 1.0, "b": 2.0}, "head": {"b": 3.0}}, "norm")
@@ -84,7 +85,8 @@ def test_the_other_figures_draw_what_they_are_given():
 
 
 def test_label_curve_draws_means_in_order_and_every_seed():
-    (axes,) = plots.label_curve({"a": {1000: [0.8, 0.9], 50: [0.5, 0.7]}}).axes
+    (axes,) = plots.label_curve({"a": {1000: [0.8, 0.9], 50: [0.5, 0.7]}}, "F1", "sentences").axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("sentences", "F1")
     assert axes.lines[0].get_xdata().tolist() == [50, 1000]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.6, 0.85])
     dots = np.concatenate([dots.get_offsets() for dots in axes.collections])
@@ -129,6 +131,7 @@ def test_bars_print_their_values_and_mark_some():
     assert texts(axes) == ["1.5", "2,500.0"]
     colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
     assert colors == [plots.BLUE.lower(), plots.ORANGE.lower()]
+    assert texts(plots.bars({"a": 3}, "words", fmt="{:,.0f}").axes[0]) == ["3"]
 
 
 def test_pieces_are_colored_where_something_is_asked():
