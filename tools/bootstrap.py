@@ -105,7 +105,8 @@ def make_venv(folder: Path) -> Path:
 
 def install(python: Path, options: argparse.Namespace) -> None:
     """Install torch, then the pinned versions, then this package."""
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    # seqeval comes as source only; built the old way it fails where setuptools is new.
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--use-pep517"]
     # First and by its exact version: whatever asks for "torch" afterwards finds it there, and
     # nothing chooses another build of several gigabytes.
     torch = f"torch=={options.torch or locked_torch()}"

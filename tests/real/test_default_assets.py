@@ -299,10 +299,9 @@ def test_chapter_four_scores_and_decodes_as_the_package_does():
     for _ in range(50):
         scores = np.log(rng.dirichlet(np.full(len(names), 0.5), size=rng.integers(1, 9)))
         assert space["decode"](scores) == tags.viterbi(scores, names)
-    row = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC"]
-    space = {"tags": row, "words": list("abcde")}
+    space = {}
     exec(_cell(r"found\[-1\]\[2\]"), space)
-    assert [tags.Span(*span) for span in space["found"]] == tags.spans(row)
+    assert [tags.Span(*span) for span in space["found"]] == tags.spans(space["tags"])
     true = ["B-PER", "I-PER", "O", "O", "B-PER", "I-PER", "O", "B-LOC", "O"]
     space = {"spans": tags.spans, "tags": true, "words": list("abcdefghi")}
     exec(_cell("^right = true & guessed"), space)
@@ -325,13 +324,15 @@ def test_chapter_four_trains_as_the_package_does(tmp_path, monkeypatch):
     folder = tiny.save_encoder(tmp_path / "tiny")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     space = {
-        "path": folder, "tokenizer": tokenizer, "words": SENTENCES[0], "tags": SENTENCE_TAGS[0],
+        "path": folder, "tokenizer": tokenizer, "torch": torch,
+        "words": SENTENCES[0], "tags": SENTENCE_TAGS[0],
         "encoded": tokenizer(SENTENCES[0], is_split_into_words=True),
         "small_tokens": SENTENCES, "small_tags": SENTENCE_TAGS,
         "LEARNING_RATE": 5e-3, "BATCH_SIZE": 4,
     }  # fmt: skip
     reptune.setup("04", random_state=42)
-    for part in ("^def labels_of", "^model = ", "^features = ", "^trainer = "):
+    parts = ("^def labels_of", "^model = ", "^features = ", "^def piece_loss", "^trainer = ")
+    for part in parts:
         exec(_cell(part), space)
     ours = EntityTagger(
         folder, num_epochs=1, learning_rate=5e-3, batch_size=4, max_length=32,
