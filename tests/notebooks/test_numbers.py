@@ -24,6 +24,7 @@ STATED = {
         "0.836": "published for all-mpnet-base-v2",
         "0.025": "dollars, published",
     },
+    "04": {"0.918": "published, word by word, for bert-base-cased"},
 }
 
 
