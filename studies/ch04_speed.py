@@ -34,7 +34,7 @@ class Setting:
 
 
 SETTINGS = {
-    "training, 1 epoch": Setting(3000, (PLAIN, GROUPED, OURS, RANDOM)),
+    "training, 1 epoch": Setting(2000, (PLAIN, GROUPED, OURS, RANDOM)),
     "entities() on raw text": Setting(200, (PIPELINE, OURS), texts=1000),
 }
 
