@@ -14,7 +14,7 @@ from reptune.ner import EntityTagger
 SENTENCES = 2000
 CHOICE_SEEDS = SEEDS[:2]
 BASE = {"learning_rate": 2e-4, "batch_size": 16, "num_epochs": 3}
-BUCKETS_OFF = ("half_precision", "cheap_dropout")
+BUCKETS_OFF = ["half_precision", "cheap_dropout"]  # a list, as JSON gives it back
 # What is changed, by the name of the choice; "setting" is what `_entities.chosen` picks from.
 NEWSWIRE_CHOICES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("setting", {}),
