@@ -114,7 +114,7 @@ def read_columns(
 
     Returns:
         A data set with the columns `tokens` and `ner_tags`. `-DOCSTART-` lines are left out, and
-        comments: lines that begin with `# ` and do not end with a tag.
+        comments: lines that begin with a number sign and a space and do not end with a tag.
 
     Raises:
         FileNotFoundError: If there is no such file.
