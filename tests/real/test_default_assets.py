@@ -331,9 +331,16 @@ def test_chapter_four_trains_as_the_package_does(tmp_path, monkeypatch):
         "LEARNING_RATE": 5e-3, "BATCH_SIZE": 4,
     }  # fmt: skip
     reptune.setup("04", random_state=42)
-    parts = ("^def labels_of", "^model = ", "^features = ", "^def piece_loss", "^trainer = ")
+    parts = (
+        "def labels_of",
+        "model = ",
+        "features = ",
+        "def piece_loss",
+        "arguments = ",
+        "trainer = ",
+    )
     for part in parts:
-        exec(_cell(part), space)
+        exec(_cell(f"^{part}"), space)
     ours = EntityTagger(
         folder, num_epochs=1, learning_rate=5e-3, batch_size=4, max_length=32,
         fast=("length_buckets",),
