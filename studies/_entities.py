@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer
 
 from reptune import assets, data, meter, metrics, ner, results, tags
+from reptune.gazetteer import Gazetteer, MostFrequentTag
 from reptune.ner import EntityTagger
 
 NEWSWIRE, TWEETS = "conll2003", "wnut16"
@@ -138,6 +139,14 @@ class FrozenTagger:
                         vectors[words[piece]] = states[place, piece]
                 found[row] = vectors
         return [found[row] for row in range(len(tokens))]
+
+
+# They train no encoder; no seed changes them.
+BASELINES = {
+    "most frequent tag": MostFrequentTag,
+    "gazetteer": Gazetteer,
+    "frozen encoder + logistic regression": FrozenTagger,
+}
 
 
 def encoder_of(folder: Path) -> Path:

@@ -7,17 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from _common import MODEL, SEEDS, Job, main
-from _entities import NEWSWIRE, TAGGERS, FrozenTagger, chosen, measure, splits, tagger
-
-from reptune.gazetteer import Gazetteer, MostFrequentTag
+from _entities import BASELINES, NEWSWIRE, TAGGERS, chosen, measure, splits, tagger
 
 MARKED = "fine-tuned, capitals marked"
 TUNED = {"fine-tuned": {}, MARKED: {"mark_case": True}}
-BASELINES = {
-    "most frequent tag": MostFrequentTag,
-    "gazetteer": Gazetteer,
-    "frozen encoder + logistic regression": FrozenTagger,
-}
 
 
 def run(job: Job) -> Iterator[dict]:

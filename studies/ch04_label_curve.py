@@ -6,20 +6,13 @@ The column for all sentences is `ch04_final`'s.
 from collections.abc import Iterator
 
 from _common import MODEL, SEEDS, Job, main
-from _entities import NEWSWIRE, FrozenTagger, chosen, few, measure, some, tagger
-
-from reptune.gazetteer import Gazetteer, MostFrequentTag
+from _entities import BASELINES, NEWSWIRE, chosen, few, measure, some, tagger
 
 SENTENCES = (100, 500, 2000)
 PER_TYPE = (5, 10, 50)  # sentences for each of the four types
 DRAWS = [("sentences", count) for count in SENTENCES] + [("a type", count) for count in PER_TYPE]
 # With few sentences a pass is a handful of steps: show small sets as many sentences as this.
 SENTENCES_SEEN, MAX_EPOCHS = 6000, 30
-BASELINES = {
-    "most frequent tag": MostFrequentTag,
-    "gazetteer": Gazetteer,
-    "frozen encoder + logistic regression": FrozenTagger,
-}
 
 
 def run(job: Job) -> Iterator[dict]:
