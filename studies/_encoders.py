@@ -48,6 +48,7 @@ SHIPPED, TRAIN_START, GENERAL, DOMAIN, TASK, BOTH = (
     "both",
 )  # fmt: skip
 DIRECT, LONGER = "reviews without news", "reviews without news, 1,000 steps"
+REVIEW_ADAPTER = "review start, made"
 HALF_LONGER, HALF_DOMAIN = "reviews without news, half way", "half of the way to domain-adaptive"
 USUAL = {"learning_rate": 3e-4, "mask_probability": 0.3}
 MAIN = {
@@ -63,6 +64,14 @@ MAIN = {
     DOMAIN: Arm(GENERAL, REVIEWS, {"num_steps": 1000, **USUAL}),
     TASK: Arm(GENERAL, SENTENCES, {"num_steps": 250, **USUAL}),
     BOTH: Arm(DOMAIN, SENTENCES, {"num_steps": 250, **USUAL}),
+}
+# What chapter 6 starts from: the reviews read with low-rank additions, a file small enough to ship.
+SHIPPED_FOR_PROMPTS = {
+    REVIEW_ADAPTER: Arm(
+        GENERAL,
+        REVIEWS,
+        {"rank": 24, "num_steps": 1200, "learning_rate": 2e-3, "mask_probability": 0.3},
+    ),
 }
 # What else might help; the first differs from the second in where it starts.
 SHORT = {"num_steps": 400, **USUAL}
@@ -82,7 +91,7 @@ VARIANTS = {
     "as shipped, pooler reset": Arm(SHIPPED, pooler=False),
     "domain-adaptive, pooler reset": Arm(DOMAIN, pooler=False),
 }
-ARMS = MAIN | VARIANTS
+ARMS = MAIN | SHIPPED_FOR_PROMPTS | VARIANTS
 
 
 def folder_of(name: str) -> Path:

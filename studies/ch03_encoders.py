@@ -11,6 +11,7 @@ from _common import MODEL, Job, fit_fields, main
 from _encoders import (
     ARMS,
     NEWS,
+    REVIEW_ADAPTER,
     REVIEWS,
     SENTENCES,
     TASK_OF,
@@ -21,8 +22,9 @@ from _encoders import (
 )
 
 from reptune import meter
+from reptune.lowrank import join_adapters
 from reptune.masking import masked_scores, pack, pseudo_perplexity
-from reptune.pretraining import ADAPTER, GENERAL_START, HISTORY, load_masked_lm
+from reptune.pretraining import ADAPTER, GENERAL_START, HISTORY, REVIEW_START, load_masked_lm
 
 SCORED = {NEWS: 200, REVIEWS: 300, SENTENCES: 1000}  # texts of each test split
 FEW = 20  # blocks of 64 pieces for the pseudo-perplexity, which hides one piece at a time
@@ -43,6 +45,8 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
         return
     if arm == TRAIN_START:
         shutil.copy(Path(source) / ADAPTER, GENERAL_START)
+    if arm == REVIEW_ADAPTER:  # it goes on from the general start: both in one file
+        join_adapters([GENERAL_START, Path(source) / ADAPTER], REVIEW_START)
     shared = {**fit_fields(cost), "resumed": resumed, "curve": _curve(arm)}
     torch.manual_seed(0)  # of a new head
     loaded = load_masked_lm(source)

@@ -119,6 +119,32 @@ def apply_adapter(model: PreTrainedModel, file: Path) -> None:
             weights[name].copy_(value)
 
 
+def join_adapters(files: Sequence[Path], file: Path) -> None:
+    """Write several adapters, each made on top of the ones before it, as one.
+
+    The thin matrices are put side by side, so that the ranks add up; the last one's head is kept.
+
+    Raises:
+        ValueError: If they are for different models, or change different layers.
+    """
+    makers = set()
+    for one in files:
+        with safe_open(one, "pt") as opened:
+            makers.add(opened.metadata()["made for"])
+    parts = [load_file(one) for one in files]
+    names = [{name for name in part if name.endswith((".up", ".down"))} for part in parts]
+    if len(makers) > 1 or any(found != names[0] for found in names):
+        raise ValueError(
+            f"{', '.join(path.name for path in files)} are for different models or layers; "
+            "join only adapters that were made one on top of the other."
+        )
+    joined = dict(parts[-1])
+    for name in names[0]:
+        side = 1 if name.endswith(".up") else 0
+        joined[name] = torch.cat([part[name] for part in parts], dim=side).contiguous()
+    save_file(joined, file, metadata={"made for": makers.pop()})
+
+
 def _fingerprint(model: PreTrainedModel) -> str:
     """A hash of the word embeddings, which no adapter changes, and of the blocks' shapes."""
     embeddings = model.get_input_embeddings().weight.detach().cpu().numpy()

@@ -19,6 +19,16 @@ def tiny_encoder(tmp_path_factory):
     return tiny.save_encoder(tmp_path_factory.mktemp("tiny") / "encoder")
 
 
+@pytest.fixture(scope="session")
+def tiny_masked_lm(tmp_path_factory):
+    return tiny.save_masked_lm(tmp_path_factory.mktemp("tiny") / "masked")
+
+
+@pytest.fixture(scope="session")
+def tiny_causal_lm(tmp_path_factory):
+    return tiny.save_causal_lm(tmp_path_factory.mktemp("tiny") / "causal")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Models this small lose more to handing work between threads than they gain."""
