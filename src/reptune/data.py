@@ -42,6 +42,7 @@ HUB_REPOSITORIES = {
 # Removing only equal texts would leave such pairs in two splits.
 NEAR_DUPLICATE_OVERLAP = 0.5
 RUN_LENGTH = 8
+OPENING_WORDS = 40  # of an article, in a pair of title and opening
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,40 @@ def clean_markup(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>", " ", text)).split())
 
 
+def title_pairs() -> DatasetDict:
+    """Pairs of a title and an article's opening: does the one belong to the other?
+
+    Made from the train split of `bbc_news` alone, so that no article on which chapter 2
+    validates or tests is among them. Of articles with equal titles or equal openings the first
+    is kept. Each article gives one pair: the splits (60/20/20) are cut by topic in the order of
+    a hash of the text, as everywhere in this module, and a title only ever moves within its
+    split. So no title and no opening is in two splits, and within a split each title and each
+    opening stands in one pair, which makes neither of them tell the label alone. Half of the
+    pairs are of one article; the titles of the others come half from another article of the same
+    topic and half from another topic. Nothing is drawn at random: the pairs are the same
+    everywhere.
+
+    Returns:
+        `train`, `validation` and `test` with the columns `title` (str, the article's first line),
+        `opening` (str, the first 40 words below it), `label` (ClassLabel, `other` or `same`), and
+        `relatedness` (float32): 1.0 for an article's own title, 0.5 for that of another article
+        of its topic, 0.0 for one from another topic.
+
+    Raises:
+        reptune.assets.AssetUnavailable: If the data cannot be had.
+
+    Source: chapter 6.
+    """
+    articles = _with_unique_parts(_split_rows("bbc_news")["train"])
+    splits = _cut(articles, "title_pairs")
+    return DatasetDict(
+        {
+            split: Dataset.from_list(_paired(rows), features=_pair_features())
+            for split, rows in splits.items()
+        }
+    )
+
+
 def few_shot(dataset: Dataset, per_class: int, random_state: int = 42) -> Dataset:
     """Draw `per_class` rows of each label, without replacement.
 
@@ -184,6 +219,19 @@ def few_shot(dataset: Dataset, per_class: int, random_state: int = 42) -> Datase
             )
         chosen.extend(rows[:per_class].tolist())
     return dataset.select(generator.permutation(chosen).tolist())
+
+
+def fixed_subset(dataset: Dataset, items: int) -> Dataset:
+    """So many rows, always the same ones: what a slow method is scored on.
+
+    Args:
+        dataset: A split.
+        items: How many; all, where it has fewer.
+
+    Source: chapter 5.
+    """
+    rows = np.random.default_rng(0).permutation(len(dataset))[:items]
+    return dataset.select(rows.tolist()) if items < len(dataset) else dataset
 
 
 def read_table(path: str | Path, text: str = "text", label: str | None = "label") -> Dataset:
@@ -525,7 +573,81 @@ _HELD_OUT_SHARE = {
     "imdb": 0.1,
     "bbc_news": 0.15,
     "wnut16": 0.15,
+    "title_pairs": 0.2,  # of the train articles of bbc_news
 }
+
+
+# --- pairs of title and opening ----------------------------------------------------------------
+
+
+def _title_and_opening(row: _Row) -> tuple[str, str]:
+    title, _, body = row.text.partition("\n")
+    return " ".join(title.split()), " ".join(body.split()[:OPENING_WORDS])
+
+
+def _with_unique_parts(rows: Iterable[_Row]) -> list[_Row]:
+    """The rows without those whose title or opening an earlier one has, case aside."""
+    seen: set[tuple[int, str]] = set()
+    kept = []
+    for row in rows:
+        parts = set(enumerate(map(_normalize, _title_and_opening(row))))
+        if parts.isdisjoint(seen):
+            kept.append(row)
+        seen |= parts
+    return kept
+
+
+def _paired(rows: list[_Row]) -> list[dict[str, Any]]:
+    """One pair a row, with the titles of the rows, in part swapped."""
+    # By another hash than the one that cut: the least hashes left over by the cut are all of one
+    # topic, and the first rows would be too.
+    rows = sorted(rows, key=lambda row: _order(row, "title_pairs, order"))
+    by_topic = sorted(range(len(rows)), key=lambda place: rows[place].stratum)
+    source = list(range(len(rows)))  # whose title each row gets: its own at first
+    for place, giver in (*_swapped_within_topics(rows, by_topic[1::4]), *_turned(by_topic[3::4])):
+        source[place] = giver
+    pairs = []
+    for place, row in enumerate(rows):
+        giver = rows[source[place]]
+        related = 1.0 if giver is row else 0.5 if giver.stratum == row.stratum else 0.0
+        pairs.append(
+            {
+                "title": _title_and_opening(giver)[0],
+                "opening": _title_and_opening(row)[1],
+                "label": int(giver is row),
+                "relatedness": related,
+            }
+        )
+    return pairs
+
+
+def _swapped_within_topics(rows: list[_Row], places: list[int]) -> Iterator[tuple[int, int]]:
+    """Each place with the next one of its topic, the last with the first."""
+    topics: dict[str, list[int]] = defaultdict(list)
+    for place in places:
+        topics[rows[place].stratum].append(place)
+    for members in topics.values():
+        yield from zip(members, members[1:] + members[:1], strict=True)
+
+
+def _turned(places: list[int]) -> Iterator[tuple[int, int]]:
+    """Each place with the one half a turn on.
+
+    The places are sorted by topic, and no topic has half of them, so that the two differ in topic.
+    """
+    half = len(places) // 2
+    yield from zip(places, places[half:] + places[:half], strict=True)
+
+
+def _pair_features() -> Features:
+    return Features(
+        {
+            "title": Value("string"),
+            "opening": Value("string"),
+            "label": ClassLabel(names=["other", "same"]),
+            "relatedness": Value("float32"),
+        }
+    )
 
 
 # --- the Hub's official splits -----------------------------------------------------------------

@@ -1,0 +1,504 @@
+"""In-context learning: a causal language model that is shown examples, not trained (chapter 5).
+
+`build_prompt` puts the three parts of a few-shot prompt together, `calibrated` takes out what the
+model prefers before it has read anything, and `InContextClassifier` is the chapter's code behind
+scikit-learn's interface.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.utils.validation import check_is_fitted
+
+from reptune import assets, runtime
+from reptune.causal import CausalLM, load_causal_lm
+from reptune.data import check_labels, check_texts
+from reptune.estimator import TextClassifier, check_whole_number, seed_of
+from reptune.meter import Meter
+from reptune.neighbors import Neighbors
+
+Selection = Literal["random", "nearest", "given"]
+Calibration = Literal["contextual", "batch"] | None
+
+TEMPLATE = "Review: {text}\nSentiment:"
+SEPARATOR = "\n\n"
+# Inputs without content: what the model answers to these, it answers before reading anything.
+CONTENT_FREE = ("N/A", "", "[MASK]")
+SELECTIONS = ("random", "nearest", "given")
+CALIBRATIONS = ("contextual", "batch")
+MOST_UNLABELED = 200  # texts without labels that batch calibration reads at most
+FAST_OPTIONS = (
+    "shared_prefix",  # what all prompts begin with is encoded once, and inputs share a pass
+    "half_precision",  # bfloat16 products, where the device has them
+)
+EXAMPLES_FILE = "examples.json"
+
+
+# --- prompts -------------------------------------------------------------------------------------
+
+
+def build_prompt(
+    text: str,
+    examples: Sequence[tuple[str, str]] = (),
+    *,
+    description: str = "",
+    template: str = TEMPLATE,
+    separator: str = SEPARATOR,
+) -> str:
+    r"""Put a few-shot prompt together: a task description, examples, and the new item.
+
+    Args:
+        text: The new item.
+        examples: Texts with their answers.
+        description: What the task is; empty for none.
+        template: How an item looks, with `{text}` in it; the answer follows after a space.
+        separator: What stands between the parts.
+
+    >>> print(build_prompt("dull .", [("great fun .", "positive")]))
+    Review: great fun .
+    Sentiment: positive
+    <BLANKLINE>
+    Review: dull .
+    Sentiment:
+
+    Source: Brown et al., *Language Models are Few-Shot Learners* (2020), section 2; chapter 5.
+    """
+    check_template(template)
+    shown = [f"{template.replace('{text}', known)} {answer}" for known, answer in examples]
+    parts = [description, *shown, template.replace("{text}", text)]
+    return separator.join(part for part in parts if part)
+
+
+def check_template(template: str) -> None:
+    """Raise a `ValueError` unless a prompt's template has one `{text}` and ends in other text."""
+    if not isinstance(template, str) or template.count("{text}") != 1:
+        raise ValueError(f"template={template!r}; write {{text}} once, where the input goes.")
+    if template != template.rstrip():
+        raise ValueError(
+            f"template={template!r} ends in white space; leave it out: the space belongs to the "
+            "answer's first piece."
+        )
+
+
+def parse_answer(answer: str, words: Iterable[str]) -> str | None:
+    """Which of the label words a generated answer means; `None` if none of them, or several.
+
+    Case, white space and punctuation around it do not count. An answer that begins with a word
+    means it; else it must mention exactly one.
+
+    Args:
+        answer: What a model wrote.
+        words: The label words.
+
+    Source: chapter 5.
+    """
+    folded = {word.casefold().strip(): word for word in words}
+    cleaned = answer.casefold().strip().strip("\"'.,:;!*()[]").strip()
+    # The longest first: "not hate speech" begins like "not".
+    mentions = sorted(folded, key=len, reverse=True)
+    for word in mentions:
+        if re.match(rf"{re.escape(word)}(?!\w)", cleaned):
+            return folded[word]
+    found = set()
+    for word in mentions:
+        # What a longer word has been found in does not count as a shorter word's mention.
+        cleaned, count = re.subn(rf"(?<!\w){re.escape(word)}(?!\w)", " ", cleaned)
+        if count:
+            found.add(folded[word])
+    return found.pop() if len(found) == 1 else None
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def calibrated(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Probabilities, less what the model answers in this context anyway.
+
+    Each label's probability is divided by its mean over reference inputs, and the result made to
+    sum to 1. Inputs without content make this contextual calibration; texts of the task, without
+    labels, make it batch calibration, which takes the classes to be equally frequent among them.
+
+    Args:
+        scores: Log-likelihoods of the labels, `(n, classes)`.
+        reference: The same for the reference inputs in the same context, `(m, classes)`.
+
+    Returns:
+        Shape `(n, classes)`; rows sum to 1.
+
+    Raises:
+        ValueError: If the numbers of classes differ, or there is no reference input.
+
+    Source: Zhao et al., *Calibrate Before Use* (2021), section 5; Zhou et al., *Batch
+    Calibration* (2024); chapter 5.
+    """
+    scores, reference = np.atleast_2d(scores), np.atleast_2d(reference)
+    if reference.size == 0 or scores.shape[1] != reference.shape[1]:
+        raise ValueError(
+            f"scores have shape {scores.shape} and reference {reference.shape}; "
+            "pass (n, classes) and (m, classes), m at least 1."
+        )
+    anyway = softmax(reference, axis=1).mean(axis=0)
+    return softmax(scores - np.log(anyway), axis=1)
+
+
+# --- the classifier ------------------------------------------------------------------------------
+
+
+class InContextClassifier(TextClassifier):
+    """Classification by a causal language model that is shown examples in its prompt.
+
+    No weight changes: `fit` chooses the examples and finds out what the model prefers anyway.
+
+    >>> from reptune.incontext import InContextClassifier
+    >>> classifier = InContextClassifier(words={0: "negative", 1: "positive"})
+    >>> classifier.fit(["great fun .", "a bore ."], [1, 0])
+    >>> classifier.predict(["what a mess !"])
+
+    Args:
+        model: An asset's name, a local folder or a Hub id of a causal language model.
+        template: How an item looks, with `{text}` in it; the label word follows after a space.
+        words: A word (or several) for each label; `None` takes the labels themselves.
+        description: What the task is, at the head of the prompt; empty for none.
+        per_class: Examples of each label in the prompt; 0 for none. As many as there are where
+            `fit` gets fewer.
+        selection: `"random"` draws the examples once, in random order; `"nearest"` takes for each
+            input those of each label whose sentence embeddings are nearest to it, the nearest
+            last; `"given"` takes the first of each label, in the order given.
+        calibrate: `"contextual"` divides by what the model answers to inputs without content,
+            `"batch"` by what it answers on average to texts without labels (`fit`'s `unlabeled`),
+            `None` by nothing.
+        max_length: Pieces a prompt may have; `None` takes the model's limit. Longer prompts lose
+            examples, the first ones first, and then the end of their input; a warning says how
+            many.
+        fast: `True` for every option of `FAST_OPTIONS`, a tuple of some of them, or `False` for
+            plain code: each prompt read whole, one at a time. With `"shared_prefix"` alone scores
+            are equal to 1e-4; `"half_precision"` moves them by about 0.05.
+        random_state: Seed of the choice and order of examples.
+
+    Attributes:
+        classes_: The labels, sorted, shape `(num_classes,)`.
+        words_: The label words in that order.
+        examples_: The examples in the prompt, `(text, label)`; with `"nearest"`, all there are.
+        cost_: A `reptune.meter.Meter` of what `fit` took.
+
+    Source: Brown et al. (2020); Zhao et al. (2021); chapter 5.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "SmolLM2-135M-Instruct",
+        template: str = TEMPLATE,
+        words: Mapping[Any, str] | None = None,
+        *,
+        description: str = "",
+        per_class: int = 4,
+        selection: Selection = "random",
+        calibrate: Calibration = "contextual",
+        max_length: int | None = None,
+        fast: bool | Collection[str] = True,
+        random_state: int | None = 42,
+    ) -> None:
+        self.model = model
+        self.template = template
+        self.words = words
+        self.description = description
+        self.per_class = per_class
+        self.selection = selection
+        self.calibrate = calibrate
+        self.max_length = max_length
+        self.fast = fast
+        self.random_state = random_state
+
+    _FILES = (EXAMPLES_FILE,)
+
+    def fit(
+        self,
+        texts: Iterable[str],
+        labels: Iterable[str | int],
+        unlabeled: Iterable[str] | None = None,
+    ) -> Self:
+        """Choose the examples, and keep what calibration needs.
+
+        A `fit` that fails or is interrupted leaves an already fitted object as it was.
+
+        Args:
+            texts: The examples to choose from.
+            labels: One label a text, all strings or all integers.
+            unlabeled: Texts of the task for `calibrate="batch"`, classes in about equal numbers;
+                the first 200 are read. `None` takes those of `texts` that no prompt shows.
+
+        Raises:
+            ValueError: If the input or a parameter is bad; raised before the model is loaded.
+            reptune.assets.AssetUnavailable: If the model cannot be had.
+        """
+        texts = check_texts(texts)
+        label_array = check_labels(labels, len(texts), num_classes=2)
+        self._check_parameters()
+        classes, encoded = np.unique(label_array, return_inverse=True)
+        words = self._check_words(classes)
+        chosen = self._choose(encoded)
+        reference = self._reference(texts, chosen, unlabeled)
+        with Meter("fit") as cost:
+            lm = _shared_lm(str(assets.resolve_model(self.model)))
+            self._check_window(lm, words)
+            examples = [(texts[row], classes[encoded[row]].item()) for row in chosen]
+            neighbors = Neighbors(texts) if self.selection == "nearest" else None
+        self.lm_, self.classes_, self.words_ = lm, classes, words
+        self.examples_, self.reference_, self._neighbors = examples, reference, neighbors
+        self.cost_ = cost
+        return self
+
+    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
+        """Probabilities in the order of `classes_`, shape `(n, num_classes)`."""
+        check_is_fitted(self, "lm_")
+        scores, reference = self._scores(texts, self.reference_)
+        if not self.reference_:
+            return softmax(scores, axis=1)
+        rows = zip(scores, reference, strict=True)
+        return np.concatenate([calibrated(row, anyway) for row, anyway in rows])
+
+    def scores(self, texts: Iterable[str]) -> np.ndarray:
+        """Mean log-likelihood a piece of each label word, before calibration, `(n, num_classes)`.
+
+        Without the mean, a word of three pieces would lose to one of one piece.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If a text is not a string or there are none.
+        """
+        check_is_fitted(self, "lm_")
+        return self._scores(texts)[0]
+
+    def prompt(self, text: str) -> str:
+        """The prompt that the model reads for a text."""
+        check_is_fitted(self, "lm_")
+        [(prompt, _)], *_ = self._prompts(check_texts([text]))
+        return prompt
+
+    # What follows is plumbing; the chapter shows the lines that matter.
+
+    def _write(self, folder: Path) -> None:
+        content = {
+            "examples": self.examples_, "words": self.words_, "reference": self.reference_
+        }  # fmt: skip
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=runtime.as_json)
+        (folder / EXAMPLES_FILE).write_text(text, encoding="utf-8")
+
+    def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
+        content = json.loads((folder / EXAMPLES_FILE).read_text(encoding="utf-8"))
+        self.words_ = [str(word) for word in content["words"]]
+        self.examples_ = [(text, label) for text, label in content["examples"]]
+        self.reference_ = list(content["reference"])
+        self.lm_ = _shared_lm(str(assets.resolve_model(self.model)))
+        texts = [text for text, _ in self.examples_]
+        self._neighbors = Neighbors(texts) if self.selection == "nearest" else None
+
+    def _check_parameters(self) -> None:
+        check_template(self.template)
+        fast_options(self.fast)
+        check_whole_number("per_class", self.per_class, least=0)
+        if self.max_length is not None:
+            check_whole_number("max_length", self.max_length)
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"selection={self.selection!r}; use one of {', '.join(SELECTIONS)}.")
+        if self.calibrate is not None and self.calibrate not in CALIBRATIONS:
+            raise ValueError(
+                f"calibrate={self.calibrate!r}; use {', '.join(map(repr, CALIBRATIONS))} or None."
+            )
+        if self.selection == "nearest" and self.per_class == 0:
+            raise ValueError("per_class=0 leaves no example to select; use 'random', or 1 or more.")
+
+    def _check_words(self, classes: np.ndarray) -> list[str]:
+        """A word for each class, in their order."""
+        names = classes.tolist()
+        given = {name: str(name) for name in names} if self.words is None else dict(self.words)
+        lacking = [name for name in names if name not in given]
+        if lacking:
+            raise ValueError(f"words lacks {lacking}; give every label a word.")
+        words = [given[name] for name in names]
+        for name, word in zip(names, words, strict=True):
+            if not isinstance(word, str) or not word.strip():
+                raise ValueError(f"the word of label {name!r} is {word!r}; use some text.")
+        folded = [word.strip() for word in words]
+        for word in folded:
+            if folded.count(word) > 1:
+                twins = [name for name, one in zip(names, folded, strict=True) if one == word]
+                raise ValueError(f"labels {twins} share the word {word!r}; give each its own.")
+        return folded
+
+    def _check_window(self, lm: CausalLM, words: Sequence[str]) -> None:
+        if self.max_length is not None and self.max_length > lm.limit:
+            raise ValueError(
+                f"max_length={self.max_length}, but the model reads at most {lm.limit} pieces; "
+                f"lower it, or use None for {lm.limit}."
+            )
+        bare = build_prompt("", description=self.description, template=self.template)
+        if len(lm.encode(bare)) + _longest(lm, words) >= (self.max_length or lm.limit):
+            raise ValueError(
+                f"the description and the template alone fill {self.max_length or lm.limit} "
+                "pieces; shorten them, or raise max_length."
+            )
+
+    def _choose(self, encoded: np.ndarray) -> list[int]:
+        """Rows of the examples, in the order in which the prompt shows them."""
+        if self.selection == "nearest":
+            return list(range(len(encoded)))
+        generator = np.random.default_rng(seed_of(self.random_state))
+        rows = np.arange(len(encoded))
+        if self.selection == "random":
+            rows = generator.permutation(rows)
+        seen, chosen = np.zeros(encoded.max() + 1, int), []
+        for row in rows:
+            if seen[encoded[row]] < self.per_class:
+                seen[encoded[row]] += 1
+                chosen.append(int(row))
+        return chosen
+
+    def _reference(
+        self, texts: list[str], chosen: list[int], unlabeled: Iterable[str] | None
+    ) -> list[str]:
+        """The inputs whose answers calibration divides by."""
+        if self.calibrate is None:
+            return []
+        if self.calibrate == "contextual":
+            return list(CONTENT_FREE)
+        if unlabeled is None:
+            shown = set(chosen) if self.selection != "nearest" else set()
+            unlabeled = [text for row, text in enumerate(texts) if row not in shown]
+            if not unlabeled:
+                raise ValueError(
+                    "calibrate='batch' has no text left to look at, because all are in the prompt; "
+                    "pass unlabeled=[...] to fit, or lower per_class."
+                )
+        return check_texts(unlabeled, "unlabeled")[:MOST_UNLABELED]
+
+    def _scores(
+        self, texts: Iterable[str], reference: Sequence[str] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores, `(n, classes)`, and the reference inputs' in the same context.
+
+        The latter have shape `(n, inputs, classes)`.
+        """
+        texts = check_texts(texts)
+        found = self._prompts(texts)
+        scores = np.empty((len(texts), len(self.words_)))
+        anyway = np.empty((len(texts), len(reference), len(self.words_)))
+        # Prompts with the same examples share them; without a reference, all go together.
+        by_examples: dict[tuple, list[int]] = {}
+        for row, (_, examples) in enumerate(found):
+            by_examples.setdefault(tuple(examples) if reference else (), []).append(row)
+        for examples, rows in by_examples.items():
+            others = [self._build(text, examples) for text in reference]
+            both = self._word_scores([*others, *(found[row][0] for row in rows)])
+            anyway[rows], scores[rows] = both[: len(others)], both[len(others) :]
+        return scores, anyway
+
+    def _word_scores(self, prompts: list[str]) -> np.ndarray:
+        fast = fast_options(self.fast)
+        endings = [f" {word}" for word in self.words_]
+        pieces = [len(self.lm_.encode(ending, special=False)) for ending in endings]
+        totals = self.lm_.continuation_scores(
+            prompts,
+            endings,
+            shared_prefix="shared_prefix" in fast,
+            half_precision="half_precision" in fast,
+        )
+        return totals / np.array(pieces)
+
+    def _prompts(self, texts: Sequence[str]) -> list[tuple[str, list[tuple[str, Any]]]]:
+        """For each text its prompt, and the examples in it; says what had to go."""
+        found, dropped, cut = [], [], 0
+        for text, examples in zip(texts, self._examples_of(texts), strict=True):
+            kept = list(examples)
+            while kept and not self._fits(text, kept):
+                kept.pop(0)
+            if not kept and not self._fits(text, kept):
+                text, cut = self._shortened(text), cut + 1
+            dropped.append(len(examples) - len(kept))
+            found.append((self._build(text, kept), kept))
+        if any(dropped) or cut:
+            warnings.warn(
+                f"{np.count_nonzero(dropped)} of {len(texts)} prompts were longer than "
+                f"{self.max_length or self.lm_.limit} pieces and lost up to {max(dropped)} "
+                f"examples; {cut} inputs were cut as well. Use fewer or shorter examples.",
+                stacklevel=4,
+            )
+        return found
+
+    def _examples_of(self, texts: Sequence[str]) -> Iterable[list[tuple[str, Any]]]:
+        if self.selection != "nearest":
+            return [self.examples_] * len(texts)
+        return [self._nearest(order) for order in self._neighbors.order(texts)]
+
+    def _nearest(self, order: np.ndarray) -> list[tuple[str, Any]]:
+        """The nearest examples of each label, the nearest of all last."""
+        seen = dict.fromkeys(self.classes_.tolist(), 0)
+        kept = []
+        for row in order:
+            text, label = self.examples_[row]
+            if seen[label] < self.per_class:
+                seen[label] += 1
+                kept.append((text, label))
+        return kept[::-1]
+
+    def _build(self, text: str, examples: Iterable[tuple[str, Any]]) -> str:
+        word_of = dict(zip(self.classes_.tolist(), self.words_, strict=True))
+        shown = [(known, word_of[label]) for known, label in examples]
+        return build_prompt(text, shown, description=self.description, template=self.template)
+
+    def _fits(self, text: str, examples: list[tuple[str, Any]]) -> bool:
+        return self._count(self._build(text, examples)) <= self._room()
+
+    def _room(self) -> int:
+        return (self.max_length or self.lm_.limit) - _longest(self.lm_, self.words_)
+
+    def _count(self, text: str) -> int:
+        return len(self.lm_.encode(text))
+
+    def _shortened(self, text: str) -> str:
+        """As much of a text's beginning as fits without examples; the template stays whole."""
+        low, high = 0, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._fits(text[:middle], []):
+                low = middle
+            else:
+                high = middle - 1
+        return text[:low]
+
+
+def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
+    """The options that `fast` switches on: all for `True`, none for `False`, or the named ones.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    if isinstance(fast, bool):
+        return frozenset(FAST_OPTIONS if fast else ())
+    unknown = (
+        [fast] if isinstance(fast, str) else [name for name in fast if name not in FAST_OPTIONS]
+    )
+    if unknown:
+        raise ValueError(
+            f"fast={fast!r}; use True, False, or some of {', '.join(FAST_OPTIONS)} in a tuple."
+        )
+    return frozenset(fast)
+
+
+def _longest(lm: CausalLM, words: Sequence[str]) -> int:
+    return max(len(lm.encode(f" {word}", special=False)) for word in words)
+
+
+@functools.lru_cache(maxsize=1)
+def _shared_lm(source: str) -> CausalLM:
+    """One copy of a model for all classifiers that read with it: none of them changes it."""
+    return load_causal_lm(source)
