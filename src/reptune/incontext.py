@@ -281,7 +281,7 @@ class InContextClassifier(TextClassifier):
     def prompt(self, text: str) -> str:
         """The prompt that the model reads for a text."""
         check_is_fitted(self, "lm_")
-        [(prompt, _)], *_ = self._prompts(check_texts([text]))
+        prompt, _ = self._prompts(check_texts([text]))[0]
         return prompt
 
     # What follows is plumbing; the chapter shows the lines that matter.

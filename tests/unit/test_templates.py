@@ -139,6 +139,12 @@ def test_a_causal_demonstration_writes_its_word_as_the_label_piece(byte_level):
     assert ids[0] in encoded.input_ids
 
 
+def test_of_a_causal_prompt_only_spaces_are_stripped(byte_level):
+    for pattern, end in (("{text} is   {mask}", " is"), ("{text}\n{mask}", "\n")):
+        encoded = encode(Template(pattern), byte_level, "a", limit=64, causal=True)
+        assert byte_level.decode(encoded.input_ids) == f"a{end}"
+
+
 def test_special_tokens_in_a_text_are_plain_characters(wordpiece, byte_level):
     shown = [("[MASK] [SEP] film", None, "good")]
     masked = encode(MASKED, wordpiece, "[MASK] a [CLS]", limit=64, demonstrations=shown)

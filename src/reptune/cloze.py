@@ -1,0 +1,1282 @@
+"""Prompt-based fine-tuning: classification as a gap to fill, for few examples (chapter 6).
+
+`PromptTunedClassifier` writes each text into a template with a gap and trains the language model,
+masked or causal, to fill it with the word of the right label. No layer is new, so a handful of
+examples is enough to start from. With `fast=False` it is plain library code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import warnings
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from scipy.special import logsumexp, softmax
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from tqdm import tqdm
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from reptune import assets, runtime, training
+from reptune.causal import load_causal_lm
+from reptune.data import check_labels, check_texts, check_validation
+from reptune.estimator import (
+    SavedEstimator,
+    TextClassifier,
+    check_optimizer,
+    check_whole_number,
+    seed_of,
+)
+from reptune.lowrank import REVIEW_START, apply_adapter
+from reptune.meter import Meter
+from reptune.neighbors import Neighbors
+from reptune.templates import (
+    Encoded,
+    Template,
+    check_gap,
+    encode,
+    vocabulary_words,
+    word_ids,
+    word_pieces,
+)
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+MASKED_RATE, CAUSAL_RATE = 1e-4, 2e-5
+MASKED_STEPS, CAUSAL_STEPS = 60, 60
+EVALUATIONS = 5
+PREDICTION_TOKENS = 4096  # pieces a batch, padding included, where nothing is trained
+SEARCH_TEXTS = 64  # texts of a class that an automatic search for words reads
+MAX_COMBINATIONS = 100_000  # of words that are all tried; beyond, the best `BEAM` go on
+BEAM = 200
+EXAMPLES = "examples.json"
+
+Input = tuple[str, str | None]  # a text, and the second one of a pair
+
+
+# --- models that fill gaps -----------------------------------------------------------------------
+
+
+class LabelHead(NamedTuple):
+    """The parts of a head, for logits at one place and of a few words.
+
+    Attributes:
+        transform: From the last block's states to what the output layer reads, `(n, hidden)`.
+        decoder: The output layer, with `weight` `(vocabulary, hidden)` and `bias` or `None`.
+    """
+
+    transform: Callable[[torch.Tensor], torch.Tensor]
+    decoder: nn.Module
+
+
+@dataclass(frozen=True)
+class PromptModel:
+    """A masked or causal language model with what prompts need.
+
+    Attributes:
+        model: In float32, on this machine's device.
+        tokenizer: Its tokenizer.
+        causal: Whether it reads what stands before the gap only.
+        limit: Pieces that it takes, special ones included.
+        head: Its head's parts; `None` where they are laid out otherwise, so that logits are
+            computed for all places and words.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    causal: bool
+    limit: int
+    head: LabelHead | None
+
+
+def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> PromptModel:
+    """Load a language model that fills gaps.
+
+    It is causal if its configuration names a causal architecture or its tokenizer has no mask
+    token.
+
+    Args:
+        model: An asset's name, a local folder or a Hub id.
+        adapter: Low-rank changes and a head to give it at once, such as `REVIEW_START` to
+            all-MiniLM-L6-v2; see `reptune.lowrank`.
+
+    Raises:
+        reptune.assets.AssetUnavailable: If the model cannot be had.
+        ValueError: If a masked model ships without its head and there is no adapter, or the
+            adapter is missing or for another model.
+    """
+    source = str(assets.resolve_model(model))
+    if adapter is not None and not Path(adapter).is_file():
+        raise ValueError(
+            f"adapter={str(adapter)!r} is no file; pass one that "
+            "reptune.pretraining.continue_pretraining(rank=...) wrote, or None."
+        )
+    # A head that is missing is drawn at random before an adapter replaces it; seeded, so that the
+    # caller's generators stay as they are.
+    with runtime.quiet(), runtime.seeded(0):
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        kinds = AutoConfig.from_pretrained(source).architectures or []
+        named = any("CausalLM" in kind or "LMHeadModel" in kind for kind in kinds)
+        causal = named or tokenizer.mask_token is None
+        loaded = load_causal_lm(model).model if causal else _load_masked(model, source, adapter)
+        if adapter is not None:
+            apply_adapter(loaded, Path(adapter))
+        loaded = loaded.to(runtime.device()).eval()
+    found = PromptModel(loaded, tokenizer, causal, training.model_limit(tokenizer, loaded), None)
+    return _with_head(found)
+
+
+def _load_masked(model: str | Path, source: str, adapter: str | Path | None) -> PreTrainedModel:
+    loaded, info = AutoModelForMaskedLM.from_pretrained(
+        source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    prefix = f"{loaded.base_model_prefix}."
+    missing = sorted(name for name in info["missing_keys"] if not name.startswith(prefix))
+    if missing and adapter is None:
+        raise ValueError(
+            f"{model} ships without its masked-LM head ({', '.join(missing[:2])} …), and a random "
+            "one fills no gap; pass an adapter that has a head, or a folder that "
+            "reptune.pretraining.continue_pretraining wrote, or another model."
+        )
+    return loaded
+
+
+def _with_head(prompt_model: PromptModel) -> PromptModel:
+    """The same with its head's parts, if they give the logits that the library gives."""
+    model = prompt_model.model
+    head = _label_head(model, prompt_model.causal)
+    if head is None:
+        return prompt_model
+    found = replace(prompt_model, head=head)
+    pieces = list(range(min(8, model.config.vocab_size, prompt_model.limit)))
+    probe = collate(found, [Encoded(pieces, len(pieces) - 1, 0, 0)] * 2)
+    with torch.inference_mode():
+        fast, plain = (label_logits(found, probe, fast=wanted) for wanted in (True, False))
+    same = fast.shape == plain.shape and torch.allclose(fast, plain, rtol=1e-4, atol=1e-4)
+    return found if same else prompt_model
+
+
+def _label_head(model: PreTrainedModel, causal: bool) -> LabelHead | None:
+    """The parts of a head laid out as BERT's, RoBERTa's or a causal model's."""
+    if causal:
+        return LabelHead(nn.Identity(), model.get_output_embeddings())
+    if hasattr(getattr(model, "cls", None), "predictions"):
+        return LabelHead(model.cls.predictions.transform, model.cls.predictions.decoder)
+    head = getattr(model, "lm_head", None)
+    if all(hasattr(head, part) for part in ("dense", "layer_norm", "decoder")):
+
+        def transform(states: torch.Tensor) -> torch.Tensor:
+            return head.layer_norm(nn.functional.gelu(head.dense(states)))
+
+        return LabelHead(transform, head.decoder)
+    return None
+
+
+# --- the logits of label words -------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """Prompts padded on the right.
+
+    Attributes:
+        input_ids: Shape `(n, tokens)`.
+        attention_mask: Same shape, 0 at padding.
+        mask: The place that is asked for in each prompt, shape `(n,)`.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    mask: torch.Tensor
+
+
+def collate(
+    prompt_model: PromptModel, encoded: Sequence[Encoded], multiple: int | None = None
+) -> Batch:
+    """Pad prompts to the longest, or to the next `multiple` of tokens."""
+    longest = max(len(one.input_ids) for one in encoded)
+    longest = longest if multiple is None else math.ceil(longest / multiple) * multiple
+    ids = np.full((len(encoded), longest), prompt_model.tokenizer.pad_token_id or 0)
+    attended = np.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        ids[row, : len(one.input_ids)] = one.input_ids
+        attended[row, : len(one.input_ids)] = 1
+    mask = np.array([one.mask for one in encoded])
+    return Batch(
+        *(torch.from_numpy(part).to(prompt_model.model.device) for part in (ids, attended, mask))
+    )
+
+
+def label_logits(
+    prompt_model: PromptModel,
+    batch: Batch,
+    word_ids: np.ndarray | torch.Tensor | None = None,
+    fast: bool = True,
+) -> torch.Tensor:
+    """What a model gives for each label's word in the gap, shape `(n, num_labels)`.
+
+    A vocabulary of 30,000 words at 50 places costs as much as several blocks, and all that is
+    asked for is two numbers: `fast` computes the head at the gap alone, and of its output layer
+    only the words' rows. The two ways agree to 1e-5 in float32.
+
+    Args:
+        prompt_model: The model.
+        batch: What `collate` returns.
+        word_ids: What `reptune.templates.word_ids` returns; `None` for the whole vocabulary.
+        fast: `False` for plain library code, which computes all logits and takes some.
+
+    Source: Gao et al. (2021), section 4; chapter 6.
+    """
+    model, head = prompt_model.model, prompt_model.head
+    rows = torch.arange(len(batch.mask), device=batch.mask.device)
+    words = None if word_ids is None else torch.as_tensor(word_ids, device=rows.device)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if prompt_model.causal:
+        inputs["use_cache"] = False  # nothing is generated
+    if not fast or head is None:
+        logits = model(**inputs).logits[rows, batch.mask]
+        return logits if words is None else logits[:, words]
+    states = head.transform(model.base_model(**inputs).last_hidden_state[rows, batch.mask])
+    weight, bias = head.decoder.weight, getattr(head.decoder, "bias", None)
+    if words is not None:
+        weight = weight.index_select(0, words)
+        bias = None if bias is None else bias.index_select(0, words)
+    return nn.functional.linear(states, weight, bias)
+
+
+def _each_batch(
+    prompt_model: PromptModel, encoded: Sequence[Encoded]
+) -> Iterator[tuple[list[int], Batch]]:
+    """The prompts' places and batches of similar length; the model is in evaluation mode."""
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids), reverse=True)
+    mode = prompt_model.model.training
+    prompt_model.model.eval()
+    start = 0
+    try:
+        while start < len(order):
+            count = max(1, PREDICTION_TOKENS // len(encoded[order[start]].input_ids))
+            chosen = order[start : start + count]
+            yield chosen, collate(prompt_model, [encoded[i] for i in chosen])
+            start += count
+    finally:
+        prompt_model.model.train(mode)
+
+
+def _all_logits(
+    prompt_model: PromptModel, encoded: Sequence[Encoded], ids: np.ndarray, fast: bool
+) -> np.ndarray:
+    """`label_logits` of any number of prompts, shape `(n, num_labels)`, without gradients."""
+    found = np.empty((len(encoded), len(ids)))
+    for chosen, batch in _each_batch(prompt_model, encoded):
+        with torch.inference_mode():
+            found[chosen] = label_logits(prompt_model, batch, ids, fast).float().cpu().numpy()
+    return found
+
+
+# --- inputs --------------------------------------------------------------------------------------
+
+
+def check_inputs(texts: Iterable[Any], template: Template, what: str = "texts") -> list[Input]:
+    """Return texts as pairs of a text and a second one or `None`, or raise.
+
+    Args:
+        texts: Strings; for a template with `{text2}` tuples or lists of two strings.
+        template: What they shall fill.
+        what: What to call them in a message.
+
+    Raises:
+        ValueError: If there are none, or one is not what the template takes.
+    """
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        check_texts(texts, what)  # which raises
+    rows = list(texts)
+    if not template.pair:
+        if rows and isinstance(rows[0], tuple | list):
+            raise ValueError(
+                f"{what}[0] is {rows[0]!r}, but template={template.pattern!r} takes one text; add "
+                "{text2} to it for pairs."
+            )
+        return [(text, None) for text in check_texts(rows, what)]
+    for place, row in enumerate(rows):
+        if isinstance(row, str) or not isinstance(row, tuple | list | np.ndarray) or len(row) != 2:
+            raise ValueError(
+                f"{what}[{place}] is {row!r}, but template={template.pattern!r} takes pairs; pass "
+                "tuples of two strings."
+            )
+    both = [check_texts([row[side] for row in rows], what) for side in (0, 1)]
+    return list(zip(*both, strict=True))
+
+
+def _joined(pair: Input) -> str:
+    return " ".join(part for part in pair if part is not None)
+
+
+# --- the words are searched ----------------------------------------------------------------------
+
+
+def candidate_words(
+    prompt_model: PromptModel,
+    template: str | Template,
+    texts: Iterable[Any],
+    labels: Iterable[str | int],
+    top_k: int = 100,
+) -> dict[Any, list[tuple[str, float]]]:
+    """The words that the untrained model expects in the gap of each class's texts.
+
+    Args:
+        prompt_model: The model.
+        template: What the texts fill.
+        texts: Labeled texts, or pairs of them.
+        labels: One a text.
+        top_k: Words a class.
+
+    Returns:
+        For each label `(word, score)`, the best first. The score is the sum over the class's texts
+        of log P(gap = word | text), in nats.
+
+    Raises:
+        ValueError: If the input is bad, or the template does not suit the model.
+
+    Source: Gao et al. (2021), section 5.1; chapter 6.
+    """
+    found = _Candidates(prompt_model, template, texts, labels, top_k)
+    return {
+        label: [(found.words[column], float(found.sums[place, column])) for column in columns]
+        for place, (label, columns) in enumerate(
+            zip(found.classes.tolist(), found.columns, strict=True)
+        )
+    }
+
+
+def search_words(
+    prompt_model: PromptModel,
+    template: str | Template,
+    texts: Iterable[Any],
+    labels: Iterable[str | int],
+    top_k: int = 20,
+    top_n: int = 10,
+) -> list[tuple[dict[Any, str], float]]:
+    """The words for the labels with which the untrained model classifies best.
+
+    All combinations of the classes' `candidate_words` are tried; where these are more than
+    `MAX_COMBINATIONS`, classes are added one by one and the best `BEAM` combinations go on.
+
+    Args:
+        prompt_model: The model.
+        template: What the texts fill.
+        texts: Labeled texts, or pairs of them.
+        labels: One a text.
+        top_k: Candidates a class.
+        top_n: Combinations to return.
+
+    Returns:
+        `(words, accuracy)`, the best first: by accuracy on the given texts, and where that ties by
+        the mean log probability of the right label, among the labels' words.
+
+    Raises:
+        ValueError: If the input is bad, the template does not suit the model, or `top_k` is too
+            small to give each label a word of its own.
+
+    Source: Gao et al. (2021), section 5.1; chapter 6.
+    """
+    check_whole_number("top_n", top_n)
+    found = _Candidates(prompt_model, template, texts, labels, top_k)
+    combinations, accuracies = best_combinations(found.scores, found.places, found.columns, top_n)
+    labels = found.classes.tolist()
+    return [
+        (dict(zip(labels, (found.words[column] for column in row), strict=True)), accuracy)
+        for row, accuracy in zip(combinations.tolist(), accuracies.tolist(), strict=True)
+    ]
+
+
+def best_combinations(
+    scores: np.ndarray, places: np.ndarray, candidates: Sequence[Sequence[int]], top_n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose a column for each class so that the largest of them names the class most often.
+
+    Args:
+        scores: Log probabilities of words, shape `(n, num_words)`.
+        places: The right class of each row, shape `(n,)`.
+        candidates: For each class the columns to choose from; a column serves one class only.
+        top_n: Combinations to return.
+
+    Returns:
+        The combinations, best first, shape `(at most top_n, num_classes)`, and their accuracies.
+
+    Raises:
+        ValueError: If there are too few columns for every class to have its own.
+    """
+    whole = math.prod(map(len, candidates)) <= MAX_COMBINATIONS
+    kept = np.empty((1, 0), dtype=int)
+    for count, columns in enumerate(candidates, start=1):
+        added = np.tile(np.asarray(columns, dtype=int), len(kept))
+        kept = np.column_stack([np.repeat(kept, len(columns), axis=0), added])
+        kept = kept[[len(set(row)) == count for row in kept.tolist()]]
+        if not len(kept):
+            raise ValueError("too few words for every label to have its own; raise top_k.")
+        if count == len(candidates) or not whole:
+            asked = places < count
+            accuracy, likelihood = _grade(scores[asked], places[asked], kept)
+            best = np.lexsort((-likelihood, -accuracy))
+            best = best[: top_n if count == len(candidates) else BEAM]
+            kept, accuracy = kept[best], accuracy[best]
+    return kept, accuracy
+
+
+def _grade(
+    scores: np.ndarray, places: np.ndarray, combinations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy and mean log probability of the right class, each `(combinations,)`."""
+    rows = np.arange(len(places))
+    accuracy, likelihood = np.empty((2, len(combinations)))
+    size = max(1, 4_000_000 // (combinations.shape[1] * len(places)))
+    for start in range(0, len(combinations), size):
+        part = slice(start, start + size)
+        logits = scores[:, combinations[part]].astype(float)  # (n, combinations, classes)
+        accuracy[part] = (logits.argmax(axis=2) == places[:, None]).mean(axis=0)
+        right = logits[rows, :, places] - logsumexp(logits, axis=2)
+        likelihood[part] = right.mean(axis=0)
+    return accuracy, likelihood
+
+
+class _Candidates:
+    """Every word's log probability in every text's gap, and each class's best words.
+
+    Attributes:
+        classes: The labels, sorted.
+        places: Each text's place in them.
+        words: The words, one a column.
+        scores: Log probabilities, shape `(n, num_words)`.
+        sums: The same summed by class, shape `(num_classes, num_words)`.
+        columns: For each class the columns of its best words.
+    """
+
+    def __init__(
+        self,
+        prompt_model: PromptModel,
+        template: str | Template,
+        texts: Iterable[Any],
+        labels: Iterable[str | int],
+        top_k: int,
+    ) -> None:
+        check_whole_number("top_k", top_k)
+        template = Template.of(template)
+        inputs = check_inputs(texts, template)
+        label_array = check_labels(labels, len(inputs), num_classes=2)
+        check_gap(template, prompt_model.tokenizer, prompt_model.causal)
+        self.classes, self.places = np.unique(label_array, return_inverse=True)
+        known = vocabulary_words(
+            prompt_model.tokenizer, causal=prompt_model.causal, template=template
+        )
+        known = {piece: word for piece, word in known.items() if piece < _vocabulary(prompt_model)}
+        self._pieces, self.words = list(known), list(known.values())
+        self.scores = self._read(prompt_model, template, inputs)
+        self.sums = np.stack(
+            [
+                self.scores[self.places == place].sum(axis=0, dtype=float)
+                for place in range(len(self.classes))
+            ]
+        )
+        self.columns = self._best(prompt_model, template, top_k)
+
+    def _read(
+        self, prompt_model: PromptModel, template: Template, inputs: list[Input]
+    ) -> np.ndarray:
+        kind = {"limit": prompt_model.limit, "causal": prompt_model.causal}
+        encoded = [encode(template, prompt_model.tokenizer, *one, **kind) for one in inputs]
+        columns = torch.tensor(self._pieces, device=prompt_model.model.device)
+        scores = np.empty((len(inputs), len(columns)), np.float32)
+        for chosen, batch in _each_batch(prompt_model, encoded):
+            with torch.inference_mode():
+                logits = label_logits(prompt_model, batch).float().log_softmax(dim=1)
+            scores[chosen] = logits[:, columns].cpu().numpy()
+        return scores
+
+    def _best(self, prompt_model: PromptModel, template: Template, top_k: int) -> list[list[int]]:
+        usable: dict[int, bool] = {}
+        found: list[list[int]] = []
+        for sums in self.sums:
+            best: list[int] = []
+            for column in np.argsort(-sums, kind="stable").tolist():
+                if column not in usable:
+                    own = word_pieces(
+                        self.words[column],
+                        prompt_model.tokenizer,
+                        causal=prompt_model.causal,
+                        template=template,
+                    )
+                    usable[column] = own == [self._pieces[column]]
+                if usable[column]:
+                    best.append(column)
+                if len(best) == top_k:
+                    break
+            found.append(best)
+        return found
+
+
+def _vocabulary(prompt_model: PromptModel) -> int:
+    return prompt_model.model.get_output_embeddings().weight.shape[0]
+
+
+# --- prompts with demonstrations -----------------------------------------------------------------
+
+
+class _Prompts:
+    """Makes prompts of inputs, and draws the demonstrations that they show.
+
+    Args:
+        prompt_model: The model that reads them.
+        template: What the inputs fill.
+        words: The labels' words.
+        limit: Pieces a prompt.
+        per_class: Demonstrations of each class in a prompt.
+        examples: The training inputs.
+        groups: Their classes, shape `(num_examples,)`.
+        seed: Of the draws.
+    """
+
+    def __init__(
+        self,
+        prompt_model: PromptModel,
+        template: Template,
+        words: Sequence[str],
+        *,
+        limit: int,
+        per_class: int,
+        examples: Sequence[Input],
+        groups: np.ndarray,
+        seed: int,
+    ) -> None:
+        self.prompt_model, self.template, self.words = prompt_model, template, list(words)
+        self.limit, self.per_class, self.seed = limit, per_class, seed
+        self.examples, self.groups = list(examples), np.asarray(groups)
+
+    @cached_property
+    def neighbors(self) -> Neighbors:
+        """The training inputs, to be put in order of similarity to others."""
+        return Neighbors([_joined(one) for one in self.examples])
+
+    @cached_property
+    def _order_of_examples(self) -> np.ndarray:
+        return self.neighbors.order_of_fitted()[:, :-1]  # an example never shows itself
+
+    @cached_property
+    def alone(self) -> list[Encoded]:
+        """The training inputs without demonstrations."""
+        return self.plain(self.examples)
+
+    def prepare(self) -> None:
+        """Compute what training needs: an impossible template or limit raises here."""
+        self.alone  # noqa: B018
+        if self.per_class:
+            self._order_of_examples  # noqa: B018
+
+    def plain(self, inputs: Sequence[Input]) -> list[Encoded]:
+        """Prompts without demonstrations."""
+        return [self._encode(one, ()) for one in inputs]
+
+    def training(self, rows: np.ndarray, step: int) -> list[Encoded]:
+        """Prompts of training inputs, with new demonstrations at each step."""
+        if not self.per_class:
+            return [self.alone[row] for row in rows]
+        rng = np.random.default_rng([self.seed, 1, step])
+        return [
+            self._encode(self.examples[row], self._draw(self._order_of_examples[row], rng))
+            for row in rows
+        ]
+
+    def draws(self, inputs: Sequence[Input], count: int) -> Iterator[list[Encoded]]:
+        """`count` times prompts with drawn demonstrations.
+
+        What is drawn for an input depends on its text alone, not on what stands beside it.
+        """
+        orders = self.neighbors.order([_joined(one) for one in inputs])
+        signs = [zlib.crc32(_joined(one).encode("utf-8", "replace")) for one in inputs]
+        for draw in range(count):
+            yield [
+                self._encode(
+                    one, self._draw(order, np.random.default_rng([self.seed, 2, draw, sign]))
+                )
+                for one, order, sign in zip(inputs, orders, signs, strict=True)
+            ]
+
+    def _draw(
+        self, order: np.ndarray, rng: np.random.Generator
+    ) -> list[tuple[str, str | None, str]]:
+        """Demonstrations from the half of each class that is nearest, in random order.
+
+        The order is random because a model weighs by place, and because what does not fit is
+        dropped from one end.
+        """
+        chosen: list[int] = []
+        for group in range(len(self.words)):
+            members = order[self.groups[order] == group]
+            near = members[: math.ceil(len(members) / 2)]
+            chosen += rng.choice(near, min(self.per_class, len(near)), replace=False).tolist()
+        return [
+            (*self.examples[place], self.words[self.groups[place]])
+            for place in rng.permutation(np.array(chosen, dtype=int))
+        ]
+
+    def _encode(self, one: Input, demonstrations: Sequence[tuple[str, str | None, str]]) -> Encoded:
+        return encode(
+            self.template,
+            self.prompt_model.tokenizer,
+            *one,
+            limit=self.limit,
+            causal=self.prompt_model.causal,
+            demonstrations=demonstrations,
+        )
+
+
+class _Losses:
+    """Counts what prompts lost for want of room, and says so once."""
+
+    def __init__(self) -> None:
+        self.prompts = self.cut = self.short = self.dropped = 0
+
+    def add(self, encoded: Sequence[Encoded]) -> Sequence[Encoded]:
+        self.prompts += len(encoded)
+        self.cut += sum(one.cut > 0 for one in encoded)
+        self.short += sum(one.dropped > 0 for one in encoded)
+        self.dropped += sum(one.dropped for one in encoded)
+        return encoded
+
+    def warn(self, limit: int, accepted: bool) -> None:
+        """Warn; of texts that were cut only where the caller did not set the limit."""
+        said = []
+        if self.short:
+            said.append(f"{self.short} lost {self.dropped} demonstrations")
+        if self.cut and not accepted:
+            said.append(f"the input of {self.cut} was cut")
+        if said:
+            warnings.warn(
+                f"of {self.prompts} prompts, {' and '.join(said)} to fit into {limit} pieces; "
+                "use fewer demonstrations or shorter texts; a max_length accepts cut inputs.",
+                stacklevel=4,
+            )
+
+
+# --- the estimators ------------------------------------------------------------------------------
+
+
+class _PromptTuned(SavedEstimator):
+    """What the classifier and the regressor share: everything but targets and words."""
+
+    FAST_OPTIONS = ("label_rows", "half_precision", "cheap_dropout")
+    _FILES = ("config.json", "model.safetensors")
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        template: str | Template = "{text} It was {mask} .",
+        words: Any = None,
+        *,
+        adapter: str | Path | None = "auto",
+        num_steps: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int = 8,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        num_demonstrations: int = 0,
+        demonstration_draws: int = 4,
+        max_length: int | None = None,
+        fast: bool | Collection[str] = True,
+        random_state: int | None = 42,
+        show_progress: bool = False,
+    ) -> None:
+        self.model = model
+        self.template = template
+        self.words = words
+        self.adapter = adapter
+        self.num_steps = num_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.num_demonstrations = num_demonstrations
+        self.demonstration_draws = demonstration_draws
+        self.max_length = max_length
+        self.fast = fast
+        self.random_state = random_state
+        self.show_progress = show_progress
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def _options(self) -> frozenset[str]:
+        if isinstance(self.fast, bool):
+            return frozenset(self.FAST_OPTIONS if self.fast else ())
+        known = ", ".join(self.FAST_OPTIONS)
+        if isinstance(self.fast, str) or not all(isinstance(name, str) for name in self.fast):
+            raise ValueError(f"fast={self.fast!r}; use True, False, or some of {known} in a tuple.")
+        for name in self.fast:
+            if name not in self.FAST_OPTIONS:
+                near = assets.nearest(name, self.FAST_OPTIONS)
+                hint = f"did you mean {near!r}?" if near else f"use {known}."
+                raise ValueError(f"fast holds the unknown option {name!r}; {hint}")
+        return frozenset(self.fast)
+
+    def _check_parameters(self) -> None:
+        self._options()
+        for name, least in (
+            ("batch_size", 1), ("num_demonstrations", 0), ("demonstration_draws", 1)
+        ):  # fmt: skip
+            check_whole_number(name, getattr(self, name), least)
+        if self.num_steps is not None:
+            check_whole_number("num_steps", self.num_steps, least=0)
+        if self.max_length is not None:
+            check_whole_number("max_length", self.max_length)
+        check_optimizer(self.learning_rate, self.warmup)
+
+    def _load(self, template: Template) -> PromptModel:
+        adapter = self.adapter
+        if adapter == "auto":
+            adapter = REVIEW_START if str(self.model) == DEFAULT_MODEL else None
+        loaded = load_prompt_model(self.model, adapter)
+        check_gap(template, loaded.tokenizer, loaded.causal)
+        self._limit(loaded)
+        return loaded
+
+    def _limit(self, loaded: PromptModel) -> int:
+        if self.max_length is not None and self.max_length > loaded.limit:
+            raise ValueError(
+                f"max_length={self.max_length}, but the model takes at most {loaded.limit} pieces; "
+                f"lower it, or use None for {loaded.limit}."
+            )
+        return self.max_length or loaded.limit
+
+    def _prompts_for(
+        self,
+        loaded: PromptModel,
+        words: Sequence[str],
+        examples: Sequence[Input],
+        groups: np.ndarray,
+        seed: int,
+    ) -> _Prompts:
+        return _Prompts(
+            loaded,
+            Template.of(self.template),
+            words,
+            limit=self._limit(loaded),
+            per_class=self.num_demonstrations,
+            examples=examples,
+            groups=groups,
+            seed=seed,
+        )
+
+    def _train(
+        self,
+        prompts: _Prompts,
+        ids: np.ndarray,
+        targets: torch.Tensor,
+        score: Callable[[], dict[str, float]] | None,
+    ) -> list[dict[str, float]]:
+        """Train in place; return the history. `score()` looks at held-out texts."""
+        loaded, losses = prompts.prompt_model, _Losses()
+        num_steps, rate = self._plan(loaded.causal)
+        prompts.prepare()
+        if not prompts.per_class:  # each prompt stays the same; count it once
+            losses.add(prompts.alone)
+        optimizer = _optimizer(loaded.model, rate, self.weight_decay)
+        looks = set(np.linspace(0, num_steps, EVALUATIONS + 1, dtype=int)[1:])
+        history: list[dict[str, float]] = []
+        bar = tqdm(
+            total=num_steps, desc="prompt-based fine-tuning", unit="step", leave=False,
+            disable=not self.show_progress,
+        )  # fmt: skip
+        with bar, self._dropout(loaded.model):
+            batches = _batches(len(prompts.examples), self.batch_size, num_steps, prompts.seed)
+            for step, rows in enumerate(batches, start=1):
+                shown = prompts.training(rows, step)
+                if prompts.per_class:
+                    losses.add(shown)
+                _set_rate(optimizer, rate * share_of_rate(step, num_steps, self.warmup))
+                loss = self._step(loaded, optimizer, shown, ids, targets[rows])
+                history.append({"step": step, "loss": loss})
+                bar.update()
+                if score is not None and step in looks:
+                    history.append({"step": step, **score()})
+        losses.warn(prompts.limit, self.max_length is not None)
+        loaded.model.eval()
+        return history
+
+    def _plan(self, causal: bool) -> tuple[int, float]:
+        """How many steps, and the peak rate."""
+        num_steps, rate = (CAUSAL_STEPS, CAUSAL_RATE) if causal else (MASKED_STEPS, MASKED_RATE)
+        return num_steps if self.num_steps is None else self.num_steps, self.learning_rate or rate
+
+    def _dropout(self, model: PreTrainedModel) -> contextlib.AbstractContextManager:
+        if "cheap_dropout" in self._options():
+            return training.cheap_dropout(model)
+        return contextlib.nullcontext()
+
+    def _step(
+        self,
+        loaded: PromptModel,
+        optimizer: torch.optim.Optimizer,
+        shown: Sequence[Encoded],
+        ids: np.ndarray,
+        targets: torch.Tensor,
+    ) -> float:
+        """One step; return its loss: cross-entropy over the label words' logits alone."""
+        fast, model = self._options(), loaded.model
+        # float16 would need its losses scaled; bfloat16 has the range of float32.
+        half = "half_precision" in fast and bool(runtime.precision()["bf16"])
+        multiple = training.padding_multiple(fast if half else (), loaded.limit)
+        model.train()
+        batch = collate(loaded, shown, multiple)
+        with training.half_precision(model.device, half):
+            logits = label_logits(loaded, batch, ids, "label_rows" in fast)
+        loss = nn.functional.cross_entropy(logits.float(), targets.to(model.device))
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    def _scores(
+        self, prompts: _Prompts, ids: np.ndarray, inputs: Sequence[Input], quiet: bool = False
+    ) -> np.ndarray:
+        """Logits, or logarithms of the probabilities averaged over draws, `(n, num_labels)`."""
+        losses, rows = _Losses(), "label_rows" in self._options()
+        if prompts.per_class:
+            shares = [
+                softmax(_all_logits(prompts.prompt_model, losses.add(shown), ids, rows), axis=1)
+                for shown in prompts.draws(inputs, self.demonstration_draws)
+            ]
+            found = np.log(np.maximum(np.mean(shares, axis=0), np.finfo(float).tiny))
+        else:
+            found = _all_logits(prompts.prompt_model, losses.add(prompts.plain(inputs)), ids, rows)
+        if not quiet:
+            losses.warn(prompts.limit, self.max_length is not None)
+        return found
+
+    def _keep(self, prompts: _Prompts, ids: np.ndarray, classes: np.ndarray) -> None:
+        """Make the result of a `fit` or `load` this object's own."""
+        loaded = prompts.prompt_model
+        self._prompts, self._ids, self.classes_ = prompts, ids, classes
+        self.prompt_model_, self.model_, self.tokenizer_ = loaded, loaded.model, loaded.tokenizer
+        self.words_ = dict(zip(classes.tolist(), prompts.words, strict=True))
+
+    def _write(self, folder: Path) -> None:
+        self.model_.save_pretrained(folder)
+        self.tokenizer_.save_pretrained(folder)
+        if self._prompts.per_class:
+            groups = self._prompts.groups.tolist()
+            rows = [
+                [*one, group] for one, group in zip(self._prompts.examples, groups, strict=True)
+            ]
+            (folder / EXAMPLES).write_text(json.dumps(rows), encoding="utf-8")
+
+    def _manifest(self) -> dict[str, Any]:
+        manifest = super()._manifest()
+        params = manifest["params"]
+        params["template"] = str(self.template)
+        params["adapter"] = None if self.adapter is None else str(self.adapter)
+        return manifest | {"words": self._prompts.words, "seed": self._prompts.seed}
+
+    def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
+        loaded = load_prompt_model(folder)
+        rows = []
+        if self.num_demonstrations:
+            rows = json.loads((folder / EXAMPLES).read_text(encoding="utf-8"))
+        words, classes = manifest["words"], self.classes_
+        prompts = self._prompts_for(
+            loaded,
+            words,
+            [(text, text2) for text, text2, _ in rows],
+            np.array([group for *_, group in rows], dtype=int),
+            manifest["seed"],
+        )
+        by_label = dict(zip(classes.tolist(), words, strict=True))
+        ids = word_ids(
+            by_label, classes, loaded.tokenizer, causal=loaded.causal, template=prompts.template
+        )
+        self._keep(prompts, ids, classes)
+
+
+class PromptTunedClassifier(TextClassifier, _PromptTuned):
+    """A language model that classifies by filling a gap, fine-tuned on a few labeled texts.
+
+    Args:
+        model: A masked or causal language model: an asset's name, a local folder or a Hub id.
+        template: A pattern with `{text}`, `{mask}` and, for pairs, `{text2}`; see
+            `reptune.templates`. For a causal model `{mask}` comes last.
+        words: A word for each label, one piece each. `None`: labels that are such words stand for
+            themselves; for others `search_words` chooses on the training texts.
+        adapter: Low-rank changes and a head to start from. `"auto"` gives all-MiniLM-L6-v2, which
+            ships without a head, `REVIEW_START`, and other models none.
+        num_steps: Optimizer steps; 0 trains nothing (zero-shot); `None` for `MASKED_STEPS` or
+            `CAUSAL_STEPS`.
+        learning_rate: Peak rate of AdamW; `None` for `MASKED_RATE` or `CAUSAL_RATE`.
+        batch_size: Texts a step, or all where there are fewer.
+        weight_decay: AdamW's weight decay, of all but biases and layer norms.
+        warmup: Share of the steps during which the rate rises; it then falls towards 0.
+        num_demonstrations: Solved examples of each class that a prompt shows, drawn from the half
+            of the class's training texts that is most similar to the input.
+        demonstration_draws: Draws of them over which predicted probabilities are averaged.
+        max_length: Pieces of a prompt; `None` for what the model takes. Longer ones lose
+            demonstrations first, then the end of the input.
+        fast: `True` for all of `FAST_OPTIONS`, a tuple of some of them, or `False` for plain
+            library code: all logits, float32, the library's dropout.
+        random_state: Seed of the order of texts, dropout and demonstrations. The same seed on the
+            same CPU and thread count gives the same model, bit for bit.
+        show_progress: Show a progress bar while training.
+
+    A saved folder also loads in `transformers.pipeline("fill-mask", folder)`, a causal model's in
+    `"text-generation"`.
+
+    Attributes:
+        classes_: The labels, sorted, shape `(num_classes,)`.
+        words_: The word of each label.
+        model_: The fine-tuned `transformers` model.
+        tokenizer_: Its tokenizer.
+        prompt_model_: Both, as `label_logits` takes them.
+        history_: A list of `{"step", "loss"}` and, with `validation`, of `{"step", "eval_loss",
+            "eval_accuracy"}`.
+        cost_: A `reptune.meter.Meter` with the seconds and memory that search and training took.
+
+    Source: Gao et al., *Making Pre-trained Language Models Better Few-shot Learners* (2021);
+    chapter 6.
+    """
+
+    def fit(
+        self,
+        texts: Iterable[Any],
+        labels: Iterable[str | int],
+        validation: tuple[Iterable[Any], Iterable[str | int]] | None = None,
+    ) -> Self:
+        """Fine-tune on labeled texts.
+
+        A `fit` that fails or is interrupted leaves an already fitted object as it was.
+
+        Args:
+            texts: The training texts; for a template with `{text2}`, tuples of two.
+            labels: One label a text, all strings or all integers.
+            validation: Texts and labels scored about five times, for `history_`; they do not
+                influence training.
+
+        Raises:
+            ValueError: If the input or a parameter is bad; raised before any training.
+            reptune.assets.AssetUnavailable: If the model cannot be had.
+        """
+        template = Template.of(self.template)
+        inputs = check_inputs(texts, template)
+        label_array = check_labels(labels, len(inputs), num_classes=2)
+        self._check_parameters()
+        classes, places = np.unique(label_array, return_inverse=True)
+        held_out = _check_held_out(validation, template, classes)
+        seed = seed_of(self.random_state)
+        with runtime.seeded(seed), runtime.quiet():
+            loaded = self._load(template)
+            with Meter("fit") as cost:
+                words, ids = self._choose_words(loaded, inputs, places, classes, seed)
+                prompts = self._prompts_for(loaded, words, inputs, places, seed)
+                score = held_out and (lambda: self._look(prompts, ids, *held_out))
+                history = self._train(prompts, ids, torch.from_numpy(places), score)
+        self._keep(prompts, ids, classes)
+        self.history_, self.cost_ = history, cost
+        return self
+
+    def predict_proba(self, texts: Iterable[Any]) -> np.ndarray:
+        """Probabilities in the order of `classes_`, shape `(n, num_classes)`."""
+        return softmax(self.logits(texts), axis=1)
+
+    def logits(self, texts: Iterable[Any]) -> np.ndarray:
+        """Scores before the softmax, shape `(n, num_classes)`; what temperature scaling needs.
+
+        With demonstrations they are the logarithms of the averaged probabilities.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If a text is not what the template takes, or there are none.
+        """
+        check_is_fitted(self, "model_")
+        inputs = check_inputs(texts, self._prompts.template)
+        return self._scores(self._prompts, self._ids, inputs)
+
+    # What follows is plumbing; the chapter shows the lines that matter.
+
+    def _choose_words(
+        self,
+        loaded: PromptModel,
+        inputs: list[Input],
+        places: np.ndarray,
+        classes: np.ndarray,
+        seed: int,
+    ) -> tuple[list[str], np.ndarray]:
+        """The word and the piece of each class."""
+        template, labels = Template.of(self.template), classes.tolist()
+        words = self.words
+        own = {label: label for label in labels}
+        if words is None and all(isinstance(label, str) for label in labels):
+            with contextlib.suppress(ValueError):
+                word_ids(own, classes, loaded.tokenizer, causal=loaded.causal, template=template)
+                words = own
+        if words is None:
+            rows = _some_of_each(places, SEARCH_TEXTS, np.random.default_rng([seed, 3]))
+            texts = [inputs[row] if template.pair else inputs[row][0] for row in rows]
+            short = replace(loaded, limit=self._limit(loaded))
+            words = search_words(short, template, texts, classes[places[rows]], top_n=1)[0][0]
+        ids = word_ids(words, classes, loaded.tokenizer, causal=loaded.causal, template=template)
+        return [words[label] for label in labels], ids
+
+    def _look(
+        self, prompts: _Prompts, ids: np.ndarray, inputs: list[Input], places: np.ndarray
+    ) -> dict[str, float]:
+        scores = self._scores(prompts, ids, inputs, quiet=True)
+        right = scores[np.arange(len(places)), places] - logsumexp(scores, axis=1)
+        accuracy = (scores.argmax(axis=1) == places).mean()
+        return {"eval_loss": float(-right.mean()), "eval_accuracy": float(accuracy)}
+
+
+class PromptTunedRegressor(RegressorMixin, _PromptTuned):
+    """A language model that puts a text on a scale between two words, fine-tuned on a few texts.
+
+    The prediction is `low * P(low word) + high * P(high word)`; training moves P towards the
+    target's share of the way, by cross-entropy with these shares.
+
+    Args:
+        model: As in `PromptTunedClassifier`, and so are all that are not named here.
+        template: A pattern with `{text}`, `{mask}` and, for pairs, `{text2}`.
+        words: The word at the low end and the word at the high end.
+        low: The target that the first word stands for.
+        high: The target that the second word stands for.
+        adapter: Low-rank changes and a head to start from.
+        num_steps: Optimizer steps.
+        learning_rate: Peak rate.
+        batch_size: Texts a step.
+        weight_decay: AdamW's weight decay.
+        warmup: Share of the steps during which the rate rises.
+        num_demonstrations: Solved examples from each half of the scale that a prompt shows.
+        demonstration_draws: Draws of them over which predictions are averaged.
+        max_length: Pieces of a prompt.
+        fast: Which fast options are on.
+        random_state: The seed.
+        show_progress: Show a progress bar while training.
+
+    Attributes:
+        classes_: The two words, shape `(2,)`.
+        words_: The same, as a dictionary.
+        model_: The fine-tuned `transformers` model.
+        tokenizer_: Its tokenizer.
+        prompt_model_: Both, as `label_logits` takes them.
+        history_: A list of `{"step", "loss"}` and, with `validation`, of `{"step", "eval_loss",
+            "eval_mae"}`; the latter is the mean absolute error, in the targets' unit.
+        cost_: A `reptune.meter.Meter` with the seconds and memory that training took.
+
+    Source: Gao et al. (2021), section 4.2; chapter 6.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        template: str | Template = "{text} Is it good ? {mask} .",
+        words: Sequence[str] = ("no", "yes"),
+        *,
+        low: float = 0.0,
+        high: float = 1.0,
+        adapter: str | Path | None = "auto",
+        num_steps: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int = 8,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        num_demonstrations: int = 0,
+        demonstration_draws: int = 4,
+        max_length: int | None = None,
+        fast: bool | Collection[str] = True,
+        random_state: int | None = 42,
+        show_progress: bool = False,
+    ) -> None:
+        super().__init__(
+            model,
+            template,
+            words,
+            adapter=adapter,
+            num_steps=num_steps,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            warmup=warmup,
+            num_demonstrations=num_demonstrations,
+            demonstration_draws=demonstration_draws,
+            max_length=max_length,
+            fast=fast,
+            random_state=random_state,
+            show_progress=show_progress,
+        )
+        self.low = low
+        self.high = high
+
+    def fit(
+        self,
+        texts: Iterable[Any],
+        targets: Iterable[float],
+        validation: tuple[Iterable[Any], Iterable[float]] | None = None,
+    ) -> Self:
+        """Fine-tune on texts with numbers.
+
+        A `fit` that fails or is interrupted leaves an already fitted object as it was.
+
+        Args:
+            texts: The training texts; for a template with `{text2}`, tuples of two.
+            targets: A number from `low` to `high` for each text.
+            validation: Texts and targets scored about five times, for `history_`.
+
+        Raises:
+            ValueError: If the input or a parameter is bad; raised before any training.
+            reptune.assets.AssetUnavailable: If the model cannot be had.
+        """
+        template = Template.of(self.template)
+        self._check_parameters()
+        inputs, shares = self._check_targets(texts, targets, template)
+        held_out = validation and self._check_targets(*validation, template, "validation ")
+        seed = seed_of(self.random_state)
+        with runtime.seeded(seed), runtime.quiet():
+            loaded = self._load(template)
+            words, ids = self._both_words(loaded, template)
+            groups = (shares > 0.5).astype(int)
+            prompts = self._prompts_for(loaded, words, inputs, groups, seed)
+            score = held_out and (lambda: self._look(prompts, ids, *held_out))
+            goals = torch.from_numpy(np.column_stack([1 - shares, shares])).float()
+            with Meter("fit") as cost:
+                history = self._train(prompts, ids, goals, score)
+        self._keep(prompts, ids, np.array(words))
+        self.history_, self.cost_ = history, cost
+        return self
+
+    def predict(self, texts: Iterable[Any]) -> np.ndarray:
+        """A number from `low` to `high` for each text, shape `(n,)`.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If a text is not what the template takes, or there are none.
+        """
+        check_is_fitted(self, "model_")
+        inputs = check_inputs(texts, self._prompts.template)
+        shares = softmax(self._scores(self._prompts, self._ids, inputs), axis=1)
+        return shares @ np.array([self.low, self.high], dtype=float)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+            raise ValueError(
+                f"low={self.low!r}, high={self.high!r}; use numbers, the lower one as low."
+            )
+        words = self.words
+        if isinstance(words, str | Mapping) or not isinstance(words, Sequence) or len(words) != 2:
+            raise ValueError(f"words={words!r}; use two words, the one for `low` first.")
+
+    def _both_words(self, loaded: PromptModel, template: Template) -> tuple[list[str], np.ndarray]:
+        words = list(self.words)
+        named = {word: word for word in words}
+        if len(named) < 2:
+            raise ValueError(f"words={self.words!r} are the same; use two different words.")
+        ids = word_ids(named, words, loaded.tokenizer, causal=loaded.causal, template=template)
+        return words, ids
+
+    def _check_targets(
+        self, texts: Iterable[Any], targets: Iterable[float], template: Template, what: str = ""
+    ) -> tuple[list[Input], np.ndarray]:
+        """The inputs, and each target's share of the way from `low` to `high`."""
+        inputs = check_inputs(texts, template, f"{what}texts")
+        values = list(targets)
+        if len(values) != len(inputs):
+            raise ValueError(
+                f"{len(inputs)} {what}texts but {len(values)} targets; pass one target a text."
+            )
+        for place, value in enumerate(values):
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not number or not self.low <= value <= self.high:
+                raise ValueError(
+                    f"{what}targets[{place}] is {value!r}; every target must be a number from "
+                    f"low={self.low} to high={self.high}. Set low and high to your scale's ends."
+                )
+        shares = (np.asarray(values, dtype=float) - self.low) / (self.high - self.low)
+        return inputs, shares
+
+    def _look(
+        self, prompts: _Prompts, ids: np.ndarray, inputs: list[Input], shares: np.ndarray
+    ) -> dict[str, float]:
+        scores = self._scores(prompts, ids, inputs, quiet=True)
+        logs = scores - logsumexp(scores, axis=1, keepdims=True)
+        loss = -((1 - shares) * logs[:, 0] + shares * logs[:, 1]).mean()
+        error = np.abs(np.exp(logs[:, 1]) - shares).mean() * (self.high - self.low)
+        return {"eval_loss": float(loss), "eval_mae": float(error)}
+
+
+# --- training's small parts ----------------------------------------------------------------------
+
+
+def share_of_rate(step: int, num_steps: int, warmup: float) -> float:
+    """Share of the peak rate at a step, from 1 on: linearly up, then down to 0 after the last."""
+    warm = math.ceil(warmup * num_steps)
+    return step / warm if step <= warm else (num_steps + 1 - step) / (num_steps - warm)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _batches(count: int, size: int, num_steps: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of each step: shuffled epochs, one after the other, in batches that are all full."""
+    size = min(size, count)
+    order, epoch = np.empty(0, dtype=int), 0
+    for _ in range(num_steps):
+        if len(order) < size:
+            new = np.random.default_rng([seed, 0, epoch]).permutation(count)
+            order, epoch = np.concatenate([order, new]), epoch + 1
+        yield order[:size]
+        order = order[size:]
+
+
+def _optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW as `Trainer` sets it up: no decay for biases and layer norms."""
+    named = dict(model.named_parameters())
+    plain = {name for name in named if name.endswith("bias") or "norm" in name.lower()}
+    groups = [
+        {
+            "params": [weight for name, weight in named.items() if (name in plain) == bare],
+            "weight_decay": 0.0 if bare else weight_decay,
+        }
+        for bare in (False, True)
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+def _some_of_each(places: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of at most `count` drawn texts of each class."""
+    drawn = [
+        rng.permutation(np.flatnonzero(places == place))[:count] for place in np.unique(places)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def _check_held_out(
+    validation: tuple[Iterable[Any], Iterable[Any]] | None,
+    template: Template,
+    classes: np.ndarray,
+) -> tuple[list[Input], np.ndarray] | None:
+    """Held-out inputs and their labels as places in `classes`, or raise."""
+    if validation is None:
+        return None
+    inputs = check_inputs(validation[0], template, "validation texts")
+    # Only the labels are looked at; the inputs may be pairs, which this check does not know.
+    _, places = check_validation((list(map(_joined, inputs)), validation[1]), classes)
+    return inputs, places
