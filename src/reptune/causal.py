@@ -146,7 +146,7 @@ class CausalLM:
         self,
         texts: Sequence[str],
         *,
-        layer: int = -1,
+        layer: int | Sequence[int] = -1,
         pooling: Pooling = "last",
         half_precision: bool = False,
         batch_size: int = BATCH_SIZE,
@@ -156,14 +156,14 @@ class CausalLM:
         Args:
             texts: Shape `(n,)`.
             layer: Which hidden states: 0 for the embeddings, -1 for the last block, after the
-                final normalization.
+                final normalization; several are read in one pass.
             pooling: `"last"` takes the last piece, the only one that has seen the whole text;
                 `"mean"` averages over all pieces.
             half_precision: bfloat16 products, where the device has them.
             batch_size: Texts that are read together, of similar length.
 
         Returns:
-            Shape `(n, hidden size)`.
+            Shape `(n, hidden size)`, for several layers `(layers, n, hidden size)`.
 
         Raises:
             ValueError: If a text is empty or `pooling` is unknown.
@@ -174,15 +174,17 @@ class CausalLM:
             raise ValueError(f"pooling={pooling!r}; use 'last' or 'mean'.")
         encoded = [self.encode(text)[: self.limit] for text in check_texts(texts)]
         self._check_lengths(texts, encoded, (), ())
-        vectors = np.empty((len(encoded), self.model.config.hidden_size))
+        layers = [layer] if isinstance(layer, int) else list(layer)
+        vectors = np.empty((len(layers), len(encoded), self.model.config.hidden_size))
         with torch.inference_mode(), autocast(self.model.device, half_precision):
             for rows in _batches([len(pieces) for pieces in encoded], batch_size):
                 inputs, mask = self._pad([encoded[row] for row in rows])
                 states = self.model.base_model(
                     inputs, attention_mask=mask, output_hidden_states=True
-                ).hidden_states[layer]
-                vectors[rows] = _pooled(states.float(), mask, pooling).cpu().numpy()
-        return vectors
+                ).hidden_states
+                for place, one in enumerate(layers):
+                    vectors[place, rows] = _pooled(states[one].float(), mask, pooling).cpu().numpy()
+        return vectors[0] if isinstance(layer, int) else vectors
 
     # What follows is plumbing.
 

@@ -280,13 +280,15 @@ def label_curve(
     series: Mapping[str, Mapping[int, Sequence[float]]],
     ylabel: str = "accuracy",
     xlabel: str = "labels",
+    logarithmic: bool = True,
 ) -> Figure:
-    """Scores against the number of labels, on a logarithmic axis: the mean, and a dot a seed.
+    """Scores against the number of labels: the mean, and a dot a seed.
 
     Args:
         series: `{method: {number of labels: scores, one a seed}}`.
         ylabel: What the score is.
         xlabel: What is counted along the axis.
+        logarithmic: Whether equal steps along the axis are equal factors; a count of 0 forbids it.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     for index, (name, points) in enumerate(series.items()):
@@ -300,7 +302,7 @@ def label_curve(
                 linewidths=0, zorder=3,
             )  # fmt: skip
     ticks = sorted({count for points in series.values() for count in points})
-    axes.set_xscale("log")
+    axes.set_xscale("log" if logarithmic else "linear")
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=9)
     axes.minorticks_off()
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -551,4 +553,100 @@ def differences(
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=min(len(methods), 4), fontsize=9)
     figure.set_layout_engine("constrained")
+    return figure
+
+
+# --- prompts -------------------------------------------------------------------------------------
+
+
+def prompt_parts(parts: Sequence[tuple[str, str]]) -> Figure:
+    """A prompt as boxes, one a part, from top to bottom, each named beside it.
+
+    Args:
+        parts: `(name, text)`; texts may have several lines.
+    """
+    line, gap, pad = 0.19, 0.12, 0.1  # inches
+    heights = [line * (text.count("\n") + 1) + 2 * pad for _, text in parts]
+    total = sum(heights) + gap * (len(parts) - 1)
+    figure, axes = plt.subplots(figsize=(WIDTH, total + 0.2))
+    top = total
+    for index, ((name, text), height) in enumerate(zip(parts, heights, strict=True)):
+        box = FancyBboxPatch(
+            (1.25, top - height), WIDTH - 1.35, height, boxstyle="round,pad=0,rounding_size=0.05",
+            facecolor=TRAINED if index == len(parts) - 1 else FROZEN, edgecolor="#555555",
+            linewidth=0.8,
+        )  # fmt: skip
+        axes.add_patch(box)
+        axes.text(1.15, top - height / 2, name, ha="right", va="center", fontsize=9.5)
+        axes.text(
+            1.35, top - height / 2, text, ha="left", va="center", fontsize=8.5, family="monospace"
+        )
+        top -= height + gap
+    axes.set(xlim=(0, WIDTH), ylim=(-0.05, total + 0.05))
+    axes.axis("off")
+    return figure
+
+
+def score_shift(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str) -> Figure:
+    """How two classes' scores lie around the border at 0, one panel below the other.
+
+    Args:
+        panels: `{title: (scores, labels)}`; labels are 0 or 1, and a score above 0 answers 1.
+        xlabel: What the score is.
+    """
+    figure, all_axes = plt.subplots(
+        len(panels), 1, figsize=(WIDTH, 1.5 * len(panels) + 0.5), sharex=True, squeeze=False
+    )
+    everything = np.concatenate([scores for scores, _ in panels.values()])
+    edges = np.linspace(everything.min(), everything.max(), 41)
+    for axes, (title, (scores, labels)) in zip(all_axes[:, 0], panels.items(), strict=True):
+        for label, name, color in ((0, "negative", ORANGE), (1, "positive", BLUE)):
+            chosen = scores[np.asarray(labels) == label]
+            axes.hist(chosen, bins=edges, color=color, alpha=0.6, label=f"truly {name}")
+        axes.axvline(0, color="black", linewidth=1.2)
+        axes.set_title(title, fontsize=9.5, loc="left")
+        axes.set_yticks([])
+    all_axes[-1][0].set(xlabel=xlabel)
+    handles, names = all_axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper right", ncols=2, fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
+    return figure
+
+
+def scatter(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """One point a run, a color and a marker a series.
+
+    Args:
+        series: `{name: (values along the x axis, values along the y axis)}`.
+        xlabel: What the former are.
+        ylabel: What the latter are.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
+    for index, (name, (across, up)) in enumerate(series.items()):
+        axes.scatter(
+            across, up, s=26, color=PALETTE[index], marker=MARKERS[index], alpha=0.75, label=name,
+            linewidths=0,
+        )  # fmt: skip
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=9)
+    return figure
+
+
+def named_points(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str) -> Figure:
+    """Points with their names beside them, the x axis logarithmic.
+
+    Args:
+        points: `{name: (x, y)}`.
+        xlabel: What x is.
+        ylabel: What y is.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
+    for index, (name, (across, up)) in enumerate(points.items()):
+        axes.scatter([across], [up], s=36, color=PALETTE[index % len(PALETTE)], linewidths=0)
+        axes.annotate(name, (across, up), xytext=(6, 4), textcoords="offset points", fontsize=8.5)
+    axes.set_xscale("log")
+    axes.margins(x=0.22, y=0.15)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure
