@@ -21,7 +21,7 @@ help:  ## show this list
 env:  ## make .venv
 	@$(PYTHON) tools/bootstrap.py --no-assets
 
-setup:  ## make .venv and fetch the default models and data (the other targets do it themselves)
+setup:  ## make .venv and fetch the chapters' models and data (the other targets do it themselves)
 	@$(PYTHON) tools/bootstrap.py
 
 book: setup  ## render the book and print where it is

@@ -16,7 +16,7 @@ from reptune.causal import load_causal_lm
 from reptune.incontext import build_prompt
 
 PLAIN, OURS, HALF = "plain code", "shared prefix", "shared prefix, half precision"
-ITEMS = 100
+ITEMS = 60
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Setting:
     rounds: int = 3
 
 
-SETTINGS = {f"{number} a class": Setting(number) for number in (0, 4, 8)}
+SETTINGS = {f"{number} a class": Setting(number) for number in (0, 4)}
 
 
 def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:

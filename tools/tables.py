@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from reptune import metrics, results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +44,23 @@ CHAPTER_4 = (
     ("ch04_tweets", "tweets, 10 types", {"scoring": "ten types"}),
 )
 UNTRAINED = ("most frequent tag", "gazetteer", "frozen encoder + logistic regression")
+
+# Ways of reading a prompt's answers in the records of ch05_examples.
+CHAPTER_5 = ("raw", "contextual", "batch")
+# Study, method in its records, and as a reader should see it; all on the same draws.
+CHAPTER_6 = (
+    ("ch02_final", "frozen", "Frozen MiniLM embeddings + logistic regression"),
+    ("ch02_final", "SetFit", "SetFit, MiniLM"),
+    ("ch06_final", "standard fine-tuning, MiniLM", "Standard fine-tuning, MiniLM"),
+    ("ch06_final", "no training, MiniLM", "Prompt without training, MiniLM"),
+    ("ch06_final", "prompt, MiniLM", "Prompt-based fine-tuning, MiniLM"),
+    ("ch06_final", "no training, SmolLM2", "Prompt without training, SmolLM2"),
+    ("ch06_final", "in-context, SmolLM2, 4 a class", "In-context, 4 examples a class, SmolLM2"),
+    ("ch06_final", "prompt, SmolLM2", "Prompt-based fine-tuning, SmolLM2"),
+)
+# SetFit and the frozen embeddings were scored on other tasks and models too.
+SAME_TASK = {"task": "rotten_tomatoes", "split": "test"}
+SAME_MODEL = {"ch02_final": {"model": "all-MiniLM-L6-v2"}, "ch06_final": {}}
 
 NOT_RUN = "–"
 # Arms of ch03_transfer, the first the one that the others are compared with.
@@ -191,17 +211,93 @@ def ch04_final() -> str:
 
 def ch04_speed() -> str:
     """Seconds of training and tagging, plain code and this package."""
-    table = results.read("ch04_speed")
+    return _arms("ch04_speed", decimals=0)
+
+
+def ch05_examples() -> str:
+    """Test accuracy by examples of a class in the prompt and by calibration, over draws."""
+    table = results.read("ch05_examples")
+    if table.empty:
+        return _not_run("ch05_examples")
+    lines = [
+        f"| Examples a class | Draws | {' | '.join(CHAPTER_5)} |",
+        f"|---:|---:|{'---|' * len(CHAPTER_5)}",
+    ]
+    for examples, rows in table.query("split == 'test'").groupby("examples"):
+        by_way = {way: runs["metrics.accuracy"] for way, runs in rows.groupby("method")}
+        cells = [_mean_and_sd(by_way[way]) if way in by_way else NOT_RUN for way in CHAPTER_5]
+        lines.append(f"| {examples} | {rows.random_state.nunique()} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def ch05_speed() -> str:
+    """Seconds of scoring label words after a prompt that many inputs share."""
+    return _arms("ch05_speed", "{setting}, {items} sentences")
+
+
+def ch06_final() -> str:
+    """Test accuracy on 32 labels: prompts, and what needs none, on the same draws."""
+    if results.read("ch06_final").empty:
+        return _not_run("ch06_final")
+    lines = [
+        "| Method | Labels read | Draws | Accuracy (test), mean ± sd | 95% interval |",
+        "|---|---:|---:|---|---|",
+    ]
+    for study, method, shown in CHAPTER_6:
+        fields = {"method": method, **SAME_TASK, **SAME_MODEL[study]}
+        table = results.read(study)
+        for name, value in fields.items():
+            table = table[table[name] == value]
+        if table.empty:
+            lines.append(f"| {shown} | {' | '.join([NOT_RUN] * 4)} |")
+            continue
+        interval = metrics.mean_interval(results.correct(study, **fields))
+        lines.append(
+            f"| {shown} | {table.labels.iloc[0]} | {len(table)} "
+            f"| {_mean_and_sd(table['metrics.accuracy'])} "
+            f"| [{interval.low:.3f}, {interval.high:.3f}] |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def ch06_speed() -> str:
+    """Seconds of training and scoring a prompt, all logits and the label words' alone."""
+    return _arms("ch06_speed")
+
+
+def _not_run(study: str) -> str:
+    """What stands in a table's place before its study has been run."""
+    return f"*Not run yet: `make study NAME={study}` measures it.*\n"
+
+
+def _mean_and_sd(scores: pd.Series) -> str:
+    """The mean over draws and, where there are several, their standard deviation."""
+    mean = f"{np.round(scores.mean(), 3):.3f}"  # as pandas rounds, in the chapters
+    return mean if len(scores) == 1 else f"{mean} ± {scores.std():.3f}"
+
+
+def _arms(study: str, shown: str = "{setting}", decimals: int = 1) -> str:
+    """Seconds of each arm of each setting, and the ratios to the setting's first arm.
+
+    Args:
+        study: Whose records.
+        shown: How a setting is written, with names of its records' fields.
+        decimals: Of the seconds.
+    """
+    table = results.read(study)
+    if table.empty:
+        return _not_run(study)
     lines = ["| What runs | Rounds | Seconds | Times as fast |", "|---|---:|---:|---|"]
-    for setting, runs in table.groupby("setting", sort=False):
+    for _, runs in table.groupby("setting", sort=False):
         baseline = runs["method"].iloc[0]
+        what = shown.format(**runs.iloc[0])
         compared = results.times_as_fast(runs, baseline)
         for method, rows in compared.groupby("method", sort=False):
             ratios = rows["times_as_fast"]
             spread = f"{ratios.median():.1f} [{ratios.min():.1f}, {ratios.max():.1f}]"
             spread = "" if method == baseline else spread
-            seconds = f"{rows['seconds.fit'].median():.0f}"
-            lines.append(f"| {setting}: {method} | {len(rows)} | {seconds} | {spread} |")
+            seconds = f"{rows['seconds.fit'].median():.{decimals}f}"
+            lines.append(f"| {what}: {method} | {len(rows)} | {seconds} | {spread} |")
     return "\n".join(lines) + "\n"
 
 
@@ -210,6 +306,7 @@ TABLES = {
     for table in (
         *(ch01_final, ch01_speed, ch02_final, ch02_speed),
         *(ch03_transfer, ch03_speed, ch04_final, ch04_speed),
+        *(ch05_examples, ch05_speed, ch06_final, ch06_speed),
     )
 }
 

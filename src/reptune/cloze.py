@@ -3,6 +3,9 @@
 `PromptTunedClassifier` writes each text into a template with a gap and trains the language model,
 masked or causal, to fill it with the word of the right label. No layer is new, so a handful of
 examples is enough to start from. With `fast=False` it is plain library code.
+
+The models are in `reptune.prompt_models` and the search for words in `reptune.label_words`; their
+public names can be imported from here, too.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ import math
 import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,12 +28,10 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers import PreTrainedModel
 
 from reptune import assets, runtime, training
-from reptune.causal import load_causal_lm
-from reptune.data import check_labels, check_texts, check_validation
+from reptune.data import check_labels, check_validation
 from reptune.estimator import (
     SavedEstimator,
     TextClassifier,
@@ -38,493 +39,64 @@ from reptune.estimator import (
     check_whole_number,
     seed_of,
 )
-from reptune.lowrank import REVIEW_START, apply_adapter
+from reptune.label_words import (
+    BEAM,
+    MAX_COMBINATIONS,
+    best_combinations,
+    candidate_words,
+    search_words,
+)
+from reptune.lowrank import REVIEW_START
 from reptune.meter import Meter
 from reptune.neighbors import Neighbors
-from reptune.templates import (
-    Encoded,
-    Template,
-    check_gap,
-    encode,
-    vocabulary_words,
-    word_ids,
-    word_pieces,
+from reptune.prompt_models import (
+    PREDICTION_TOKENS,
+    Batch,
+    Input,
+    LabelHead,
+    PromptModel,
+    all_logits,
+    check_inputs,
+    collate,
+    label_logits,
+    load_prompt_model,
 )
+from reptune.templates import Encoded, Template, check_gap, encode, word_ids
+
+__all__ = [
+    "BEAM",
+    "CAUSAL_RATE",
+    "CAUSAL_STEPS",
+    "DEFAULT_MODEL",
+    "EVALUATIONS",
+    "EXAMPLES",
+    "MASKED_RATE",
+    "MASKED_STEPS",
+    "MAX_COMBINATIONS",
+    "PREDICTION_TOKENS",
+    "SEARCH_TEXTS",
+    "Batch",
+    "Input",
+    "LabelHead",
+    "PromptModel",
+    "PromptTunedClassifier",
+    "PromptTunedRegressor",
+    "best_combinations",
+    "candidate_words",
+    "check_inputs",
+    "collate",
+    "label_logits",
+    "load_prompt_model",
+    "search_words",
+    "share_of_rate",
+]
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 MASKED_RATE, CAUSAL_RATE = 1e-4, 2e-5
 MASKED_STEPS, CAUSAL_STEPS = 60, 60
 EVALUATIONS = 5
-PREDICTION_TOKENS = 4096  # pieces a batch, padding included, where nothing is trained
 SEARCH_TEXTS = 64  # texts of a class that an automatic search for words reads
-MAX_COMBINATIONS = 100_000  # of words that are all tried; beyond, the best `BEAM` go on
-BEAM = 200
 EXAMPLES = "examples.json"
-
-Input = tuple[str, str | None]  # a text, and the second one of a pair
-
-
-# --- models that fill gaps -----------------------------------------------------------------------
-
-
-class LabelHead(NamedTuple):
-    """The parts of a head, for logits at one place and of a few words.
-
-    Attributes:
-        transform: From the last block's states to what the output layer reads, `(n, hidden)`.
-        decoder: The output layer, with `weight` `(vocabulary, hidden)` and `bias` or `None`.
-    """
-
-    transform: Callable[[torch.Tensor], torch.Tensor]
-    decoder: nn.Module
-
-
-@dataclass(frozen=True)
-class PromptModel:
-    """A masked or causal language model with what prompts need.
-
-    Attributes:
-        model: In float32, on this machine's device.
-        tokenizer: Its tokenizer.
-        causal: Whether it reads what stands before the gap only.
-        limit: Pieces that it takes, special ones included.
-        head: Its head's parts; `None` where they are laid out otherwise, so that logits are
-            computed for all places and words.
-    """
-
-    model: PreTrainedModel
-    tokenizer: Tokenizer
-    causal: bool
-    limit: int
-    head: LabelHead | None
-
-
-def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> PromptModel:
-    """Load a language model that fills gaps.
-
-    It is causal if its configuration names a causal architecture or its tokenizer has no mask
-    token.
-
-    Args:
-        model: An asset's name, a local folder or a Hub id.
-        adapter: Low-rank changes and a head to give it at once, such as `REVIEW_START` to
-            all-MiniLM-L6-v2; see `reptune.lowrank`.
-
-    Raises:
-        reptune.assets.AssetUnavailable: If the model cannot be had.
-        ValueError: If a masked model ships without its head and there is no adapter, or the
-            adapter is missing or for another model.
-    """
-    source = str(assets.resolve_model(model))
-    if adapter is not None and not Path(adapter).is_file():
-        raise ValueError(
-            f"adapter={str(adapter)!r} is no file; pass one that "
-            "reptune.pretraining.continue_pretraining(rank=...) wrote, or None."
-        )
-    # A head that is missing is drawn at random before an adapter replaces it; seeded, so that the
-    # caller's generators stay as they are.
-    with runtime.quiet(), runtime.seeded(0):
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        kinds = AutoConfig.from_pretrained(source).architectures or []
-        named = any("CausalLM" in kind or "LMHeadModel" in kind for kind in kinds)
-        causal = named or tokenizer.mask_token is None
-        loaded = load_causal_lm(model).model if causal else _load_masked(model, source, adapter)
-        if adapter is not None:
-            apply_adapter(loaded, Path(adapter))
-        loaded = loaded.to(runtime.device()).eval()
-    found = PromptModel(loaded, tokenizer, causal, training.model_limit(tokenizer, loaded), None)
-    return _with_head(found)
-
-
-def _load_masked(model: str | Path, source: str, adapter: str | Path | None) -> PreTrainedModel:
-    loaded, info = AutoModelForMaskedLM.from_pretrained(
-        source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
-    prefix = f"{loaded.base_model_prefix}."
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith(prefix))
-    if missing and adapter is None:
-        raise ValueError(
-            f"{model} ships without its masked-LM head ({', '.join(missing[:2])} …), and a random "
-            "one fills no gap; pass an adapter that has a head, or a folder that "
-            "reptune.pretraining.continue_pretraining wrote, or another model."
-        )
-    return loaded
-
-
-def _with_head(prompt_model: PromptModel) -> PromptModel:
-    """The same with its head's parts, if they give the logits that the library gives."""
-    model = prompt_model.model
-    head = _label_head(model, prompt_model.causal)
-    if head is None:
-        return prompt_model
-    found = replace(prompt_model, head=head)
-    pieces = list(range(min(8, model.config.vocab_size, prompt_model.limit)))
-    probe = collate(found, [Encoded(pieces, len(pieces) - 1, 0, 0)] * 2)
-    with torch.inference_mode():
-        fast, plain = (label_logits(found, probe, fast=wanted) for wanted in (True, False))
-    same = fast.shape == plain.shape and torch.allclose(fast, plain, rtol=1e-4, atol=1e-4)
-    return found if same else prompt_model
-
-
-def _label_head(model: PreTrainedModel, causal: bool) -> LabelHead | None:
-    """The parts of a head laid out as BERT's, RoBERTa's or a causal model's."""
-    if causal:
-        return LabelHead(nn.Identity(), model.get_output_embeddings())
-    if hasattr(getattr(model, "cls", None), "predictions"):
-        return LabelHead(model.cls.predictions.transform, model.cls.predictions.decoder)
-    head = getattr(model, "lm_head", None)
-    if all(hasattr(head, part) for part in ("dense", "layer_norm", "decoder")):
-
-        def transform(states: torch.Tensor) -> torch.Tensor:
-            return head.layer_norm(nn.functional.gelu(head.dense(states)))
-
-        return LabelHead(transform, head.decoder)
-    return None
-
-
-# --- the logits of label words -------------------------------------------------------------------
-
-
-class Batch(NamedTuple):
-    """Prompts padded on the right.
-
-    Attributes:
-        input_ids: Shape `(n, tokens)`.
-        attention_mask: Same shape, 0 at padding.
-        mask: The place that is asked for in each prompt, shape `(n,)`.
-    """
-
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    mask: torch.Tensor
-
-
-def collate(
-    prompt_model: PromptModel, encoded: Sequence[Encoded], multiple: int | None = None
-) -> Batch:
-    """Pad prompts to the longest, or to the next `multiple` of tokens."""
-    longest = max(len(one.input_ids) for one in encoded)
-    longest = longest if multiple is None else math.ceil(longest / multiple) * multiple
-    ids = np.full((len(encoded), longest), prompt_model.tokenizer.pad_token_id or 0)
-    attended = np.zeros_like(ids)
-    for row, one in enumerate(encoded):
-        ids[row, : len(one.input_ids)] = one.input_ids
-        attended[row, : len(one.input_ids)] = 1
-    mask = np.array([one.mask for one in encoded])
-    return Batch(
-        *(torch.from_numpy(part).to(prompt_model.model.device) for part in (ids, attended, mask))
-    )
-
-
-def label_logits(
-    prompt_model: PromptModel,
-    batch: Batch,
-    word_ids: np.ndarray | torch.Tensor | None = None,
-    fast: bool = True,
-) -> torch.Tensor:
-    """What a model gives for each label's word in the gap, shape `(n, num_labels)`.
-
-    A vocabulary of 30,000 words at 50 places costs as much as several blocks, and all that is
-    asked for is two numbers: `fast` computes the head at the gap alone, and of its output layer
-    only the words' rows. The two ways agree to 1e-5 in float32.
-
-    Args:
-        prompt_model: The model.
-        batch: What `collate` returns.
-        word_ids: What `reptune.templates.word_ids` returns; `None` for the whole vocabulary.
-        fast: `False` for plain library code, which computes all logits and takes some.
-
-    Source: Gao et al. (2021), section 4; chapter 6.
-    """
-    model, head = prompt_model.model, prompt_model.head
-    rows = torch.arange(len(batch.mask), device=batch.mask.device)
-    words = None if word_ids is None else torch.as_tensor(word_ids, device=rows.device)
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    if prompt_model.causal:
-        inputs["use_cache"] = False  # nothing is generated
-    if not fast or head is None:
-        logits = model(**inputs).logits[rows, batch.mask]
-        return logits if words is None else logits[:, words]
-    states = head.transform(model.base_model(**inputs).last_hidden_state[rows, batch.mask])
-    weight, bias = head.decoder.weight, getattr(head.decoder, "bias", None)
-    if words is not None:
-        weight = weight.index_select(0, words)
-        bias = None if bias is None else bias.index_select(0, words)
-    return nn.functional.linear(states, weight, bias)
-
-
-def _each_batch(
-    prompt_model: PromptModel, encoded: Sequence[Encoded]
-) -> Iterator[tuple[list[int], Batch]]:
-    """The prompts' places and batches of similar length; the model is in evaluation mode."""
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids), reverse=True)
-    mode = prompt_model.model.training
-    prompt_model.model.eval()
-    start = 0
-    try:
-        while start < len(order):
-            count = max(1, PREDICTION_TOKENS // len(encoded[order[start]].input_ids))
-            chosen = order[start : start + count]
-            yield chosen, collate(prompt_model, [encoded[i] for i in chosen])
-            start += count
-    finally:
-        prompt_model.model.train(mode)
-
-
-def _all_logits(
-    prompt_model: PromptModel, encoded: Sequence[Encoded], ids: np.ndarray, fast: bool
-) -> np.ndarray:
-    """`label_logits` of any number of prompts, shape `(n, num_labels)`, without gradients."""
-    found = np.empty((len(encoded), len(ids)))
-    for chosen, batch in _each_batch(prompt_model, encoded):
-        with torch.inference_mode():
-            found[chosen] = label_logits(prompt_model, batch, ids, fast).float().cpu().numpy()
-    return found
-
-
-# --- inputs --------------------------------------------------------------------------------------
-
-
-def check_inputs(texts: Iterable[Any], template: Template, what: str = "texts") -> list[Input]:
-    """Return texts as pairs of a text and a second one or `None`, or raise.
-
-    Args:
-        texts: Strings; for a template with `{text2}` tuples or lists of two strings.
-        template: What they shall fill.
-        what: What to call them in a message.
-
-    Raises:
-        ValueError: If there are none, or one is not what the template takes.
-    """
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        check_texts(texts, what)  # which raises
-    rows = list(texts)
-    if not template.pair:
-        if rows and isinstance(rows[0], tuple | list):
-            raise ValueError(
-                f"{what}[0] is {rows[0]!r}, but template={template.pattern!r} takes one text; add "
-                "{text2} to it for pairs."
-            )
-        return [(text, None) for text in check_texts(rows, what)]
-    for place, row in enumerate(rows):
-        if isinstance(row, str) or not isinstance(row, tuple | list | np.ndarray) or len(row) != 2:
-            raise ValueError(
-                f"{what}[{place}] is {row!r}, but template={template.pattern!r} takes pairs; pass "
-                "tuples of two strings."
-            )
-    both = [check_texts([row[side] for row in rows], what) for side in (0, 1)]
-    return list(zip(*both, strict=True))
-
-
-def _joined(pair: Input) -> str:
-    return " ".join(part for part in pair if part is not None)
-
-
-# --- the words are searched ----------------------------------------------------------------------
-
-
-def candidate_words(
-    prompt_model: PromptModel,
-    template: str | Template,
-    texts: Iterable[Any],
-    labels: Iterable[str | int],
-    top_k: int = 100,
-) -> dict[Any, list[tuple[str, float]]]:
-    """The words that the untrained model expects in the gap of each class's texts.
-
-    Args:
-        prompt_model: The model.
-        template: What the texts fill.
-        texts: Labeled texts, or pairs of them.
-        labels: One a text.
-        top_k: Words a class.
-
-    Returns:
-        For each label `(word, score)`, the best first. The score is the sum over the class's texts
-        of log P(gap = word | text), in nats.
-
-    Raises:
-        ValueError: If the input is bad, or the template does not suit the model.
-
-    Source: Gao et al. (2021), section 5.1; chapter 6.
-    """
-    found = _Candidates(prompt_model, template, texts, labels, top_k)
-    return {
-        label: [(found.words[column], float(found.sums[place, column])) for column in columns]
-        for place, (label, columns) in enumerate(
-            zip(found.classes.tolist(), found.columns, strict=True)
-        )
-    }
-
-
-def search_words(
-    prompt_model: PromptModel,
-    template: str | Template,
-    texts: Iterable[Any],
-    labels: Iterable[str | int],
-    top_k: int = 20,
-    top_n: int = 10,
-) -> list[tuple[dict[Any, str], float]]:
-    """The words for the labels with which the untrained model classifies best.
-
-    All combinations of the classes' `candidate_words` are tried; where these are more than
-    `MAX_COMBINATIONS`, classes are added one by one and the best `BEAM` combinations go on.
-
-    Args:
-        prompt_model: The model.
-        template: What the texts fill.
-        texts: Labeled texts, or pairs of them.
-        labels: One a text.
-        top_k: Candidates a class.
-        top_n: Combinations to return.
-
-    Returns:
-        `(words, accuracy)`, the best first: by accuracy on the given texts, and where that ties by
-        the mean log probability of the right label, among the labels' words.
-
-    Raises:
-        ValueError: If the input is bad, the template does not suit the model, or `top_k` is too
-            small to give each label a word of its own.
-
-    Source: Gao et al. (2021), section 5.1; chapter 6.
-    """
-    check_whole_number("top_n", top_n)
-    found = _Candidates(prompt_model, template, texts, labels, top_k)
-    combinations, accuracies = best_combinations(found.scores, found.places, found.columns, top_n)
-    labels = found.classes.tolist()
-    return [
-        (dict(zip(labels, (found.words[column] for column in row), strict=True)), accuracy)
-        for row, accuracy in zip(combinations.tolist(), accuracies.tolist(), strict=True)
-    ]
-
-
-def best_combinations(
-    scores: np.ndarray, places: np.ndarray, candidates: Sequence[Sequence[int]], top_n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose a column for each class so that the largest of them names the class most often.
-
-    Args:
-        scores: Log probabilities of words, shape `(n, num_words)`.
-        places: The right class of each row, shape `(n,)`.
-        candidates: For each class the columns to choose from; a column serves one class only.
-        top_n: Combinations to return.
-
-    Returns:
-        The combinations, best first, shape `(at most top_n, num_classes)`, and their accuracies.
-
-    Raises:
-        ValueError: If there are too few columns for every class to have its own.
-    """
-    whole = math.prod(map(len, candidates)) <= MAX_COMBINATIONS
-    kept = np.empty((1, 0), dtype=int)
-    for count, columns in enumerate(candidates, start=1):
-        added = np.tile(np.asarray(columns, dtype=int), len(kept))
-        kept = np.column_stack([np.repeat(kept, len(columns), axis=0), added])
-        kept = kept[[len(set(row)) == count for row in kept.tolist()]]
-        if not len(kept):
-            raise ValueError("too few words for every label to have its own; raise top_k.")
-        if count == len(candidates) or not whole:
-            asked = places < count
-            accuracy, likelihood = _grade(scores[asked], places[asked], kept)
-            best = np.lexsort((-likelihood, -accuracy))
-            best = best[: top_n if count == len(candidates) else BEAM]
-            kept, accuracy = kept[best], accuracy[best]
-    return kept, accuracy
-
-
-def _grade(
-    scores: np.ndarray, places: np.ndarray, combinations: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy and mean log probability of the right class, each `(combinations,)`."""
-    rows = np.arange(len(places))
-    accuracy, likelihood = np.empty((2, len(combinations)))
-    size = max(1, 4_000_000 // (combinations.shape[1] * len(places)))
-    for start in range(0, len(combinations), size):
-        part = slice(start, start + size)
-        logits = scores[:, combinations[part]].astype(float)  # (n, combinations, classes)
-        accuracy[part] = (logits.argmax(axis=2) == places[:, None]).mean(axis=0)
-        right = logits[rows, :, places] - logsumexp(logits, axis=2)
-        likelihood[part] = right.mean(axis=0)
-    return accuracy, likelihood
-
-
-class _Candidates:
-    """Every word's log probability in every text's gap, and each class's best words.
-
-    Attributes:
-        classes: The labels, sorted.
-        places: Each text's place in them.
-        words: The words, one a column.
-        scores: Log probabilities, shape `(n, num_words)`.
-        sums: The same summed by class, shape `(num_classes, num_words)`.
-        columns: For each class the columns of its best words.
-    """
-
-    def __init__(
-        self,
-        prompt_model: PromptModel,
-        template: str | Template,
-        texts: Iterable[Any],
-        labels: Iterable[str | int],
-        top_k: int,
-    ) -> None:
-        check_whole_number("top_k", top_k)
-        template = Template.of(template)
-        inputs = check_inputs(texts, template)
-        label_array = check_labels(labels, len(inputs), num_classes=2)
-        check_gap(template, prompt_model.tokenizer, prompt_model.causal)
-        self.classes, self.places = np.unique(label_array, return_inverse=True)
-        known = vocabulary_words(
-            prompt_model.tokenizer, causal=prompt_model.causal, template=template
-        )
-        known = {piece: word for piece, word in known.items() if piece < _vocabulary(prompt_model)}
-        self._pieces, self.words = list(known), list(known.values())
-        self.scores = self._read(prompt_model, template, inputs)
-        self.sums = np.stack(
-            [
-                self.scores[self.places == place].sum(axis=0, dtype=float)
-                for place in range(len(self.classes))
-            ]
-        )
-        self.columns = self._best(prompt_model, template, top_k)
-
-    def _read(
-        self, prompt_model: PromptModel, template: Template, inputs: list[Input]
-    ) -> np.ndarray:
-        kind = {"limit": prompt_model.limit, "causal": prompt_model.causal}
-        encoded = [encode(template, prompt_model.tokenizer, *one, **kind) for one in inputs]
-        columns = torch.tensor(self._pieces, device=prompt_model.model.device)
-        scores = np.empty((len(inputs), len(columns)), np.float32)
-        for chosen, batch in _each_batch(prompt_model, encoded):
-            with torch.inference_mode():
-                logits = label_logits(prompt_model, batch).float().log_softmax(dim=1)
-            scores[chosen] = logits[:, columns].cpu().numpy()
-        return scores
-
-    def _best(self, prompt_model: PromptModel, template: Template, top_k: int) -> list[list[int]]:
-        usable: dict[int, bool] = {}
-        found: list[list[int]] = []
-        for sums in self.sums:
-            best: list[int] = []
-            for column in np.argsort(-sums, kind="stable").tolist():
-                if column not in usable:
-                    own = word_pieces(
-                        self.words[column],
-                        prompt_model.tokenizer,
-                        causal=prompt_model.causal,
-                        template=template,
-                    )
-                    usable[column] = own == [self._pieces[column]]
-                if usable[column]:
-                    best.append(column)
-                if len(best) == top_k:
-                    break
-            found.append(best)
-        return found
-
-
-def _vocabulary(prompt_model: PromptModel) -> int:
-    return prompt_model.model.get_output_embeddings().weight.shape[0]
 
 
 # --- prompts with demonstrations -----------------------------------------------------------------
@@ -664,6 +236,10 @@ class _Losses:
                 "use fewer demonstrations or shorter texts; a max_length accepts cut inputs.",
                 stacklevel=4,
             )
+
+
+def _joined(pair: Input) -> str:
+    return " ".join(part for part in pair if part is not None)
 
 
 # --- the estimators ------------------------------------------------------------------------------
@@ -855,12 +431,12 @@ class _PromptTuned(SavedEstimator):
         losses, rows = _Losses(), "label_rows" in self._options()
         if prompts.per_class:
             shares = [
-                softmax(_all_logits(prompts.prompt_model, losses.add(shown), ids, rows), axis=1)
+                softmax(all_logits(prompts.prompt_model, losses.add(shown), ids, rows), axis=1)
                 for shown in prompts.draws(inputs, self.demonstration_draws)
             ]
             found = np.log(np.maximum(np.mean(shares, axis=0), np.finfo(float).tiny))
         else:
-            found = _all_logits(prompts.prompt_model, losses.add(prompts.plain(inputs)), ids, rows)
+            found = all_logits(prompts.prompt_model, losses.add(prompts.plain(inputs)), ids, rows)
         if not quiet:
             losses.warn(prompts.limit, self.max_length is not None)
         return found

@@ -11,6 +11,8 @@ import lock
 import pytest
 import study
 
+from reptune import assets
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -46,7 +48,23 @@ def test_torch_comes_first_and_exactly(commands: list[list[str]], tmp_path: Path
     assert first == f"torch=={lock.locked_version('torch')}"
     assert second == f"-r {ROOT / 'requirements.lock'}"
     assert third == "-e . --no-deps"
-    assert commands[-1][1:] == ["-m", "reptune.cli", "assets", "fetch"]
+    assert [words[1:] for words in commands if "fetch" in words] == [
+        ["-m", "reptune.cli", "assets", "fetch", "--group", group]
+        for group in ("default", "smollm2")
+    ]
+    assert commands[-1][-1] == "smollm2", "the packages come first"
+
+
+def test_what_set_up_fetches_is_as_large_as_it_says(
+    commands: list[list[str]], capsys: pytest.CaptureFixture
+) -> None:
+    bootstrap.fetch_assets(Path("python"))
+    fetched = [name for words in commands for name in assets.names(words[-1])]
+    megabytes = sum(assets.info(name).size for name in fetched) / 1e6
+    said = capsys.readouterr().out
+    assert f"about {round(megabytes, -1):.0f} MB in all" in said
+    unpacked = assets.info("SmolLM2-135M-Instruct").unpacked / 1e6
+    assert f"takes {unpacked:.0f} MB on disk" in said
 
 
 def test_second_time_installs_nothing(commands: list[list[str]], tmp_path: Path) -> None:

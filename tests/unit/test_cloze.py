@@ -10,34 +10,14 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    CohereConfig,
-    CohereForCausalLM,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    RobertaConfig,
-    RobertaForMaskedLM,
-)
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from reptune import cloze, lowrank
-from reptune.cloze import (
-    PromptModel,
-    PromptTunedClassifier,
-    PromptTunedRegressor,
-    best_combinations,
-    candidate_words,
-    collate,
-    label_logits,
-    load_prompt_model,
-    search_words,
-)
+from reptune import cloze, label_words, lowrank, prompt_models
+from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
+from reptune.label_words import search_words
 from reptune.neighbors import Neighbors
-from reptune.templates import Encoded, Template, encode, word_ids
+from reptune.prompt_models import collate, label_logits, load_prompt_model
+from reptune.templates import Template, encode, word_ids
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -94,105 +74,11 @@ def near(monkeypatch, tiny_encoder):
     monkeypatch.setattr(cloze, "Neighbors", lambda texts: Neighbors(texts, model=tiny_encoder))
 
 
-@pytest.fixture(scope="session")
-def loaded(folders):
-    return {kind: load_prompt_model(folder) for kind, folder in folders.items()}
-
-
 def _weights(estimator):
     return {name: value.clone() for name, value in estimator.model_.state_dict().items()}
 
 
-def _prompts(prompt_model, texts):
-    template = Template(CAUSAL if prompt_model.causal else MASKED)
-    kind = {"limit": prompt_model.limit, "causal": prompt_model.causal}
-    return [encode(template, prompt_model.tokenizer, text, **kind) for text in texts]
-
-
-# --- logits of label words -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_fast_logits_are_the_librarys(loaded, folders, kind):
-    model = loaded[kind]
-    assert model.causal == (kind == "causal") and model.head is not None
-    encoded = _prompts(model, ["a good film", "the", "very very dull plot was poor"])
-    ids = np.array([9, 5, 7])
-    with torch.inference_mode():
-        batch = collate(model, encoded)
-        fast, plain = (label_logits(model, batch, ids, fast=wanted) for wanted in (True, False))
-        whole = label_logits(model, batch)
-    np.testing.assert_allclose(fast, plain, atol=1e-5)
-    np.testing.assert_allclose(whole[:, ids], plain, atol=1e-5)
-    load = AutoModelForCausalLM if kind == "causal" else AutoModelForMaskedLM
-    library = load.from_pretrained(folders[kind]).eval()
-    with torch.inference_mode():
-        for row, one in enumerate(encoded):  # alone, without padding
-            logits = library(torch.tensor([one.input_ids])).logits[0, one.mask]
-            np.testing.assert_allclose(fast[row], logits[ids], atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_padding_changes_no_logits(loaded, kind):
-    model = loaded[kind]
-    encoded = _prompts(model, ["a film", "very very dull plot was poor", "the"])
-    with torch.inference_mode():
-        together = label_logits(model, collate(model, encoded, multiple=8), [5, 6])
-        alone = torch.cat([label_logits(model, collate(model, [one]), [5, 6]) for one in encoded])
-    assert collate(model, encoded, multiple=8).input_ids.shape[1] % 8 == 0
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-
-
-SMALL = {"vocab_size": 30, "pad_token_id": 1}
-
-
-def _other_model(name):
-    shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    if name == "roberta":
-        return RobertaForMaskedLM(RobertaConfig(**SMALL, **shape, hidden_size=8))
-    if name == "gpt2":
-        return GPT2LMHeadModel(GPT2Config(vocab_size=30, n_embd=8, n_layer=1, n_head=2))
-    if name == "distilbert":
-        config = DistilBertConfig(**SMALL, dim=8, n_layers=1, n_heads=2, hidden_dim=16)
-        return DistilBertForMaskedLM(config)
-    config = CohereConfig(**SMALL, **shape, hidden_size=8, logit_scale=0.5, eos_token_id=2)
-    return CohereForCausalLM(config)
-
-
-@pytest.mark.parametrize(
-    ("name", "parted"),
-    [("roberta", True), ("gpt2", True), ("distilbert", False), ("cohere", False)],
-)
-def test_other_heads_are_used_by_rows_only_where_that_gives_the_same(name, parted):
-    torch.manual_seed(1)
-    model = _other_model(name)
-    for weight in model.parameters():  # so that biases and norms matter
-        torch.nn.init.normal_(weight, std=0.3)
-    causal = name in ("gpt2", "cohere")
-    found = cloze._with_head(
-        PromptModel(model.eval(), tiny.tokenizer(), causal, limit=20, head=None)
-    )
-    assert (found.head is not None) == parted
-    batch = collate(found, [Encoded([3, 9, 4, 6], 3, 0, 0), Encoded([5, 8], 1, 0, 0)])
-    with torch.inference_mode():
-        fast, plain = (label_logits(found, batch, [4, 7], fast=wanted) for wanted in (True, False))
-    np.testing.assert_allclose(fast, plain, atol=1e-5)
-
-
-def test_a_masked_model_without_its_head_is_refused_unless_an_adapter_brings_one(
-    tiny_encoder, tmp_path
-):
-    with pytest.raises(ValueError, match="ships without its masked-LM head"):
-        load_prompt_model(tiny_encoder)
-    model = AutoModelForMaskedLM.from_pretrained(tiny_encoder)
-    torch.nn.init.normal_(model.cls.predictions.bias)
-    names = lowrank.add_low_rank(model, rank=2)
-    lowrank.save_adapter(model, names, tmp_path / "adapter.safetensors")
-    found = load_prompt_model(tiny_encoder, tmp_path / "adapter.safetensors")
-    bias = model.cls.predictions.bias.detach()
-    np.testing.assert_allclose(found.model.cls.predictions.bias.detach(), bias, atol=1e-3)
-    with pytest.raises(ValueError, match=r"adapter='.*gone' is no file"):
-        load_prompt_model(tiny_encoder, tmp_path / "gone")
+# --- learning ------------------------------------------------------------------------------------
 
 
 def test_the_adapter_of_the_default_model_comes_by_itself(make, monkeypatch, tiny_masked_lm):
@@ -209,9 +95,6 @@ def test_the_adapter_of_the_default_model_comes_by_itself(make, monkeypatch, tin
     assert asked == [
         ("all-MiniLM-L6-v2", lowrank.REVIEW_START), (tiny_masked_lm, None), (tiny_masked_lm, "x")
     ]  # fmt: skip
-
-
-# --- learning ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -373,6 +256,15 @@ def test_long_inputs_are_cut_with_one_warning_that_counts(make):
         make(num_steps=1, max_length=32).fit(texts, labels).predict(texts)
 
 
+def test_models_and_words_can_be_imported_from_here():
+    for module in (label_words, prompt_models):
+        for name in set(cloze.__all__) & set(vars(module)):
+            assert getattr(cloze, name) is getattr(module, name)
+    own = {"PromptTunedClassifier", "PromptTunedRegressor"}
+    taken = {"load_prompt_model", "collate", "label_logits", "candidate_words", "search_words"}
+    assert own | taken <= set(cloze.__all__)
+
+
 # --- words ---------------------------------------------------------------------------------------
 
 
@@ -385,97 +277,17 @@ def test_labels_that_are_words_stand_for_themselves(make):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_are_searched_for_other_labels(make, loaded, kind):
+def test_words_are_searched_for_other_labels(make, folders, kind):
     labels = [7 if label == "positive" else -1 for label in LABELS]
     classifier = make(kind, words=None, num_steps=0).fit(pd.Series(TEXTS), np.array(labels))
     assert classifier.classes_.tolist() == [-1, 7]
     assert classifier.predict(np.array(TEXTS)).dtype.kind == "i"
     template = CAUSAL if kind == "causal" else MASKED
-    (best, accuracy), *others = search_words(loaded[kind], template, TEXTS, labels)
+    untrained = load_prompt_model(folders[kind])
+    (best, accuracy), *others = search_words(untrained, template, TEXTS, labels)
     assert classifier.words_ == best
     assert classifier.score(TEXTS, labels) == pytest.approx(accuracy)
     assert accuracy >= 0.5 and all(accuracy >= other for _, other in others) and len(others) == 9
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_candidates_are_the_words_of_the_largest_summed_log_probability(loaded, kind):
-    model, template = loaded[kind], CAUSAL if kind == "causal" else MASKED
-    found = candidate_words(model, template, TEXTS, LABELS, top_k=5)
-    assert list(found) == ["negative", "positive"]
-    with torch.inference_mode():
-        batch = collate(model, _prompts(model, TEXTS))
-        logs = label_logits(model, batch, fast=False).log_softmax(dim=1)
-    for label, words in found.items():
-        rows = [row for row, own in enumerate(LABELS) if own == label]
-        for word, score in words:
-            (piece,) = word_ids(
-                {0: word}, [0], model.tokenizer, causal=model.causal, template=Template(template)
-            )
-            assert score == pytest.approx(float(logs[rows, piece].sum()), abs=1e-3)
-        scores = [score for _, score in words]
-        assert scores == sorted(scores, reverse=True) and len(scores) == 5
-        every = candidate_words(model, template, TEXTS, LABELS, top_k=999)[label]
-        assert every[:5] == words
-        assert all(word.isalpha() and len(word) > 1 for word, _ in every)
-
-
-def test_the_search_by_hand():
-    scores = np.log([[0.5, 0.1, 0.2, 0.2], [0.4, 0.3, 0.2, 0.1],
-                     [0.1, 0.5, 0.2, 0.2], [0.2, 0.3, 0.1, 0.4]])  # fmt: skip
-    found, accuracies = best_combinations(scores, np.array([0, 0, 1, 1]), [[0, 2], [1, 3]], 3)
-    # (0, 1) and (0, 3) get all right; the right word's shares are 5/6, 4/7, 5/6, 3/5 and 5/7,
-    # 4/5, 2/3, 2/3, whose products are 0.238 and 0.254. (2, 1) and (2, 3) get three right; theirs
-    # are 2/3, 2/5, 5/7, 3/4 and 1/2, 2/3, 1/2, 4/5, that is 0.143 and 0.133.
-    assert found.tolist() == [[0, 3], [0, 1], [2, 1]]
-    assert accuracies.tolist() == [1.0, 1.0, 0.75]
-
-
-def _brute_force(scores, places, candidates):
-    graded = []
-    for number, row in enumerate(itertools.product(*candidates)):
-        if len(set(row)) == len(row):
-            logits = scores[:, row]
-            right = logits[np.arange(len(places)), places]
-            likelihood = (right - np.log(np.exp(logits).sum(axis=1))).mean()
-            accuracy = (logits.argmax(axis=1) == places).mean()
-            graded.append((-accuracy, -likelihood, number, row))
-    return [row for *_, row in sorted(graded)], [-one[0] for one in sorted(graded)]
-
-
-@pytest.mark.parametrize("most", [100_000, 1])
-@pytest.mark.parametrize("seed", range(4))
-def test_the_search_is_a_plain_search(monkeypatch, seed, most):
-    rng = np.random.default_rng(seed)
-    places = np.array([0, 1, 2, 0, 1, 2, 2])
-    scores = rng.normal(size=(7, 6))
-    candidates = [rng.permutation(6)[:4].tolist() for _ in range(3)]
-    monkeypatch.setattr(cloze, "MAX_COMBINATIONS", most)  # with 1, the beam holds all of them
-    found, accuracies = best_combinations(scores, places, candidates, top_n=10)
-    rows, expected = _brute_force(scores, places, candidates)
-    assert found.tolist() == [list(row) for row in rows[:10]]
-    np.testing.assert_allclose(accuracies, expected[:10])
-
-
-def test_a_beam_gives_distinct_words_and_keeps_what_separates(monkeypatch):
-    monkeypatch.setattr(cloze, "MAX_COMBINATIONS", 1)
-    monkeypatch.setattr(cloze, "BEAM", 2)
-    scores = np.eye(4) * 5
-    found, accuracies = best_combinations(
-        scores, np.arange(4), [[0, 3, 2, 1], [2, 0, 1], [2, 1, 3], [3, 2, 0, 1]], top_n=5
-    )
-    assert found.tolist()[0] == [0, 1, 2, 3] and accuracies[0] == 1
-    assert all(len(set(row)) == 4 for row in found.tolist())
-
-
-def test_searches_that_cannot_be(loaded, make):
-    with pytest.raises(ValueError, match="raise top_k"):
-        best_combinations(np.zeros((2, 1)), np.array([0, 1]), [[0], [0]], 1)
-    with pytest.raises(ValueError, match="labels hold 1 class"):
-        search_words(loaded["masked"], MASKED, ["a", "b"], [1, 1])
-    with pytest.raises(ValueError, match="top_k=0"):
-        candidate_words(loaded["masked"], MASKED, TEXTS, LABELS, top_k=0)
-    with pytest.raises(ValueError, match=r"goes on after \{mask\}"):
-        candidate_words(loaded["causal"], MASKED, TEXTS, LABELS)
 
 
 # --- demonstrations ------------------------------------------------------------------------------
