@@ -77,6 +77,8 @@ class CausalLM:
         Source: chapter 5.
         """
         check_generation(prompt, max_new_tokens, temperature)
+        if isinstance(stop, str):
+            raise ValueError(f"stop={stop!r} is a string; pass a tuple of end sequences.")
         pieces = self.encode(prompt)
         if len(pieces) + max_new_tokens > self.limit:
             raise ValueError(
@@ -94,7 +96,7 @@ class CausalLM:
                     break
                 new.append(piece)
                 text = self.tokenizer.decode(new)
-                if any(mark in text for mark in stop):
+                if any(mark and mark in text for mark in stop):
                     break
                 inputs = torch.tensor([[piece]], device=self.model.device)
         return cut_at(self.tokenizer.decode(new), stop)
@@ -129,6 +131,7 @@ class CausalLM:
         chapter 5.
         """
         encoded = [self.encode(text) for text in check_texts(prompts, "prompts")]
+        continuations = check_texts(continuations, "continuations")
         endings = [self.encode(text, special=False) for text in continuations]
         self._check_lengths(prompts, encoded, continuations, endings)
         packs = shared_prefix and self._can_pack()
@@ -138,7 +141,10 @@ class CausalLM:
             cache = self._cache_of(encoded[0][:shared]) if shared else None
             rest = [pieces[shared:] for pieces in encoded]
             for rows in _packs(list(map(len, rest)), PACK_PIECES if packs else 0):
-                found = self._score([rest[row] for row in rows], endings, cache, shared)
+                texts = [rest[row] for row in rows]
+                # Unpacked, one ending at a time, so that nothing needs a mask of its own.
+                each = [endings] if packs else [[ending] for ending in endings]
+                found = torch.cat([self._score(texts, one, cache, shared) for one in each], dim=1)
                 scores[rows] = found.double().cpu().numpy()
         return scores
 
@@ -194,8 +200,8 @@ class CausalLM:
         """Scores of every ending after prefix + text, `(len(texts), len(endings))`, in one pass."""
         pack = _Pack(texts, endings)
         device = self.model.device
-        # One text needs no mask of its own: whatever stands before a piece, it may see.
-        plain = len(texts) == 1 and max(map(len, endings)) == 1
+        # One text with one ending needs no mask: whatever stands before a piece, it may see.
+        plain = len(texts) == 1 and (len(endings) == 1 or max(map(len, endings)) == 1)
         output = self.model.base_model(
             torch.tensor([pack.pieces], device=device),
             attention_mask=None if plain else pack.mask(shared, device),
@@ -212,11 +218,14 @@ class CausalLM:
     def _can_pack(self) -> bool:
         """Whether pieces may stand in one pass that do not see each other.
 
-        Not where a layer looks back by so many places instead of by positions, as GPT-Neo's do.
+        Not where a layer looks back over a window only: it would count places, not positions.
         """
         config = self.model.config
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        windowed = getattr(config, "attention_types", None) or kinds != {"full_attention"}
+        window = getattr(config, "sliding_window", None)
+        if getattr(config, "use_sliding_window", None) is False:
+            window = None
+        windowed = window or getattr(config, "attention_types", None) or kinds != {"full_attention"}
         return not windowed and hasattr(config, "rope_parameters")
 
     def _cache_of(self, pieces: list[int]) -> Any:

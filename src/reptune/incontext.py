@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.utils.validation import check_is_fitted
 
 from reptune import assets, runtime
@@ -79,7 +79,7 @@ def build_prompt(
 
 
 def check_template(template: str) -> None:
-    """Raise a `ValueError` unless a prompt's template has one `{text}` and ends in other text."""
+    """Raise a `ValueError` unless a template has one `{text}` and does not end in white space."""
     if not isinstance(template, str) or template.count("{text}") != 1:
         raise ValueError(f"template={template!r}; write {{text}} once, where the input goes.")
     if template != template.rstrip():
@@ -101,8 +101,8 @@ def parse_answer(answer: str, words: Iterable[str]) -> str | None:
 
     Source: chapter 5.
     """
-    folded = {word.casefold().strip(): word for word in words}
-    cleaned = answer.casefold().strip().strip("\"'.,:;!*()[]").strip()
+    folded = {_bare(word): word for word in words}
+    cleaned = _bare(answer)
     # The longest first: "not hate speech" begins like "not".
     mentions = sorted(folded, key=len, reverse=True)
     for word in mentions:
@@ -115,6 +115,11 @@ def parse_answer(answer: str, words: Iterable[str]) -> str | None:
         if count:
             found.add(folded[word])
     return found.pop() if len(found) == 1 else None
+
+
+def _bare(text: str) -> str:
+    """Case folded, without what is no letter or digit around it; as it is, if nothing else is."""
+    return re.sub(r"^\W+|\W+$", "", text.casefold()) or text.casefold().strip()
 
 
 # --- scores --------------------------------------------------------------------------------------
@@ -146,8 +151,9 @@ def calibrated(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
             f"scores have shape {scores.shape} and reference {reference.shape}; "
             "pass (n, classes) and (m, classes), m at least 1."
         )
-    anyway = softmax(reference, axis=1).mean(axis=0)
-    return softmax(scores - np.log(anyway), axis=1)
+    # In logarithms: a label that no reference input is given a chance of stays finite.
+    anyway = logsumexp(log_softmax(reference, axis=1), axis=0)
+    return softmax(scores - anyway, axis=1)
 
 
 # --- the classifier ------------------------------------------------------------------------------
@@ -234,7 +240,8 @@ class InContextClassifier(TextClassifier):
             texts: The examples to choose from.
             labels: One label a text, all strings or all integers.
             unlabeled: Texts of the task for `calibrate="batch"`, classes in about equal numbers;
-                the first 200 are read. `None` takes those of `texts` that no prompt shows.
+                the first 200 are read. `None` takes those of `texts` that no prompt
+                shows; all of them with `selection="nearest"`.
 
         Raises:
             ValueError: If the input or a parameter is bad; raised before the model is loaded.
@@ -396,8 +403,9 @@ class InContextClassifier(TextClassifier):
         by_examples: dict[tuple, list[int]] = {}
         for row, (_, examples) in enumerate(found):
             by_examples.setdefault(tuple(examples) if reference else (), []).append(row)
-        for examples, rows in by_examples.items():
-            others = [self._build(text, examples) for text in reference]
+        for rows in by_examples.values():
+            shown = found[rows[0]][1]
+            others = [self._build(self._shortened(text, shown), shown) for text in reference]
             both = self._word_scores([*others, *(found[row][0] for row in rows)])
             anyway[rows], scores[rows] = both[: len(others)], both[len(others) :]
         return scores, anyway
@@ -427,9 +435,9 @@ class InContextClassifier(TextClassifier):
             found.append((self._build(text, kept), kept))
         if any(dropped) or cut:
             warnings.warn(
-                f"{np.count_nonzero(dropped)} of {len(texts)} prompts were longer than "
-                f"{self.max_length or self.lm_.limit} pieces and lost up to {max(dropped)} "
-                f"examples; {cut} inputs were cut as well. Use fewer or shorter examples.",
+                f"{max(np.count_nonzero(dropped), cut)} of {len(texts)} prompts were longer than "
+                f"{self.max_length or self.lm_.limit} pieces: they lost up to {max(dropped)} "
+                f"examples, and {cut} inputs were cut. Use fewer or shorter examples.",
                 stacklevel=4,
             )
         return found
@@ -455,7 +463,7 @@ class InContextClassifier(TextClassifier):
         shown = [(known, word_of[label]) for known, label in examples]
         return build_prompt(text, shown, description=self.description, template=self.template)
 
-    def _fits(self, text: str, examples: list[tuple[str, Any]]) -> bool:
+    def _fits(self, text: str, examples: Sequence[tuple[str, Any]]) -> bool:
         return self._count(self._build(text, examples)) <= self._room()
 
     def _room(self) -> int:
@@ -464,12 +472,14 @@ class InContextClassifier(TextClassifier):
     def _count(self, text: str) -> int:
         return len(self.lm_.encode(text))
 
-    def _shortened(self, text: str) -> str:
-        """As much of a text's beginning as fits without examples; the template stays whole."""
+    def _shortened(self, text: str, examples: Sequence[tuple[str, Any]] = ()) -> str:
+        """As much of a text's beginning as fits after the examples; the template stays whole."""
+        if self._fits(text, examples):
+            return text
         low, high = 0, len(text)
         while low < high:
             middle = (low + high + 1) // 2
-            if self._fits(text[:middle], []):
+            if self._fits(text[:middle], examples):
                 low = middle
             else:
                 high = middle - 1
