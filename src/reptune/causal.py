@@ -117,8 +117,8 @@ class CausalLM:
             shared_prefix: Encode what all prompts begin with once, and read several prompts in
                 one pass; the numbers stay the same to 1e-4. `False` reads every prompt whole,
                 one after the other.
-            half_precision: bfloat16 products, where the device has them; scores move by about
-                0.05.
+            half_precision: bfloat16 products, where the device has them; scores move by
+                about 0.1.
 
         Returns:
             Natural logarithms of the probabilities, summed over a continuation's pieces,
@@ -143,7 +143,8 @@ class CausalLM:
             for rows in _packs(list(map(len, rest)), PACK_PIECES if packs else 0):
                 texts = [rest[row] for row in rows]
                 # Unpacked, one ending at a time, so that nothing needs a mask of its own.
-                each = [endings] if packs else [[ending] for ending in endings]
+                single = packs or max(map(len, endings)) == 1
+                each = [endings] if single else [[ending] for ending in endings]
                 found = torch.cat([self._score(texts, one, cache, shared) for one in each], dim=1)
                 scores[rows] = found.double().cpu().numpy()
         return scores

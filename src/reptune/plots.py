@@ -650,3 +650,40 @@ def named_points(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel:
     axes.margins(x=0.22, y=0.15)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure
+
+
+def gap(parts: Sequence[tuple[str, str]], answers: Sequence[tuple[str, str, float]]) -> Figure:
+    """A template filled in, with the gap's answers: from text to words to labels.
+
+    Args:
+        parts: `(text, slot)` from left to right; the slot `{mask}` marks the gap.
+        answers: `(word, label, probability)`.
+    """
+    letter, space = 0.13, 0.3
+    figure, axes = plt.subplots(figsize=(WIDTH * 1.3, 1.9))
+    left, gap_at = 0.0, 0.0
+    for text, slot in parts:
+        width = letter * max(len(text), len(slot)) + 0.2
+        color = SKY if slot == "{mask}" else FROZEN if slot.startswith("{") else "white"
+        box = FancyBboxPatch(
+            (left, 0), width, 0.4, boxstyle="round,pad=0.03", facecolor=color, edgecolor="#555555"
+        )
+        axes.add_patch(box)
+        middle = left + width / 2
+        axes.text(middle, 0.2, text, ha="center", va="center", family="monospace", fontsize=9)
+        axes.text(middle, -0.3, slot, ha="center", va="center", color="#555555", fontsize=9)
+        gap_at = middle if slot == "{mask}" else gap_at
+        left += width + space
+    for place, (word, label, probability) in enumerate(answers):
+        height = 1.0 + 0.45 * place
+        axes.text(left, height, word, va="center", family="monospace", fontsize=9)
+        axes.barh(height, 1.5 * probability, left=left + 1.2, height=0.25, color=ORANGE)
+        axes.text(left + 2.9, height, f"→ {label}", va="center", fontsize=9)
+    arrow = FancyArrowPatch(
+        (gap_at, 0.45), (left - 0.1, 1.2), arrowstyle="-|>", mutation_scale=12, color="#555555",
+        connectionstyle="arc3,rad=-0.2",
+    )  # fmt: skip
+    axes.add_patch(arrow)
+    axes.set(xlim=(-0.1, left + 4), ylim=(-0.5, 0.85 + 0.45 * len(answers)))
+    axes.axis("off")
+    return figure

@@ -349,3 +349,70 @@ def test_chapter_four_trains_as_the_package_does(tmp_path, monkeypatch):
     theirs = space["model"].state_dict()
     for name, weight in ours.model_.state_dict().items():
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-5, msg=name)
+
+
+def test_chapter_five_scores_and_calibrates_as_the_package_does():
+    """The lesson's likelihood of a whole word, and its calibration by hand."""
+    import numpy as np
+    import torch
+    from scipy.special import softmax
+
+    from reptune.causal import load_causal_lm
+    from reptune.incontext import build_prompt, calibrated
+
+    lesson = _lesson("05_in_context_learning")
+    (by_hand,) = [cell for cell in lesson if "def log_likelihood" in cell]
+    lm = load_causal_lm("SmolLM2-135M-Instruct")
+    words = {0: "negative", 1: "not bad at all"}
+    zero = build_prompt("a dull film .", [("great fun .", "positive")])
+    space = {
+        "lm": lm, "torch": torch, "zero": zero, "WORDS": words,
+        "run": type("run", (), {"device": lm.model.device}),
+    }  # fmt: skip
+    exec(by_hand, space)
+    found = [space["log_likelihood"](zero, word) for word in words.values()]
+    scores = lm.continuation_scores([zero, zero + " "], [f" {word}" for word in words.values()])
+    assert found == pytest.approx(scores[0].tolist(), abs=1e-4)
+
+    (divide,) = [cell for cell in lesson if "by_hand = probabilities / anyway" in cell]
+    rng = np.random.default_rng(0)
+    raw, free = rng.normal(size=(6, 2)), rng.normal(size=(3, 2))
+    space = {
+        "np": np, "softmax": softmax, "calibrated": calibrated, "runs": {7: raw}, "free": free,
+        "extremes": [7], "held_labels": rng.integers(0, 2, 6),
+        "anyway": softmax(free, axis=1).mean(axis=0),
+    }  # fmt: skip
+    exec(divide, space)  # it asserts that both ways agree
+    assert space["by_hand"] == pytest.approx(calibrated(raw, free))
+
+
+def test_chapter_six_trains_as_the_package_does(tmp_path):
+    """The lesson's logits at the gap, and its loss, are those of `PromptTunedClassifier`."""
+    import numpy as np
+    import torch
+
+    from reptune.cloze import PromptTunedClassifier, collate, label_logits, load_prompt_model
+    from reptune.templates import Template, encode, word_ids
+    from tests import tiny
+
+    (cell,) = _lesson("06_prompt_based_finetuning")
+    space = {"torch": torch}
+    exec(cell, space)
+    folder = tiny.save_masked_lm(tmp_path / "masked", dropout=0.0)
+    loaded = load_prompt_model(folder)
+    template, words = Template("{text} is {mask}"), {"negative": "bad", "positive": "good"}
+    pieces = word_ids(words, sorted(words), loaded.tokenizer, causal=False, template=template)
+    prompts = [encode(template, loaded.tokenizer, text, limit=32) for text in tiny.TEXTS]
+    batch = collate(loaded, prompts)
+    ours = space["gap_logits"](loaded.model, batch, torch.as_tensor(pieces))
+    for fast in (True, False):
+        torch.testing.assert_close(ours, label_logits(loaded, batch, pieces, fast=fast))
+    tuned = PromptTunedClassifier(
+        folder, template, words, adapter=None, num_steps=1, batch_size=len(tiny.TEXTS),
+        fast=False, random_state=0,
+    )  # fmt: skip
+    tuned.fit(tiny.TEXTS, tiny.LABELS)
+    targets = torch.tensor([sorted(words).index(label) for label in tiny.LABELS])
+    loss = space["cloze_loss"](loaded.model, batch, torch.as_tensor(pieces), targets)
+    assert tuned.history_[0]["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    assert np.isfinite(tuned.history_[0]["loss"])
