@@ -634,20 +634,27 @@ def scatter(
     return figure
 
 
-def named_points(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str) -> Figure:
+def named_points(
+    points: Mapping[str, tuple[float, float]],
+    xlabel: str,
+    ylabel: str,
+    marked: Sequence[str] = (),
+) -> Figure:
     """Points with their names beside them, the x axis logarithmic.
 
     Args:
         points: `{name: (x, y)}`.
         xlabel: What x is.
         ylabel: What y is.
+        marked: Names whose points are orange.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
-    for index, (name, (across, up)) in enumerate(points.items()):
-        axes.scatter([across], [up], s=36, color=PALETTE[index % len(PALETTE)], linewidths=0)
+    for name, (across, up) in points.items():
+        color = ORANGE if name in marked else BLUE
+        axes.scatter([across], [up], s=36, color=color, linewidths=0)
         axes.annotate(name, (across, up), xytext=(6, 4), textcoords="offset points", fontsize=8.5)
     axes.set_xscale("log")
-    axes.margins(x=0.22, y=0.15)
+    axes.margins(x=0.32, y=0.15)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure
 

@@ -177,3 +177,12 @@ def test_a_domain_corpus_without_held_out_texts():
     assert data.domain_corpus(["a", "b", "A"])[0] == ["a", "b"]
     with pytest.raises(ValueError, match=r"texts\[1\] is None"):
         data.domain_corpus(["a", None])
+
+
+def test_a_fixed_subset_is_always_the_same_and_mixes_the_rows():
+    rows = Dataset.from_dict({"text": [f"text {number}" for number in range(100)]})
+    some = data.fixed_subset(rows, 30)["text"]
+    assert list(some) == list(data.fixed_subset(rows, 30)["text"])
+    assert len(set(some)) == 30 and list(some) != sorted(some)
+    assert list(some)[:10] == list(data.fixed_subset(rows, 10)["text"])
+    assert list(data.fixed_subset(rows, 100)["text"]) == list(rows["text"])

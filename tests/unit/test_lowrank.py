@@ -69,3 +69,29 @@ def test_what_is_no_adapter_is_named(tiny_encoder, tmp_path):
     for file in (tmp_path / "notes.txt", tmp_path / "missing", tiny_encoder / "model.safetensors"):
         with pytest.raises(ValueError, match=f"{file.name} is no adapter"):
             lowrank.apply_adapter(model, file)
+
+
+def test_joined_adapters_are_both_at_once(changed, tiny_encoder, tmp_path):
+    _, _, first = changed
+    model = load_masked_lm(tiny_encoder).model.eval()
+    lowrank.apply_adapter(model, first)
+    names = lowrank.add_low_rank(model, rank=3)
+    torch.manual_seed(1)
+    for name in names:
+        torch.nn.init.normal_(model.get_submodule(name).up, std=0.1)
+    lowrank.save_adapter(model, names, tmp_path / "second.safetensors")
+    lowrank.join_adapters([first, tmp_path / "second.safetensors"], tmp_path / "both.safetensors")
+    plain = load_masked_lm(tiny_encoder).model.eval()
+    lowrank.apply_adapter(plain, tmp_path / "both.safetensors")
+    torch.testing.assert_close(
+        plain(input_ids=IDS).logits, model(input_ids=IDS).logits, atol=1e-2, rtol=1e-2
+    )
+
+
+def test_adapters_of_different_models_are_not_joined(changed, tmp_path):
+    _, _, first = changed
+    other = load_masked_lm(tiny.save_encoder(tmp_path / "other", random_state=7)).model
+    lowrank.save_adapter(other, lowrank.add_low_rank(other, rank=2), tmp_path / "o.safetensors")
+    with pytest.raises(ValueError, match="different models or layers"):
+        lowrank.join_adapters([first, tmp_path / "o.safetensors"], tmp_path / "both.safetensors")
+    assert not (tmp_path / "both.safetensors").exists()

@@ -170,3 +170,54 @@ def test_differences_are_drawn_in_points_around_zero():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(groups)
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     assert named == ["a", "b"]
+
+
+def test_prompt_parts_names_every_part_and_marks_the_last():
+    (axes,) = plots.prompt_parts([("description", "Good or bad?"), ("new item", "a\nb:")]).axes
+    colors = [to_hex(patch.get_facecolor()) for patch in axes.patches]
+    assert colors == [plots.FROZEN.lower(), plots.TRAINED.lower()]
+    assert texts(axes) == ["description", "Good or bad?", "new item", "a\nb:"]
+
+
+def test_score_shift_splits_by_label_and_draws_the_border():
+    scores, labels = np.array([-2.0, -1.0, 1.0, 3.0]), np.array([0, 0, 1, 1])
+    axes = plots.score_shift({"one": (scores, labels), "two": (scores + 1, labels)}, "lead").axes
+    assert [panel.get_title(loc="left") for panel in axes] == ["one", "two"]
+    for panel, moved in zip(axes, (0, 1), strict=True):
+        assert panel.lines[0].get_xdata() == [0, 0]
+        heights = [patch.get_height() for patch in panel.patches]
+        assert sum(heights) == 4
+        right = [p for p in panel.patches[40:] if p.get_height()]
+        assert min(p.get_x() for p in right) > 0.5 + moved - 0.5
+
+
+def test_scatter_has_a_series_for_each_name():
+    (axes,) = plots.scatter({"raw": ([0, 1], [2, 3]), "batch": ([4], [5])}, "x", "y").axes
+    assert [points.get_offsets().tolist() for points in axes.collections] == [
+        [[0, 2], [1, 3]],
+        [[4, 5]],
+    ]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["raw", "batch"]
+
+
+def test_named_points_marks_the_asked_ones():
+    points = {"small": (1e8, 60.0), "large": (1e11, 70.0)}
+    (axes,) = plots.named_points(points, "parameters", "score", marked=["large"]).axes
+    colors = [to_hex(drawn.get_facecolor()[0]) for drawn in axes.collections]
+    assert colors == [plots.BLUE.lower(), plots.ORANGE.lower()]
+    assert axes.get_xscale() == "log" and texts(axes) == ["small", "large"]
+
+
+def test_gap_shows_words_labels_and_slots():
+    (axes,) = plots.gap(
+        [("dull .", "{text}"), ("[MASK]", "{mask}")], [("bad", "negative", 0.75)]
+    ).axes
+    assert {"dull .", "{text}", "[MASK]", "{mask}", "bad", "→ negative"} == set(texts(axes))
+    bar = next(p for p in axes.patches if type(p).__name__ == "Rectangle")
+    assert bar.get_width() == pytest.approx(1.5 * 0.75)
+
+
+def test_label_curve_takes_a_count_of_zero_on_a_linear_axis():
+    (axes,) = plots.label_curve({"raw": {0: [0.7], 4: [0.6, 0.8]}}, logarithmic=False).axes
+    assert axes.get_xscale() == "linear" and axes.get_xticks().tolist() == [0, 4]
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([0.7, 0.7])
