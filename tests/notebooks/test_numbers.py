@@ -30,7 +30,6 @@ STATED = {
         "0.380": "in the figure of the label curve",
         "0.663": "in the figure of the label curve",
     },
-    "06": {"1.000": "published, of LM-BFF's development sets"},
 }
 
 
