@@ -39,6 +39,8 @@ import filelock
 import platformdirs
 from tqdm import tqdm
 
+from reptune.checks import nearest
+
 __all__ = [
     "Asset",
     "AssetCorrupt",
@@ -221,15 +223,6 @@ def info(name: str) -> Asset:
     if name not in registry:
         raise ValueError(_unknown("asset", name, list(registry)))
     return registry[name]
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelled or shortened one most likely means, or `None`."""
-    word = str(name).lower()
-    by_lower = {str(candidate).lower(): str(candidate) for candidate in known}
-    longer = [lower for lower in by_lower if word and word in lower]
-    close = longer or difflib.get_close_matches(word, by_lower, n=1, cutoff=0.5)
-    return by_lower[close[0]] if close else None
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:

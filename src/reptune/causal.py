@@ -17,8 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
-from reptune.data import check_texts
-from reptune.estimator import check_whole_number
+from reptune.checks import check_texts, check_whole_number
 from reptune.training import half_precision as autocast
 from reptune.training import model_limit
 

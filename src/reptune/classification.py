@@ -32,14 +32,16 @@ from transformers import (
 )
 
 from reptune import assets, runtime, training
-from reptune.data import check_labels, check_texts, check_validation, class_weights
-from reptune.estimator import (
-    PREDICTION_BATCH_SIZE,
-    TextClassifier,
+from reptune.checks import (
+    check_labels,
     check_optimizer,
+    check_texts,
+    check_validation,
     check_whole_number,
+    class_weights,
     seed_of,
 )
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier
 from reptune.meter import Meter
 from reptune.training import Trainable, freeze, model_limit
 

@@ -30,15 +30,16 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from reptune import assets, runtime, training
-from reptune.data import check_labels, check_validation
-from reptune.estimator import (
-    SavedEstimator,
-    TextClassifier,
+from reptune import runtime, training
+from reptune.checks import (
+    check_labels,
     check_optimizer,
+    check_validation,
     check_whole_number,
+    nearest,
     seed_of,
 )
+from reptune.estimator import SavedEstimator, TextClassifier
 from reptune.label_words import (
     BEAM,
     MAX_COMBINATIONS,
@@ -301,7 +302,7 @@ class _PromptTuned(SavedEstimator):
             raise ValueError(f"fast={self.fast!r}; use True, False, or some of {known} in a tuple.")
         for name in self.fast:
             if name not in self.FAST_OPTIONS:
-                near = assets.nearest(name, self.FAST_OPTIONS)
+                near = nearest(name, self.FAST_OPTIONS)
                 hint = f"did you mean {near!r}?" if near else f"use {known}."
                 raise ValueError(f"fast holds the unknown option {name!r}; {hint}")
         return frozenset(self.fast)

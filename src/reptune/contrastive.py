@@ -14,8 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from reptune import assets
-from reptune.estimator import check_whole_number
+from reptune.checks import check_whole_number, nearest
 
 Sampling = Literal["oversampling", "undersampling", "unique"] | int
 
@@ -47,7 +46,7 @@ class PairBudget:
 def check_sampling(sampling: Any) -> None:
     """Raise a `ValueError` that names the value unless `pair_budget` takes it."""
     if isinstance(sampling, str) and sampling not in STRATEGIES:
-        near = assets.nearest(sampling, STRATEGIES)
+        near = nearest(sampling, STRATEGIES)
         hint = f"did you mean {near!r}?" if near else f"use {', '.join(STRATEGIES)} or a number."
         raise ValueError(f"sampling={sampling!r} is unknown; {hint}")
     if not isinstance(sampling, str):

@@ -154,28 +154,6 @@ def unpack(value: Any) -> Any:
     return value
 
 
-def check_whole_number(name: str, value: Any, least: int = 1) -> None:
-    """Raise a `ValueError` that names the parameter unless `value` is a whole number >= `least`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(f"{name}={value!r}; use a whole number from {least} on.")
-
-
-def check_optimizer(learning_rate: float | None, warmup: float) -> None:
-    """Raise a `ValueError` unless the rate is positive (or `None`) and warmup a share below 1."""
-    if learning_rate is not None and not learning_rate > 0:
-        raise ValueError(f"learning_rate={learning_rate!r}; use a positive number.")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup={warmup!r}; use a share of the steps, 0 to below 1.")
-
-
-def seed_of(random_state: int | None) -> int:
-    """The seed itself; without one of the caller's, a fresh one."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    return int(random_state)
-
-
 def _swap_in(written: Path, folder: Path, aside: Path) -> None:
     """Move `written` to `folder`; what was there before comes back if that fails."""
     if folder.exists():

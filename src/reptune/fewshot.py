@@ -28,6 +28,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from reptune import assets, runtime, training
+from reptune.checks import (
+    check_labels,
+    check_optimizer,
+    check_texts,
+    check_validation,
+    check_whole_number,
+    class_weights,
+    seed_of,
+)
 from reptune.contrastive import (
     PairSampler,
     Sampling,
@@ -38,16 +47,7 @@ from reptune.contrastive import (
     existing_pairs,
     supervised_contrastive_loss,
 )
-from reptune.data import check_labels, check_texts, check_validation, class_weights
-from reptune.estimator import (
-    PREDICTION_BATCH_SIZE,
-    TextClassifier,
-    check_optimizer,
-    check_whole_number,
-    pack,
-    seed_of,
-    write_folder,
-)
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, pack, write_folder
 from reptune.meter import Meter
 from reptune.training import check_trainable, freeze, position_limit
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from huggingface_hub import InferenceClient, errors, get_token
 
 from reptune.causal import check_generation, cut_at
-from reptune.estimator import check_whole_number
+from reptune.checks import check_whole_number
 
 # The library moved from httpx to httpx2 in its version 2, and both may be installed: take the one
 # whose errors it raises.

@@ -21,8 +21,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from reptune import assets, runtime
 from reptune.causal import CausalLM, load_causal_lm
-from reptune.data import check_labels, check_texts
-from reptune.estimator import TextClassifier, check_whole_number, seed_of
+from reptune.checks import check_labels, check_texts, check_whole_number, seed_of
+from reptune.estimator import TextClassifier
 from reptune.meter import Meter
 from reptune.neighbors import Neighbors
 

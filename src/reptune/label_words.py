@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from reptune.data import check_labels
-from reptune.estimator import check_whole_number
+from reptune.checks import check_labels, check_whole_number
 from reptune.prompt_models import Input, PromptModel, check_inputs, each_batch, label_logits
 from reptune.templates import Template, check_gap, encode, vocabulary_words, word_pieces
 

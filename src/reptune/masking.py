@@ -16,8 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from reptune.data import check_texts
-from reptune.estimator import check_whole_number
+from reptune.checks import check_texts, check_whole_number
 
 IGNORED = -100  # the label of a position that is not asked for
 MASKED, RANDOM = 0.8, 0.1  # of the chosen positions; the rest stay as they are

@@ -14,8 +14,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from reptune import assets, runtime
-from reptune.data import check_texts
-from reptune.estimator import check_whole_number
+from reptune.checks import check_texts, check_whole_number
 
 
 class Neighbors:

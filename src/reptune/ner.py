@@ -32,8 +32,8 @@ from transformers import (
 )
 
 from reptune import assets, metrics, runtime, training
-from reptune.data import check_texts
-from reptune.estimator import SavedEstimator, check_optimizer, check_whole_number, seed_of
+from reptune.checks import check_optimizer, check_texts, check_whole_number, seed_of
+from reptune.estimator import SavedEstimator
 from reptune.meter import Meter
 from reptune.tagged import Word, split_words
 from reptune.tags import OUTSIDE, check_sentences, check_tags, spans, viterbi

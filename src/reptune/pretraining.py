@@ -30,13 +30,8 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrai
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, lowrank, runtime, training
-from reptune.estimator import (
-    check_optimizer,
-    check_replaceable,
-    check_whole_number,
-    seed_of,
-    write_folder,
-)
+from reptune.checks import check_optimizer, check_whole_number, seed_of
+from reptune.estimator import check_replaceable, write_folder
 from reptune.lowrank import GENERAL_START, REVIEW_START  # noqa: F401 (where others look for them)
 from reptune.masking import (
     IGNORED,

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime, training
 from reptune.causal import load_causal_lm
-from reptune.data import check_texts
+from reptune.checks import check_texts
 from reptune.lowrank import apply_adapter
 from reptune.templates import Encoded, Template
 

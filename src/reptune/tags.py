@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from reptune import assets
+from reptune.checks import nearest
 
 OUTSIDE = "O"
 Scheme = Literal["BIO2", "IOB1", "BIOES"]
@@ -237,7 +237,7 @@ def to_bio2(tags: Iterable[Sequence[str]], scheme: Scheme | None = None) -> list
                 raise ValueError(f"tags[{number}][{place}] is {tag!r}; every tag is a string.")
     scheme = find_scheme(rows) if scheme is None else scheme
     if scheme not in PREFIXES:
-        near = assets.nearest(str(scheme), PREFIXES)
+        near = nearest(str(scheme), PREFIXES)
         hint = f"did you mean {near!r}?" if near else f"use {', '.join(PREFIXES)}."
         raise ValueError(f"scheme={scheme!r} is unknown; {hint}")
     for number, row in enumerate(rows):

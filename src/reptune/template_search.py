@@ -24,8 +24,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
 from reptune.causal import load_causal_lm
-from reptune.data import check_labels, check_texts
-from reptune.estimator import check_whole_number
+from reptune.checks import check_labels, check_texts, check_whole_number
 from reptune.templates import Template, word_ids
 from reptune.templates import pieces as pieces_of
 from reptune.training import half_precision as autocast

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from reptune import assets
+from reptune.checks import nearest
 
 SLOTS = ("text", "text2", "mask")
 # What byte-level and sentence-piece vocabularies write for a space before a word.
@@ -84,7 +84,7 @@ class Template:
             ) from error
         for _, slot, extra, conversion in parsed:
             if slot is not None and (slot not in SLOTS or extra or conversion):
-                near = None if slot in SLOTS else assets.nearest(slot, SLOTS)
+                near = None if slot in SLOTS else nearest(slot, SLOTS)
                 hint = f"did you mean {{{near}}}?" if near else "use {text}, {text2} and {mask}."
                 written = slot + (f"!{conversion}" if conversion else "")
                 written += f":{extra}" if extra else ""

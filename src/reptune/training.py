@@ -22,7 +22,8 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
-from reptune import assets, runtime
+from reptune import runtime
+from reptune.checks import nearest
 
 Trainable = Literal["all", "head"] | int
 
@@ -57,7 +58,7 @@ def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
         )
     for name in fast:
         if name not in FAST_OPTIONS:
-            near = assets.nearest(name, FAST_OPTIONS)
+            near = nearest(name, FAST_OPTIONS)
             hint = f"did you mean {near!r}?" if near else f"use {', '.join(FAST_OPTIONS)}."
             raise ValueError(f"fast holds the unknown option {name!r}; {hint}")
     return frozenset(fast)
