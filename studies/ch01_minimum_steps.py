@@ -46,6 +46,7 @@ def epochs_for(minimum: int, size: int) -> int:
 
 
 def jobs() -> Iterator[Job]:
+    """One fit each, seed by seed, so that a study cut short has every cell alike."""
     for seed, size, task in product(SEEDS, SIZES, TASKS):
         shared = {"task": task, "model": MODEL, "labels": size, "random_state": seed}
         yield {"method": "frozen", "num_epochs": 0, **shared}
@@ -63,18 +64,21 @@ def examples(task: str, split: str) -> tuple[list[str], np.ndarray]:
 
 
 def draw(task: str, size: int, seed: int) -> tuple[list[str], np.ndarray]:
+    """Training texts drawn at random, as a table of one's own would hold them."""
     texts, labels = examples(task, "train")
     rows = np.random.default_rng(seed).permutation(len(texts))[:size]
     return [texts[row] for row in rows], labels[rows]
 
 
 def held_out(task: str) -> tuple[list[str], np.ndarray]:
+    """The validation texts that every fit of a task is scored on."""
     texts, labels = examples(task, "validation")
     rows = np.random.default_rng(0).permutation(len(texts))[:SCORED]
     return [texts[row] for row in rows], labels[rows]
 
 
 def run(job: Job) -> Iterator[dict]:
+    """Fit once; score on validation and on the training texts."""
     texts, labels = draw(job["task"], job["labels"], job["random_state"])
     length = MAX_LENGTH.get(job["task"])
     if job["method"] == "frozen":

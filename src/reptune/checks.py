@@ -1,4 +1,4 @@
-"""Checks of what a caller passes: texts, labels, numbers and names.
+"""Checks of what a caller passes: texts, labels, numbers, names, and folders that hold a model.
 
 Each raises before any work starts, with a message that names the bad value and the cure.
 """
@@ -6,44 +6,74 @@ Each raises before any work starts, with a message that names the bad value and 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# A model folder's JSON files that name classes or modules; none is ever near this size.
+_CONFIGURATIONS = ("*config*.json", "modules.json")
+_CONFIGURATION_BYTES = 5_000_000
+_MOST_LAYERS = 512  # more than any encoder has; loading a million of them would never end
+
+# Below this many rows, labels that are all different are a few-shot task, not swapped arguments.
+_ROWS_TO_SUSPECT = 20
+
+
+# --- texts and labels ----------------------------------------------------------------------------
 
 
 def check_texts(texts: Iterable[Any], what: str = "texts") -> list[str]:
     """Return `texts` as a list of strings, or raise before anything else happens.
 
     Args:
-        texts: Any sequence of strings: list, pandas Series, NumPy array, a data set's column.
+        texts: Any sequence of strings: a list, a generator, a pandas Series, a NumPy or Arrow
+            array, a data set's column.
         what: What to call them in the message.
 
     Raises:
-        ValueError: If there are none, if `texts` is one string, or if an element is not a string.
+        ValueError: If there are none, if `texts` is one string, a table or a mapping, or if an
+            element is not a string of valid Unicode.
     """
-    if isinstance(texts, str):
+    if isinstance(texts, str | bytes):
         raise ValueError(f"{what} is a single string; pass a list of strings: [{texts[:40]!r}].")
-    if not isinstance(texts, Iterable):
-        raise ValueError(f"{what} is {texts!r}; pass a list of strings.")
-    values = list(texts)
+    values = _listed(texts, what, "strings")
     if not values:
         raise ValueError(f"{what}: there are none; pass at least one string.")
     for position, value in enumerate(values):
         if not isinstance(value, str):
             missing = " (a missing value)" if is_missing(value) else ""
             raise ValueError(
-                f"{what}[{position}] is {value!r}{missing}, a {type(value).__name__}; every text "
-                "must be a string. Drop such rows or convert them with str()."
+                f"{what}[{position}] is {_shown(value)}{missing}, a {type(value).__name__}; every "
+                "text must be a string. Drop such rows or convert them with str()."
             )
+        check_unicode(value, f"{what}[{position}]")
     return [str(value) for value in values]
+
+
+def check_unicode(text: str, what: str) -> None:
+    """Raise a `ValueError` if `text` holds half of a surrogate pair, which no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} is not valid Unicode: a lone surrogate, {text[error.start]!r}, at character "
+            f"{error.start}; read the file as UTF-8, or clean the text with "
+            "text.encode('utf-8', 'replace').decode()."
+        ) from None
 
 
 def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) -> np.ndarray:
     """Return `labels` as an array of str or int, or raise before anything else happens.
 
     Args:
-        labels: One label a text, all strings or all integers.
+        labels: One label per text, all strings or all integers.
         num_texts: How many texts they belong to.
         num_classes: The least number of different labels; a classifier needs 2.
 
@@ -54,21 +84,18 @@ def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) ->
         ValueError: If the count differs, a label is missing, types are mixed or not str or int,
             or there are fewer than `num_classes` different labels.
     """
-    values = [value.item() if isinstance(value, np.generic) else value for value in labels]
+    if isinstance(labels, str | bytes):
+        raise ValueError(f"labels is a single string, {labels[:40]!r}; pass one label per text.")
+    values = [
+        value.item() if isinstance(value, np.generic) else value
+        for value in _listed(labels, "labels", "labels")
+    ]
     if len(values) != num_texts:
-        raise ValueError(f"{num_texts} texts but {len(values)} labels; pass one label a text.")
-    for position, value in enumerate(values):
-        if is_missing(value):
-            raise ValueError(f"labels[{position}] is {value!r}; drop rows without a label.")
-        if not isinstance(value, str | int):
-            raise ValueError(
-                f"labels[{position}] is {value!r}, a {type(value).__name__}; labels must be "
-                "strings or integers. Convert them with str() or int()."
-            )
-    kinds = {str if isinstance(value, str) else int for value in values}
-    if len(kinds) > 1:
-        raise ValueError("labels mix strings and integers; convert all of them to strings.")
+        raise ValueError(f"{num_texts} texts but {len(values)} labels; pass one label per text.")
+    _check_label_types(values)
     array = np.asarray(values)
+    if array.dtype.kind not in "Uib":
+        raise ValueError("labels hold integers beyond 64 bits; convert them with str().")
     found = np.unique(array)
     if len(found) < num_classes:
         raise ValueError(
@@ -78,16 +105,63 @@ def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) ->
     return array
 
 
+def _check_label_types(values: Sequence[Any]) -> None:
+    # Missing labels first: one of them turns a column of whole numbers into floats.
+    for position, value in enumerate(values):
+        if is_missing(value):
+            raise ValueError(f"labels[{position}] is {value!r}; drop rows without a label.")
+    for position, value in enumerate(values):
+        if not isinstance(value, str | int):
+            raise ValueError(
+                f"labels[{position}] is {_shown(value)}, a {type(value).__name__}; labels must be "
+                "strings or integers. Convert them with str() or int()."
+            )
+        if isinstance(value, str):
+            check_unicode(value, f"labels[{position}]")
+            if value.endswith("\0"):  # NumPy's strings end before it: two labels would become one
+                raise ValueError(f"labels[{position}] is {value!r}; remove the NUL at its end.")
+    kinds = {"strings": str, "integers": int, "booleans": bool}
+    mixed = [name for name, kind in kinds.items() if any(_is_a(value, kind) for value in values)]
+    if len(mixed) > 1:
+        raise ValueError(f"labels mix {' and '.join(mixed)}; convert all of them to strings.")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a label is of a kind; to Python a boolean is an integer too."""
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
+def check_training_set(texts: Iterable[Any], labels: Iterable[Any]) -> tuple[list[str], np.ndarray]:
+    """Return texts and labels to train a classifier on, or raise; warn where they seem swapped.
+
+    Raises:
+        ValueError: As `check_texts` and `check_labels`, and for fewer than two classes.
+    """
+    checked = check_texts(texts)
+    array = check_labels(labels, len(checked), num_classes=2)
+    num_texts, num_labels = len(set(checked)), len(np.unique(array))
+    mostly_unique = num_labels > len(checked) / 2
+    if mostly_unique and (num_texts < num_labels or len(checked) >= _ROWS_TO_SUSPECT):
+        warnings.warn(
+            f"{num_labels} different labels for {len(checked)} texts, {num_texts} of them "
+            "different: are the arguments swapped? fit takes (texts, labels).",
+            stacklevel=3,
+        )
+    return checked, array
+
+
 def check_validation(
     validation: tuple[Iterable[Any], Iterable[Any]] | None, classes: np.ndarray
 ) -> tuple[list[str], np.ndarray] | None:
-    """Return held-out texts and their labels as places in `classes`, or raise.
+    """Return held-out texts and the indices of their labels in `classes`, or raise.
 
     Raises:
         ValueError: As `check_texts` and `check_labels`, and for a label that `classes` lacks.
     """
     if validation is None:
         return None
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ValueError(f"validation is {_shown(validation)}; pass a pair, (texts, labels).")
     texts = check_texts(validation[0], what="validation texts")
     labels = check_labels(validation[1], len(texts))
     unseen = sorted(set(labels.tolist()) - set(classes.tolist()), key=str)
@@ -114,31 +188,154 @@ def class_weights(
         Shape `(num_classes,)`, or `None` for `None`.
 
     Raises:
-        ValueError: If `class_weight` is something else, or lacks a label.
+        ValueError: If `class_weight` is something else, lacks a label, or a weight is not a
+            positive number.
     """
     if isinstance(class_weight, dict):
         missing = [label for label in classes.tolist() if label not in class_weight]
         if missing:
             raise ValueError(f"class_weight lacks {missing}; give every label a weight.")
+        for label, weight in class_weight.items():
+            check_number(f"class_weight[{label!r}]", weight, above=0)
         return np.array([float(class_weight[label]) for label in classes.tolist()])
-    if class_weight not in (None, "balanced"):
+    if class_weight is not None and not _is(class_weight, "balanced"):
         raise ValueError(f"class_weight={class_weight!r}; use None, 'balanced' or a dict by label.")
     return None if class_weight is None else counts.sum() / (len(counts) * counts)
 
 
-def check_whole_number(name: str, value: Any, least: int = 1) -> None:
-    """Raise a `ValueError` that names the parameter unless `value` is a whole number >= `least`."""
+def _listed(values: Any, what: str, of: str) -> list[Any]:
+    """The elements of a one-dimensional sequence; a table or a mapping has none to speak of."""
+    columns = _columns(values)
+    if columns is not None:
+        name = columns[0] if columns else "a column"
+        raise ValueError(
+            f"{what} is a {type(values).__name__} with the columns {columns}; pass one of its "
+            f"columns, such as table[{name!r}]: a table read as a list gives column names."
+        )
+    if isinstance(values, Mapping):
+        raise ValueError(
+            f"{what} is a {type(values).__name__}, whose elements are its keys; pass a list of "
+            f"{of}, such as list(mapping.values())."
+        )
+    if isinstance(values, set | frozenset):
+        raise ValueError(f"{what} is a set, which has no order; pass a list of {of}.")
+    if len(getattr(values, "shape", "1")) != 1:  # a NumPy array or a tensor
+        raise ValueError(
+            f"{what} has the shape {tuple(values.shape)}; pass one dimension, such as "
+            "array.ravel()."
+        )
+    if hasattr(values, "to_pylist"):  # an Arrow array, whose elements are scalars of its own
+        return values.to_pylist()
+    if hasattr(values, "shape") and hasattr(values, "tolist"):  # so that a tensor's are numbers
+        return values.tolist()
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{what} is {_shown(values)}; pass a list of {of}.")
+    return list(values)
+
+
+def _columns(values: Any) -> list[Any] | None:
+    """The column names of a pandas, Polars or Arrow table or of a data set; `None` for others."""
+    for attribute in ("column_names", "columns"):  # an Arrow table has both
+        names = getattr(values, attribute, None)
+        if names is not None and not callable(names):
+            return list(names)
+    return None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for "nothing here": `None`, a NaN, or the missing value of pandas."""
+    # By name: importing pandas for two singletons would cost `reptune assets list` half a second.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it: not the whole of a large one."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _is(value: Any, word: str) -> bool:
+    """Whether a value is this string; comparing an array with one would give an array."""
+    return isinstance(value, str) and value == word
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def check_whole_number(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number as a plain `int`, or raise a `ValueError` that names the parameter."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least:
-        raise ValueError(f"{name}={value!r}; use a whole number from {least} on.")
+        raise ValueError(f"{name}={_shown(value)}; use a whole number from {least} on.")
+    return int(value)
 
 
-def check_optimizer(learning_rate: float | None, warmup: float) -> None:
-    """Raise a `ValueError` unless the rate is positive (or `None`) and warmup a share below 1."""
-    if learning_rate is not None and not learning_rate > 0:
-        raise ValueError(f"learning_rate={learning_rate!r}; use a positive number.")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup={warmup!r}; use a share of the steps, 0 to below 1.")
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> float:
+    """Return a finite number as a plain `float`, or raise a `ValueError` that names it.
+
+    Args:
+        name: The parameter's name.
+        value: What the caller passed.
+        least: The smallest value allowed.
+        above: A value that it must exceed.
+        below: A value that it must stay under.
+        most: The largest value allowed.
+    """
+    bounds = [f"{word} {bound:g}" for word, bound in
+              (("from", least), ("above", above), ("below", below), ("up to", most))
+              if bound is not None]  # fmt: skip
+    wanted = " ".join(["a number", *bounds]) if bounds else "a finite number"
+    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    fits = (
+        number
+        and math.isfinite(value)
+        and (least is None or value >= least)
+        and (above is None or value > above)
+        and (below is None or value < below)
+        and (most is None or value <= most)
+    )
+    if not fits:
+        hint = f" ({float(value):g}, without the quotes)" if _reads_as_number(value) else ""
+        raise ValueError(f"{name}={_shown(value)}; use {wanted}{hint}.")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise a `ValueError` unless a switch is `True` or `False`: a string is always true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={_shown(value)}; use True or False.")
+
+
+def check_optimizer(learning_rate: float | None, warmup: float, weight_decay: float = 0.0) -> None:
+    """Raise a `ValueError` unless AdamW and the schedule can work with these.
+
+    Args:
+        learning_rate: A positive number, or `None` for the default.
+        warmup: A share of the steps, 0 to below 1.
+        weight_decay: A number from 0 on.
+    """
+    if learning_rate is not None:
+        check_number("learning_rate", learning_rate, above=0)
+    check_number("warmup", warmup, least=0, below=1)
+    check_number("weight_decay", weight_decay, least=0)
+
+
+def check_random_state(random_state: Any) -> None:
+    """Raise a `ValueError` unless `random_state` is `None` or a whole number from 0 to 2^32 - 1."""
+    if random_state is None:
+        return
+    if check_whole_number("random_state", random_state, least=0) >= 2**32:
+        raise ValueError(f"random_state={random_state}; use a whole number below 2^32, or None.")
 
 
 def seed_of(random_state: int | None) -> int:
@@ -146,6 +343,29 @@ def seed_of(random_state: int | None) -> int:
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     return int(random_state)
+
+
+def _reads_as_number(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def check_finite_weights(model: Any) -> None:
+    """Raise a `ValueError` if a trained PyTorch model holds a weight that is no number.
+
+    Such a model predicts the first class for every text, and saves and loads without a word.
+    """
+    for name, weight in model.named_parameters():
+        if not bool(weight.detach().isfinite().all()):
+            raise ValueError(
+                f"training diverged: {name} holds weights that are not finite. Lower "
+                "learning_rate or the class weights; the estimator is as it was before fit."
+            )
+
+
+# --- names ---------------------------------------------------------------------------------------
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -163,9 +383,69 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     return f", did you mean {near!r}?" if near else ""
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a value stands for "nothing here": `None`, a NaN, or the missing value of pandas."""
-    # By name: importing pandas for two singletons would cost `reptune assets list` half a second.
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+# --- folders that hold a model -------------------------------------------------------------------
+
+
+def check_model_folder(folder: str | Path) -> None:
+    """Raise a `ValueError` if loading a folder's model would run code that lies in it.
+
+    A configuration may name classes of its own (`auto_map`, or a type in `modules.json`), which
+    the libraries would import from the folder. Nothing in this package asks them to, and this
+    says so before a library does, with a prompt that waits for an answer. A folder that names an
+    absurd number of layers is refused too.
+
+    Raises:
+        ValueError: If a configuration names code, is no JSON, or cannot be meant.
+    """
+    folder = Path(folder)
+    for pattern in _CONFIGURATIONS:
+        for path in sorted(folder.glob(pattern)) + sorted(folder.glob(f"*/{pattern}")):
+            if path.is_file():
+                _check_configuration(path, _read_json(path))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _CONFIGURATION_BYTES:
+            raise ValueError(f"{path} has {path.stat().st_size:,} bytes; that is no configuration.")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); restore the folder.") from error
+
+
+def _check_configuration(path: Path, content: Any) -> None:
+    if path.name == "modules.json":
+        _check_modules(path, content)
+        return
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object; restore the folder.")
+    activation = content.get("activation_function", "torch.")
+    if content.get("auto_map") or content.get("custom_pipelines"):
+        raise ValueError(
+            f"{path} names code of its own to run (auto_map); this package never runs code from a "
+            "model folder. Use a model whose classes come with transformers, or remove the entry."
+        )
+    if path.parent.name.endswith("_Dense") and not str(activation).startswith("torch."):
+        raise ValueError(f"{path} names the activation {activation!r}; use one of torch.nn's.")
+    for name in ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers"):
+        layers = content.get(name)
+        if isinstance(layers, int | float) and layers > _MOST_LAYERS:
+            raise ValueError(
+                f"{path} says {name}={layers:,}; more than {_MOST_LAYERS} cannot be meant. "
+                "Restore the folder."
+            )
+
+
+def _check_modules(path: Path, content: Any) -> None:
+    parts = content if isinstance(content, list) else [None]
+    for part in parts:
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise ValueError(f"{path} is damaged: it lists no modules; restore the folder.")
+        if not re.match(r"sentence_transformers\.[\w.]+$", part["type"]):
+            raise ValueError(
+                f"{path} names the class {part['type']!r} to run; this package takes only those "
+                "of sentence_transformers. Use another model."
+            )
+        inner = Path(str(part.get("path", "")))
+        if inner.is_absolute() or ".." in inner.parts:
+            raise ValueError(f"{path} names the folder {str(inner)!r} outside of it.")
