@@ -63,8 +63,6 @@ __all__ = [
 State = Literal["ready", "missing", "corrupt"]
 
 _SUMS = "SHA256SUMS"
-_BUNDLE_MANIFEST = "reptune-bundle.json"
-_BUNDLE_FORMAT = 1
 _BLOCK = 1 << 20  # bytes read at a time
 _POLL_SECONDS = 0.2
 # The only files a conversion writes; a bundle may bring no others, as their hashes are its own.
@@ -913,41 +911,9 @@ def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = No
         AssetCorrupt: If a cached asset is corrupt.
         ValueError: If a name is unknown or the bundle's folder does not exist.
     """
-    file = Path(file).expanduser()
-    if not file.absolute().parent.is_dir():
-        raise ValueError(f"There is no folder {str(file.absolute().parent)!r} for the bundle.")
-    chosen = _cached() if names is None else list(dict.fromkeys(names))
-    if not chosen:
-        raise AssetUnavailable("No asset is cached: `reptune assets fetch` first.")
-    for name in chosen:
-        verify(name)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        _write_bundle(temporary, [info(name) for name in chosen])
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return file
+    from reptune import bundles  # it builds on this module
 
-
-def _cached() -> list[str]:
-    return [name for name, asset in _registry().items() if _folder(asset).is_dir()]
-
-
-def _write_bundle(path: Path, assets: Sequence[Asset]) -> None:
-    manifest = {
-        "format": _BUNDLE_FORMAT,
-        "assets": {asset.name: asset.pin for asset in assets},
-    }
-    # Stored, not compressed: weights hardly shrink, and a small archive cannot then unpack to
-    # a huge one.
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_BUNDLE_MANIFEST, json.dumps(manifest, indent=2))
-        for asset in assets:
-            folder = _folder(asset)
-            sums = [] if asset.files else [_SUMS]
-            for name in [*sums, *_expected(asset, folder)]:
-                archive.write(folder / name, f"{asset.name}/{name}")
+    return bundles.export_bundle(file, names)
 
 
 def import_bundle(file: str | os.PathLike[str]) -> list[str]:
@@ -965,58 +931,6 @@ def import_bundle(file: str | os.PathLike[str]) -> list[str]:
         AssetUnavailable: If the disk is full.
         ValueError: If there is no such file or the bundle holds an unknown asset.
     """
-    file = Path(file).expanduser()
-    if not file.is_file():
-        raise ValueError(f"There is no bundle {str(file)!r}.")
-    try:
-        with _open_zip(file) as archive:
-            assets = _read_manifest(archive)
-            for asset in assets:
-                _import_asset(archive, asset)
-    except _RoadFailed as error:
-        raise AssetCorrupt(
-            f"The bundle cannot be used: {error}. Copy it again, or make it again with "
-            "`reptune assets export BUNDLE`."
-        ) from error
-    return [asset.name for asset in assets]
+    from reptune import bundles  # it builds on this module
 
-
-def _read_manifest(archive: zipfile.ZipFile) -> list[Asset]:
-    """Reads which assets a bundle holds, and refuses what this registry does not know."""
-    try:
-        manifest = json.loads(archive.read(_BUNDLE_MANIFEST))
-        version, pins = manifest["format"], dict(manifest["assets"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _RoadFailed("it has no readable manifest", corrupt=True) from error
-    if version != _BUNDLE_FORMAT:
-        raise _RoadFailed(f"its format is {version!r}, not {_BUNDLE_FORMAT}")
-    assets = [info(name) for name in pins]
-    for asset in assets:
-        if asset.pin != pins[asset.name]:
-            raise _RoadFailed(f"it holds another version of {asset.name!r}, {pins[asset.name]}")
-    for member in archive.infolist():
-        top = member.filename.split("/")[0]
-        if member.filename != _BUNDLE_MANIFEST and top not in pins:
-            raise _RoadFailed(f"{member.filename!r} is not in its manifest", corrupt=True)
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise _RoadFailed(f"{member.filename!r} is compressed", corrupt=True)
-    return assets
-
-
-def _import_asset(archive: zipfile.ZipFile, asset: Asset) -> None:
-    prefix = f"{asset.name}/"
-    stored = [m for m in archive.infolist() if m.filename.startswith(prefix)]
-    needed = sum(member.file_size for member in stored)
-    with _disk_errors(asset, needed), _locked(asset):
-        if state(asset.name) == "ready":
-            return
-        _require_space(asset, needed)
-        with _staging(asset) as staging:
-            target = staging / "asset"
-            if not asset.files:
-                _extract(archive, prefix, [_SUMS], target)
-            try:
-                _extract(archive, prefix, _expected(asset, target), target)
-                _move_into_place(asset, target, staging)
-            except AssetCorrupt as error:
-                raise _RoadFailed(_reason(error), corrupt=True) from error
+    return bundles.import_bundle(file)

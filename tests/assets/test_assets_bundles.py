@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from asset_fakes import DATA_FILES
 
-from reptune import assets
+from reptune import assets, bundles
 
 MANIFEST = "reptune-bundle.json"
 
@@ -182,7 +182,7 @@ def test_an_export_that_fails_leaves_the_old_bundle(copied, tmp_path, monkeypatc
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(assets, "_write_bundle", fail)
+    monkeypatch.setattr(bundles, "_write_bundle", fail)
     with pytest.raises(OSError, match="No space left"):
         assets.export_bundle(path)
     assert path.read_bytes() == before
