@@ -45,7 +45,8 @@ def main(
     Args:
         study_file: The study's `__file__`; its stem names the record file.
         jobs: Each a mapping of record fields that tell it from the others, such as `method` and
-            `random_state`. A job whose fields all occur in one record is done.
+            `random_state`. A job is done if they all occur in one record, and no record of the
+            job is missing.
         run: From a job to its records, less the fields that the job and `results` fill in.
         side_by_side: `False` gives each job all cores, and takes them in order.
     """
@@ -65,14 +66,19 @@ def main(
         waiting = {pool.submit(_do, run, job, arguments): job for job in left}
         for done in concurrent.futures.as_completed(waiting):
             job = waiting[done]
-            if done.exception() is not None:
+            try:
+                _keep(job, done.result(), path)
+            except Exception as error:  # the other jobs' results must not be lost for this one
                 failed += 1
-                print(f"FAILED {job}: {done.exception()}", flush=True)
-                continue
-            for record in done.result():
-                results.append({"study": path.stem, **job, **record}, path)
-                print(_line(job, record), flush=True)
+                print(f"FAILED {job}: {error}", flush=True)
     raise SystemExit(1 if failed else 0)
+
+
+def _keep(job: Job, records: list[dict], path: Path) -> None:
+    """Record a job whole, so that a kill leaves it either done or to be done again."""
+    results.append_all([{"study": path.stem, **job, **record} for record in records], path)
+    for record in records:
+        print(_line(job, record), flush=True)
 
 
 def _arguments(path: Path, side_by_side: bool) -> argparse.Namespace:

@@ -103,8 +103,7 @@ def take_round(study_file: str, setting: str, arms: tuple[str, ...], seed: int) 
         records.append(json.loads(found.stdout.splitlines()[-1]))
         shown = {key: records[-1][key] for key in ("seconds", "metrics", "peak_memory_mb")}
         print(f"{time.strftime('%H:%M:%S')} {setting} · {arm} · seed {seed}: {shown}", flush=True)
-    for record in records:
-        results.append(record, Path(study_file))
+    results.append_all(records, Path(study_file))
 
 
 def peaks() -> dict[str, float]:

@@ -1,7 +1,9 @@
-"""Records of measured runs: one JSON object a line in `results/<study>.jsonl`.
+"""Records of measured runs: one JSON object per line in `results/<study>.jsonl`.
 
 Studies append, chapters read. A study that is killed goes on where it stopped: `is_done` tells
-which runs it has already recorded.
+which jobs it has already recorded. The records of a job count together or not at all: each says
+how many they are, and a job of which some are missing, because a kill cut it short, reads as if it
+had never been measured.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import hashlib
 import json
 import os
 import sys
+import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 
@@ -41,6 +46,10 @@ FIELDS = (
     "date",
 )
 KEY_FIELDS = ("method", "task", "model", "labels", "random_state", "split")
+# What the records of a job with several of them also hold: a name they share, and their number.
+JOB, JOB_RECORDS = "job", "job_records"
+# What `code_hash` leaves out of the package's folder, because no result depends on it.
+NO_CODE = {".pyc", ".md", ".typed"}
 
 
 def folder() -> Path:
@@ -57,39 +66,107 @@ def folder() -> Path:
 
 
 def append(record: Mapping[str, Any], study_file: Path) -> None:
-    """Add one record to its study's file.
+    """Add one record to its study's file, as `append_all` does."""
+    append_all([record], study_file)
+
+
+def append_all(records: Iterable[Mapping[str, Any]], study_file: Path) -> None:
+    """Add the records of one job to its study's file: all of them, or none.
+
+    They are written at once, under a lock that other processes respect. Where a kill cuts the
+    writing short, readers pass over what is there of the job, and the next call removes it.
 
     Args:
-        record: `study`, `method`, `task`, `model`, `labels` (how many), `random_state`, `split`,
-            `metrics` and `seconds` (mappings), `peak_memory_mb`; further keys are kept. Device,
-            profile, versions, code hash and date are filled in.
-        study_file: The script that measured it, for the code hash.
+        records: Each with `study`, `method`, `task`, `model`, `labels` (how many),
+            `random_state`, `split`, `metrics` and `seconds` (mappings), `peak_memory_mb`; further
+            keys are kept. Device, profile, versions, code hash and date are filled in.
+        study_file: The script that measured them, for the code hash.
 
     Raises:
-        ValueError: If a field is missing or its mapping is empty.
+        ValueError: If there is no record, a field is missing, its mapping is empty, or the records
+            belong to different studies; nothing is written.
+        OSError: If the records cannot be written; the file is as it was.
     """
-    complete = {
+    complete = _completed(list(records), Path(study_file))
+    lines = [json.dumps(one, default=runtime.as_json, sort_keys=True) for one in complete]
+    path = _path(str(complete[0]["study"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own, since a lock on the records' file would not do on every system.
+    with filelock.FileLock(path.with_name(f".{path.stem}.lock")):
+        _remove_cut_short(path)
+        _write("".join(f"{line}\n" for line in lines).encode(), path)
+
+
+def _completed(records: Sequence[Mapping[str, Any]], study_file: Path) -> list[dict[str, Any]]:
+    """The records with what `append_all` fills in, or an error that names what they lack."""
+    if not records:
+        raise ValueError("there is no record to add; a job needs at least one.")
+    common: dict[str, Any] = {
         "device": runtime.device_name(),
         "profile": runtime.profile(),
         "versions": runtime.versions(),
         "code_hash": code_hash(study_file),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **record,
     }
-    missing = [name for name in FIELDS if name not in complete]
-    if missing:
-        raise ValueError(f"the record lacks {', '.join(missing)}; every record holds them.")
-    for name in ("metrics", "seconds"):
-        if not isinstance(complete[name], Mapping) or not complete[name]:
-            raise ValueError(f"{name}={complete[name]!r}; pass a mapping with at least one entry.")
-    path = _path(str(complete["study"]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(complete, default=runtime.as_json, sort_keys=True)
-    _end_last_line(path)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    job: dict[str, Any] = {}
+    if len(records) > 1:  # a single line is whole, or is no JSON
+        job = {JOB: uuid.uuid4().hex[:12], JOB_RECORDS: len(records)}
+    complete = [{**common, **record, **job} for record in records]
+    for record in complete:
+        missing = [name for name in FIELDS if name not in record]
+        if missing:
+            raise ValueError(f"the record lacks {', '.join(missing)}; every record holds them.")
+        for name in ("metrics", "seconds"):
+            if not isinstance(record[name], Mapping) or not record[name]:
+                raise ValueError(
+                    f"{name}={record[name]!r}; pass a mapping with at least one entry."
+                )
+    studies = sorted({str(record["study"]) for record in complete})
+    if len(studies) > 1:
+        raise ValueError(f"the records belong to {', '.join(studies)}; a job has one study.")
+    return complete
+
+
+def _write(content: bytes, path: Path) -> None:
+    """Append to a file for good, or leave it as it was."""
+    binary = getattr(os, "O_BINARY", 0)  # on Windows, which would write line ends of its own
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o644)
+    try:
+        before = os.fstat(descriptor).st_size
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_cut_short(path: Path) -> None:
+    """Remove what a kill has left of a job at the end of a file; the caller holds the lock."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    whole = len(lines)
+    if lines and not lines[-1].endswith(b"\n") and _parsed(lines[-1]) is None:
+        whole -= 1
+    last = (_parsed(lines[whole - 1]) or {}) if whole else {}
+    start = whole
+    while JOB in last and start and (_parsed(lines[start - 1]) or {}).get(JOB) == last[JOB]:
+        start -= 1
+    if whole - start < last.get(JOB_RECORDS, 0):
+        whole = start
+    kept = b"".join(lines[:whole])
+    if kept and not kept.endswith(b"\n"):
+        kept += b"\n"
+    if len(kept) < len(content):
+        os.truncate(path, len(kept))
+    elif kept != content:  # a whole record that lacks only its line end
+        _write(b"\n", path)
 
 
 def read(study: str) -> pd.DataFrame:
@@ -102,7 +179,7 @@ def read(study: str) -> pd.DataFrame:
 
 
 def is_done(study: str, **key: Any) -> bool:
-    """Whether a run with these `KEY_FIELDS` (and any further fields) is already recorded."""
+    """Whether a job with these `KEY_FIELDS` (and any further fields) is already recorded, whole."""
     return any(_matches(record, key) for record in _records(study))
 
 
@@ -196,11 +273,22 @@ def times_as_fast(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def code_hash(study_file: Path) -> str:
-    """SHA-256 over the study's script and the package's modules, twelve characters of it."""
+    """SHA-256 over the study's script and the package's files, twelve characters of it.
+
+    The package's files are its modules, those of its subpackages too, and the data that lie beside
+    them, such as `assets.toml`; names are relative, so that every machine gets the same hash.
+    """
+    package = Path(__file__).parent
+    files = {
+        path.relative_to(package).as_posix(): path
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in NO_CODE and "__pycache__" not in path.parts
+        and not path.name.startswith(".")
+    }  # fmt: skip
     digest = hashlib.sha256()
-    modules = sorted(Path(__file__).parent.glob("*.py"))
-    for path in [Path(study_file), *modules]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for name, path in [(Path(study_file).name, Path(study_file)), *sorted(files.items())]:
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:12]
 
 
@@ -213,20 +301,20 @@ def _path(study: str) -> Path:
 
 
 def _records(study: str) -> list[dict[str, Any]]:
+    """The records of all jobs that are recorded whole."""
     path = _path(study)
     if not path.exists():
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # cut short by a kill; that run is simply measured again
-    return records
+    parsed = [_parsed(line) for line in path.read_bytes().splitlines()]
+    records = [record for record in parsed if record is not None]
+    found = Counter(record.get(JOB) for record in records)
+    return [record for record in records if found[record.get(JOB)] >= record.get(JOB_RECORDS, 1)]
 
 
-def _end_last_line(path: Path) -> None:
-    """Give a line that a kill cut short its line end, so that the next record stays readable."""
-    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-        with path.open("ab") as file:
-            file.write(b"\n")
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A line's record; `None` for a line that a kill cut short: that run is measured again."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -2,8 +2,11 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +59,96 @@ def test_a_study_reports_failures_and_goes_on_where_it_stopped(tmp_path, monkeyp
     assert results.read("trial")["random_state"].tolist() == [1, 2]
     hits = results.correct("trial", method="m")
     assert hits.tolist() == [[True, True, False]] * 2
+
+
+# Threads in place of processes, which take seconds to start; a disk on which every step takes time.
+SEVERAL_RECORDS = """
+import concurrent.futures, os, time
+import numpy as np
+import _common
+from _common import main, score_fields
+
+fsync = os.fsync
+os.fsync = lambda descriptor: (fsync(descriptor), time.sleep(0.05))
+class Threads(concurrent.futures.ThreadPoolExecutor):
+    def __init__(self, lanes, **_):
+        super().__init__(lanes)
+concurrent.futures.ProcessPoolExecutor = Threads
+
+def run(job):
+    for split in ("train", "validation", "test"):
+        scored = score_fields(np.array([True, False]))
+        yield {**scored, "split": split, "seconds": {"fit": 1.0}, "peak_memory_mb": 1}
+
+if __name__ == "__main__":
+    common = {"method": "m", "task": "t", "model": "none", "labels": 3}
+    main(__file__, [{**common, "random_state": seed} for seed in range(4)], run)
+"""
+
+
+def kill_once_it_records(script: Path, folder: Path, wait: float) -> None:
+    """Start a study, and end it some seconds after its file has grown."""
+    file = folder / f"{script.stem}.jsonl"
+    size = file.stat().st_size if file.exists() else 0
+    environment = {
+        **os.environ, "REPTUNE_RESULTS": str(folder), "PYTHONPATH": str(ROOT / "studies"),
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, script, "--lanes", "1"], env=environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and (not file.exists() or file.stat().st_size == size):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(wait)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_killed_study_loses_no_record_and_repeats_none(tmp_path, monkeypatch):
+    script = tmp_path / "several.py"
+    script.write_text(SEVERAL_RECORDS)
+    draw = random.Random(0)
+    for _ in range(3):
+        kill_once_it_records(script, tmp_path, wait=draw.uniform(0, 0.08))
+    last = start(script, tmp_path, "--lanes", "1")
+    assert last.returncode == 0, last.stderr[-2000:]
+    assert "several: 4 jobs to do" not in last.stdout, "it goes on"
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
+    lines = (tmp_path / "several.jsonl").read_text().splitlines()
+    found = sorted((json.loads(line)["random_state"], json.loads(line)["split"]) for line in lines)
+    assert found == [
+        (seed, split) for seed in range(4) for split in ("test", "train", "validation")
+    ]
+    assert len(results.read("several")) == 12
+
+
+def test_a_round_of_arms_is_recorded_whole(tmp_path, monkeypatch):
+    import _rounds
+
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
+    record = {"study": "rounds", "task": "t", "model": "none", "labels": 1, "random_state": 42,
+              "split": "validation", "setting": "s", "metrics": {"accuracy": 0.5},
+              "seconds": {"fit": 1.0}, "peak_memory_mb": 1}  # fmt: skip
+    arms = iter("ab")
+    answer = lambda *_, **__: SimpleNamespace(stdout=json.dumps(record | {"method": next(arms)}))  # noqa: E731
+    monkeypatch.setattr(_rounds.subprocess, "run", answer)
+    _rounds.take_round(__file__, "s", ("a", "b"), 42)
+    file = tmp_path / "rounds.jsonl"
+    assert results.is_done("rounds", setting="s", random_state=42)
+    file.write_text(file.read_text().splitlines(keepends=True)[0])
+    assert not results.is_done("rounds", setting="s", random_state=42), "an arm is missing"
+
+
+def test_a_job_with_a_bad_record_costs_no_other_job(tmp_path, monkeypatch):
+    script = tmp_path / "bad.py"
+    lacking = SEVERAL_RECORDS.replace('"peak_memory_mb": 1}', '**({} if job["random_state"] == 0 '
+                                      'else {"peak_memory_mb": 1})}')  # fmt: skip
+    script.write_text(lacking)
+    run = start(script, tmp_path, "--lanes", "1")
+    assert run.returncode == 1 and "the record lacks peak_memory_mb" in run.stdout
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
+    assert sorted(set(results.read("bad")["random_state"])) == [1, 2, 3]
 
 
 def test_correct_names_what_is_missing(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 import json
+import multiprocessing
+import os
 import random
+import shutil
 import time
 
 import numpy as np
@@ -70,6 +73,130 @@ def test_a_record_cut_short_by_a_kill_costs_only_itself(record, tmp_path):
     file.write_text(file.read_text() + '{"study": "trial", "met')
     results.append(record | {"random_state": 1}, __file__)
     assert results.read("trial")["random_state"].tolist() == [0, 1]
+
+
+def _job(record, seed, count=3):
+    return [record | {"random_state": seed, "part": part} for part in range(count)]
+
+
+def _parts(study="trial"):
+    return [(one["random_state"], one["part"]) for one in results._records(study)]
+
+
+def test_a_job_cut_anywhere_reads_as_not_done_and_is_recorded_once_on_resume(record, tmp_path):
+    file = tmp_path / "trial.jsonl"
+    results.append_all(_job(record, 1), __file__)
+    before = file.read_bytes()
+    results.append_all(_job(record, 2), __file__)
+    whole = file.read_bytes()
+    ends = [end for end in range(len(before), len(whole)) if whole[end - 1 : end] == b"\n"]
+    cuts = {*range(len(before), len(whole), 41), *ends, *(end - 1 for end in ends), len(whole) - 2}
+    for cut in sorted(cuts - {len(before) - 1}):
+        file.write_bytes(whole[:cut])
+        assert not results.is_done("trial", random_state=2), cut
+        assert _parts() == [(1, 0), (1, 1), (1, 2)]
+        assert results.is_done("trial", random_state=1)
+        results.append_all(_job(record, 2), __file__)
+        assert _parts() == [(seed, part) for seed in (1, 2) for part in range(3)], cut
+        assert len(file.read_bytes().splitlines()) == 6, "nothing of the torn job is left"
+    file.write_bytes(whole[:-1])  # all but the last line's end: nothing is missing
+    assert results.is_done("trial", random_state=2)
+    results.append_all(_job(record, 3), __file__)
+    assert len(_parts()) == 9
+
+
+def test_a_job_cut_short_in_the_middle_of_a_file_does_not_count(record, tmp_path):
+    file = tmp_path / "trial.jsonl"
+    results.append_all(_job(record, 1), __file__)
+    lines = file.read_text().splitlines(keepends=True)
+    results.append(record | {"random_state": 2, "part": 0}, __file__)
+    file.write_text("".join([*lines[:2], file.read_text().splitlines(keepends=True)[-1]]))
+    assert _parts() == [(2, 0)] and not results.is_done("trial", random_state=1)
+
+
+def test_records_of_before_jobs_were_counted_stay_done(record, tmp_path):
+    old = record | {"random_state": 1, "metrics": {"accuracy": 0.5}}
+    (tmp_path / "trial.jsonl").write_text(json.dumps(old) + "\n" + json.dumps(old) + "\n")
+    assert results.is_done("trial", random_state=1) and len(results.read("trial")) == 2
+    results.append_all(_job(record, 2), __file__)
+    assert results.read("trial")["random_state"].tolist() == [1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_cannot_be_written_leaves_the_file_as_it_was(record, tmp_path, monkeypatch, error):
+    results.append_all(_job(record, 1), __file__)
+    file = tmp_path / "trial.jsonl"
+    before = file.read_bytes()
+    write = os.write
+
+    def fails_half_way(descriptor, content):
+        if len(content) < 100:
+            raise error
+        return write(descriptor, content[: len(content) // 2])
+
+    with monkeypatch.context() as patched, pytest.raises(type(error)):
+        patched.setattr(os, "write", fails_half_way)
+        results.append_all(_job(record, 2), __file__)
+    assert file.read_bytes() == before
+
+
+def test_a_job_of_no_records_or_of_two_studies_is_refused(record, tmp_path):
+    with pytest.raises(ValueError, match="there is no record to add"):
+        results.append_all([], __file__)
+    with pytest.raises(ValueError, match="belong to other, trial; a job has one study"):
+        results.append_all([record, record | {"study": "other"}], __file__)
+    with pytest.raises(ValueError, match=r"metrics=\{\}"):
+        results.append_all([record, record | {"metrics": {}}], __file__)
+    assert not list(tmp_path.iterdir())
+
+
+def _append_many(folder, record, seeds):
+    os.environ["REPTUNE_RESULTS"] = folder
+    for seed in seeds:
+        results.append_all(_job(record, seed, count=5), __file__)
+
+
+def test_two_processes_append_without_mixing_their_jobs(record, tmp_path):
+    record = record | {"metrics": {"accuracy": 0.5}, "padding": "x" * 20_000}
+    fork = multiprocessing.get_context("fork")
+    both = [
+        fork.Process(target=_append_many, args=(str(tmp_path), record, range(start, start + 20)))
+        for start in (0, 100)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    parts = _parts()
+    assert len(parts) == len(set(parts)) == 2 * 20 * 5
+    assert all(len({seed for seed, _ in parts[i : i + 5]}) == 1 for i in range(0, len(parts), 5))
+
+
+def test_the_code_hash_sees_subpackages_and_data(tmp_path, monkeypatch):
+    package, study = tmp_path / "one" / "reptune", tmp_path / "study.py"
+    (package / "part" / "__pycache__").mkdir(parents=True)
+    study.write_text("a study")
+    for name in ("results.py", "part/__init__.py", "part/module.py", "assets.toml"):
+        (package / name).write_text(name)
+
+    def code_hash(folder=package):
+        monkeypatch.setattr(results, "__file__", str(folder / "results.py"))
+        return results.code_hash(study)
+
+    first = code_hash()
+    (package / "part" / "__pycache__" / "module.pyc").write_text("compiled")
+    (package / "general_start.md").write_text("how it was made")
+    assert code_hash() == first, "what no result depends on"
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert code_hash(tmp_path / "two" / "reptune") == first, "the same on another machine"
+    seen = {first}
+    for name in ("part/__init__.py", "part/module.py", "assets.toml"):
+        (package / name).write_text("changed")
+        seen.add(code_hash())
+    (package / "part" / "module.py").rename(package / "part" / "renamed.py")
+    seen.add(code_hash())
+    assert len(seen) == 5
 
 
 def test_incomplete_records_are_refused(record, tmp_path):
