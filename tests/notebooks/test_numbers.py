@@ -43,16 +43,13 @@ STATED = {
         "0.00003": "arithmetic in the sentence",
         "10.3": "arithmetic in the sentence",
         "11.7 million": "arithmetic in the sentence",
-        "0.0003": "a setting",
+        "10.6 million": "arithmetic: the weights of six layers, as in chapter 1",
         "2.60": "published for bert-base-cased",
         "1.96": "published for bert-base-cased",
     },
     "04": {
         "0.918": "published, token by token, for bert-base-cased",
         "0.924": "published for bert-base-cased",
-        "0.380": "in the figure of the label curve",
-        "0.663": "in the figure of the label curve",
-        "500 times": "how the report is made",
     },
     "book/choosing.md": {
         "3.70 million": "arithmetic from the architecture, as the page says",
