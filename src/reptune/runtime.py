@@ -12,28 +12,81 @@ import importlib.metadata
 import os
 import platform
 import random
+import shutil
+import tempfile
+import threading
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
+import filelock
 import numpy as np
 import torch
+
+from reptune.checks import check_random_state
 
 PROFILES = ("quick", "cpu", "gpu")
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "scikit-learn")
 BANNER_PACKAGES = ("torch", "transformers")  # one line; records and stamps hold all of them
 
+SCRATCH_PREFIX = "reptune-scratch-"  # of temporary folders, so that the next run knows them
+
 T = TypeVar("T")
+
+# Python's, NumPy's and PyTorch's generators are the whole process's, so whoever seeds them must
+# have them alone. Reentrant, because a fit that seeds calls others that do.
+_generators = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock of its own: the thread that held the other one is not in it."""
+    global _generators
+    _generators = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def device() -> torch.device:
-    """The accelerator PyTorch sees (CUDA, then Apple's MPS), else the CPU."""
+    """The accelerator PyTorch sees (CUDA, then Apple's MPS), else the CPU.
+
+    Where several processes train together on a machine with several GPUs, each gets its own.
+    """
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        local = _from_environment("LOCAL_RANK", 0) if world_size() > 1 else 0
+        several = world_size() > 1 and torch.cuda.device_count() > 1
+        return torch.device("cuda", local) if several else torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def rank() -> int:
+    """The number of this process among those that train together, 0 where it is alone.
+
+    torchrun and accelerate set `RANK` and `WORLD_SIZE`; one without the other is not theirs.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    return _from_environment("RANK", 0) if world_size() > 1 else 0
+
+
+def world_size() -> int:
+    """How many processes train together; 1 where this one is alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return _from_environment("WORLD_SIZE", 1) if "RANK" in os.environ else 1
+
+
+def _from_environment(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.strip().isdecimal():
+        raise ValueError(f"{name} is {value!r} in the environment; set it to a number or unset it.")
+    return int(value)
 
 
 def profile() -> str:
@@ -83,29 +136,67 @@ def seeded(random_state: int | None) -> Iterator[None]:
     A library that reseeds its caller's generators makes the caller's own draws repeat, so
     everything in this package that needs randomness does it inside this block.
 
+    The generators belong to the process, so threads take turns: a second thread waits at its own
+    block until the first has left. Fits in several threads therefore give what they give one after
+    the other, and are no faster; processes (`n_jobs=2` with joblib's default) work side by side.
+    Inside the block, do not wait for a thread that enters one: each would wait for the other.
+
     Args:
         random_state: The seed; `None` leaves the generators as they are.
+
+    Raises:
+        ValueError: If `random_state` is neither `None` nor a whole number from 0 to 2^32 - 1.
     """
-    if random_state is None:
-        yield
-        return
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        random.seed(random_state)
-        np.random.seed(random_state)
-        torch.manual_seed(random_state)
-        try:
+    check_random_state(random_state)
+    with _generators:
+        if random_state is None:
             yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+            return
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            set_seed(random_state)
+            try:
+                yield
+            finally:
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)
 
 
 def set_seed(random_state: int) -> None:
     """Seed Python, NumPy and PyTorch for the rest of the process (notebooks do this once)."""
-    random.seed(random_state)
-    np.random.seed(random_state)
-    torch.manual_seed(random_state)
+    seed = int(random_state)  # Python's own generator takes no NumPy integer
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder that is gone after the block, or, after a kill, at the next such block.
+
+    It lies where `tempfile` puts its folders (`TMPDIR`). A lock beside it, which the system lets
+    go of when the process dies, tells it from a folder that nobody uses any more.
+    """
+    parent = Path(tempfile.gettempdir())
+    _sweep_scratch(parent)
+    folder = parent / f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:16]}"
+    lock = filelock.FileLock(folder.with_suffix(".lock"), mode=0o600)
+    with lock:
+        try:
+            folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # Windows keeps a file that is open
+                folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _sweep_scratch(parent: Path) -> None:
+    """Remove the folders of processes that were killed; those of others stay."""
+    for path in parent.glob(f"{SCRATCH_PREFIX}*.lock"):
+        with contextlib.suppress(OSError), filelock.FileLock(path, timeout=0):  # or someone has it
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink(missing_ok=True)
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
