@@ -57,6 +57,18 @@ STATED = {
     },
     "05": {
         "22000 times": "arithmetic in the sentence",
+        "7.4 points": "in the figure of the groups",
+        "2.7 points": "in the figure of the groups",
+        "4.3 points": "in the figure of the groups",
+        "48.0": "published on RAFT; in the figure",
+        "48.1": "published on RAFT",
+        "69.6": "published on RAFT",
+    },
+    "06": {
+        "3 points": "one of the 32 sentences that the sentence names",
+        "30 points": "the width of a binomial interval at the share and number in the sentence",
+        "30%": "published in LM-BFF's abstract",
+        "11%": "published in LM-BFF's abstract",
     },
 }
 
@@ -106,6 +118,17 @@ def printed():
     return {chapter: numbers(outputs(path)) for chapter, path in CHAPTERS.items()}
 
 
+@pytest.fixture(scope="module")
+def tabled(printed):
+    """What a page may repeat: a chapter's outputs, and the tables that are made of its records."""
+    pages = [(ROOT / name).read_text("utf-8") for name in tables.PAGES]
+    found = {chapter: list(values) for chapter, values in printed.items()}
+    for page in pages:
+        for table in tables.MARKED.finditer(page):
+            found[table[2][2:4]] += numbers(table[0])
+    return found
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_figures_in_a_chapters_prose_are_in_its_outputs(chapter, printed):
     text = prose(CHAPTERS[chapter])
@@ -115,9 +138,9 @@ def test_figures_in_a_chapters_prose_are_in_its_outputs(chapter, printed):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_figures_beside_the_tables_of_a_page_are_in_a_chapter(name, printed):
+def test_figures_beside_the_tables_of_a_page_are_in_a_chapter(name, tabled):
     page = tables.MARKED.sub("", (ROOT / name).read_text("utf-8"))
-    found = complaints(name, page, printed)
+    found = complaints(name, page, tabled)
     assert not found, "\n".join(found)
 
 
