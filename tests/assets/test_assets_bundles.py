@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from asset_fakes import DATA_FILES
+from asset_fakes import DATA_FILES, sha256
 
 from reptune import assets, bundles
 
@@ -85,7 +85,7 @@ def test_member_that_leaves_the_folder(bundle, cache, escape):
         ({"stranger/x": b""}, "'stranger/x' is not in its manifest"),
         ({MANIFEST: None}, "no readable manifest"),
         ({MANIFEST: b"[]"}, "no readable manifest"),
-        ({MANIFEST: b'{"format": 9, "assets": {}}'}, "format is 9, not 1"),
+        ({MANIFEST: b'{"format": 9, "assets": {}}'}, "format is 9, not 2"),
         ({MANIFEST: b'{"format": 1, "assets": {"tiny-data": "0"}}'}, "another version of 'tiny-d"),
     ],
 )
@@ -178,33 +178,158 @@ def test_an_export_that_fails_leaves_the_old_bundle(copied, tmp_path, monkeypatc
     path = assets.export_bundle(tmp_path / "b.zip")
     before = path.read_bytes()
 
-    def fail(path, assets):
+    def fail(path, *_):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(bundles, "_write_bundle", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(assets.AssetUnavailable, match=r"b\.zip' needs 0\.0 MB of disk.*Free some"):
         assets.export_bundle(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.glob("*b.zip*")] == ["b.zip"]
     assert not list(tmp_path.glob(".b.zip*"))
 
 
-def test_a_converted_asset_may_bring_no_pickle(gguf, cache, tmp_path, monkeypatch):
-    """Its hashes are its own, so what it may hold is limited by kind of file."""
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_bundle_that_cannot_be_written(copied, tmp_path, monkeypatch, code):
+    assets.fetch("tiny-data")
 
+    def refuse(path, *_):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(bundles, "_write_bundle", refuse)
+    with pytest.raises(assets.AssetUnavailable, match=r"cannot be written.*you may write to"):
+        assets.export_bundle(tmp_path / "b.zip")
+
+
+def test_too_little_space_for_a_bundle(copied, tmp_path, monkeypatch):
+    assets.fetch("tiny-model")
+    usage = shutil.disk_usage(".")._replace(free=1_000)
+    monkeypatch.setattr(bundles.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(assets.AssetUnavailable, match=r"needs 0\.3 MB of disk.*name fewer assets"):
+        assets.export_bundle(tmp_path / "b.zip")
+    assert not list(tmp_path.glob("*b.zip*"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("tiny-data", r"pass a list of assets: \['tiny-data'\]"),
+        ([], "names is empty"),
+        ([None], "Unknown asset None"),
+        ([["tiny-data"]], "Unknown asset"),
+    ],
+)
+def test_export_of_odd_names(copied, tmp_path, names, message):
+    assets.fetch("tiny-data")
+    with pytest.raises(ValueError, match=message):
+        assets.export_bundle(tmp_path / "b.zip", names)
+
+
+def test_export_to_a_folder(copied, tmp_path):
+    assets.fetch("tiny-data")
+    with pytest.raises(ValueError, match="is a folder; name the file"):
+        assets.export_bundle(tmp_path)
+
+
+# --- converted assets -----------------------------------------------------------------------
+
+
+def test_a_converted_asset_may_hold_no_pickle(gguf, monkeypatch):
     def convert(gguf, target):
         (target / "config.json").write_bytes(b"{}")
         (target / "pytorch_model.bin").write_bytes(b"a pickle")
 
     monkeypatch.setattr(assets, "_convert_gguf", convert)
+    monkeypatch.setattr(assets, "_require_converter", lambda asset: None)
     with pytest.raises(assets.AssetCorrupt, match=r"SHA256SUMS lists 'pytorch_model\.bin'"):
         assets.fetch("tiny-gguf")
-    with monkeypatch.context() as patch:
-        patch.setattr(assets, "_is_allowed", lambda asset, name: True)
-        assets.fetch("tiny-gguf")
-        bundle = assets.export_bundle(tmp_path / "b.zip")
+
+
+@pytest.fixture
+def converted(converting, cache, tmp_path) -> Path:
+    """A bundle of tiny-data and tiny-gguf; the cache that it came from is emptied."""
+    assets.fetch("tiny-gguf")
+    assets.fetch("tiny-data")
+    path = assets.export_bundle(tmp_path / "converted.zip", ["tiny-gguf", "tiny-data"])
     shutil.rmtree(cache)
-    with pytest.raises(assets.AssetCorrupt, match=r"SHA256SUMS lists 'pytorch_model\.bin'"):
-        assets.import_bundle(bundle)
-    assert_nothing_imported(cache)
+    return path
+
+
+def test_a_converted_asset_travels_as_what_it_was_made_from(converted, index):
+    with zipfile.ZipFile(converted) as archive:
+        found = [name for name in archive.namelist() if name.startswith("tiny-gguf")]
+    assert found == ["tiny-gguf/m.gguf"]
+    index.stop()
+    assert assets.import_bundle(converted) == ["tiny-gguf", "tiny-data"]
+    folder = assets.get("tiny-gguf")
+    assert (folder / "model.safetensors").read_bytes() == b"GGUF weights"[::-1]
+    assert "unchanged since its conversion" in assets.verify("tiny-gguf")
+
+
+def forge(bundle: Path, **files: bytes) -> None:
+    """Puts converted files with hashes of their own in the place of what they are made from."""
+    sums = "".join(f"{sha256(data)}  {name}\n" for name, data in files.items())
+    members = {f"tiny-gguf/{name}": data for name, data in files.items()}
+    rewrite(bundle, {**members, "tiny-gguf/SHA256SUMS": sums.encode(), "tiny-gguf/m.gguf": None})
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_forged_converted_asset_is_refused(converted, cache, version):
+    forge(converted, **{"config.json": b"{}", "model.safetensors": b"of someone else"})
+    pins = {"tiny-gguf": assets.info("tiny-gguf").pin, "tiny-data": assets.info("tiny-data").pin}
+    manifest = json.dumps({"format": version, "assets": pins}).encode()
+    rewrite(converted, {MANIFEST: manifest})
+    with pytest.raises(assets.AssetCorrupt, match=r"lacks 'tiny-gguf/m\.gguf'.*no pinned hash"):
+        assets.import_bundle(converted)
+    assert assets.state("tiny-gguf") == "missing"
+    assert assets.state("tiny-data") == "ready", "what is pinned is imported first"
+
+
+def test_a_forged_origin_is_refused(converted, cache):
+    rewrite(converted, {"tiny-gguf/m.gguf": b"GGUF forgery"})
+    with pytest.raises(assets.AssetCorrupt, match=r"m\.gguf has sha256 \w+, not \w+"):
+        assets.import_bundle(converted)
+    assert assets.state("tiny-gguf") == "missing"
+
+
+def test_a_bundle_of_the_first_format_is_still_read(bundle):
+    pins = {name: assets.info(name).pin for name in ("tiny-data", "tiny-tree")}
+    rewrite(bundle, {MANIFEST: json.dumps({"format": 1, "assets": pins}).encode()})
+    assert assets.import_bundle(bundle) == ["tiny-data", "tiny-tree"]
+
+
+def test_a_conversion_that_fails_is_not_the_bundles_fault(converted, monkeypatch):
+    def fail(gguf, target):
+        raise KeyError("blk.0")
+
+    monkeypatch.setattr(assets, "_convert_gguf", fail)
+    with pytest.raises(assets.AssetUnavailable, match="transformers and gguf are installed"):
+        assets.import_bundle(converted)
+
+
+def test_export_of_a_converted_asset_without_an_index(converting, index, tmp_path):
+    assets.fetch("tiny-gguf")
+    index.up = False
+    with pytest.raises(
+        assets.AssetUnavailable, match=r"'tiny-gguf' cannot be exported.*leave"
+    ):
+        assets.export_bundle(tmp_path / "b.zip")
+    assert not (tmp_path / "b.zip").exists()
+
+
+def test_verify_says_what_it_compared(converting):
+    assets.fetch("tiny-gguf")
+    assets.fetch("tiny-data")
+    assert assets.verify("tiny-data") == "every sha256 is right (2 files, as pinned by reptune)"
+    recorded = "unchanged since its conversion (2 files, as recorded then)"
+    assert assets.verify("tiny-gguf") == recorded
+    text = converting.read_text()
+    pin = sha256(b"GGUF weights"[::-1])
+    for known, expected in [
+        (pin, f"{recorded}; model.safetensors has the pinned sha256"),
+        ("0" * 64, f"{recorded}, but model.safetensors is not what reptune's own conversions gave"),
+    ]:
+        table = f'[tiny-gguf.converted]\n"model.safetensors" = "{known}"\n'
+        converting.write_text(f"{text}\n{table}")
+        assert assets.verify("tiny-gguf").startswith(expected)

@@ -113,7 +113,7 @@ def test_hub_down(ask, hub, cache):
     hub.stop()
     outcome, message = ask("hub-model")
     assert outcome == "AssetUnavailable"
-    assert "Hugging Face Hub: org/hub-model/config.json: " in message
+    assert f"Hugging Face Hub: {hub.url} cannot be reached (ConnectError: " in message
     assert assets.state("hub-model") == "missing"
 
 

