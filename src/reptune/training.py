@@ -20,7 +20,13 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from reptune import runtime
 from reptune.checks import nearest
@@ -52,7 +58,11 @@ def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
     """
     if isinstance(fast, bool):
         return frozenset(FAST_OPTIONS if fast else ())
-    if isinstance(fast, str) or not all(isinstance(name, str) for name in fast):
+    if (
+        isinstance(fast, str)
+        or not isinstance(fast, Collection)
+        or not all(isinstance(name, str) for name in fast)
+    ):
         raise ValueError(
             f"fast={fast!r}; use True, False, or some of {', '.join(FAST_OPTIONS)} in a tuple."
         )
@@ -165,11 +175,12 @@ def freeze(model: PreTrainedModel, trainable: Trainable) -> PreTrainedModel:
     num_blocks = sum(name.startswith("block ") for name in names)
     check_trainable(trainable, num_blocks)
     open_blocks = {"pooler", "classifier"}
-    if isinstance(trainable, int):
+    everything = isinstance(trainable, str) and trainable == "all"
+    if not isinstance(trainable, str):
         open_blocks |= {f"block {num_blocks - i}" for i in range(trainable)}
     for name, parameter in model.named_parameters():
         block = block_of(name, model.base_model_prefix)
-        parameter.requires_grad = trainable == "all" or block in open_blocks
+        parameter.requires_grad = everything or block in open_blocks
     return model
 
 
@@ -193,9 +204,10 @@ def layer_rates(model: PreTrainedModel, decay: float) -> dict[nn.Parameter, floa
 
 def check_trainable(trainable: Any, num_blocks: int | None = None) -> None:
     """Raise a `ValueError` unless `freeze` takes this value, for a model of `num_blocks` blocks."""
-    if trainable in ("all", "head") and not isinstance(trainable, bool):
+    if isinstance(trainable, str) and trainable in ("all", "head"):
         return
-    if isinstance(trainable, bool) or not isinstance(trainable, int) or trainable < 1:
+    whole = isinstance(trainable, int | np.integer) and not isinstance(trainable, bool)
+    if not whole or trainable < 1:
         raise ValueError(
             f"trainable={trainable!r}; use 'all', 'head', or a number of last blocks from 1 on."
         )
@@ -258,20 +270,33 @@ class LengthBucketSampler(Sampler[int]):
 
     Args:
         lengths: Tokens of each text.
-        batch_size: Texts a batch.
+        batch_size: Texts per batch.
+        seed: Draw each order from this seed and the epoch's number, so that several processes that
+            share the batches out draw the same one; `None` draws from PyTorch's global generator.
 
-    Each pass draws a new order from PyTorch's global generator.
+    Each pass draws a new order.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int) -> None:
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int | None = None) -> None:
         self.lengths = np.asarray(lengths)
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
+        self.seed = seed
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next, as `accelerate` does; without a seed that changes nothing."""
+        self.epoch = int(epoch)
+
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(len(self.lengths)).numpy()
+        generator = None
+        if self.seed is not None:
+            mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(mixed >> 1))
+        self.epoch += 1
+        order = torch.randperm(len(self.lengths), generator=generator).numpy()
         pool_size = BUCKET_BATCHES * self.batch_size
         batches = []
         for start in range(0, len(order), pool_size):
@@ -280,7 +305,7 @@ class LengthBucketSampler(Sampler[int]):
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         full = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]
-        for index in torch.randperm(len(full)).tolist():
+        for index in torch.randperm(len(full), generator=generator).tolist():
             yield from full[index].tolist()
         for batch in rest:
             yield from batch.tolist()
@@ -643,6 +668,10 @@ def half_precision(device: torch.device, wanted: bool) -> contextlib.AbstractCon
 class FastTrainer(Trainer):
     """`Trainer` with length buckets, frozen states, and evaluation that leaves no trace.
 
+    A process trains on one device: several GPUs take several processes, as `torchrun` starts them.
+    `DataParallel`, which the library would use, copies the model without what the fast options
+    change in it.
+
     Every pass over a `DataLoader` draws a seed from the global generator, so that merely looking
     at the validation loss would change the dropout of the next epoch, and with it the model.
 
@@ -663,6 +692,8 @@ class FastTrainer(Trainer):
     ) -> None:
         self._text_lengths, self._frozen_states = lengths, frozen_states
         self._layer_decay = layer_decay
+        if (arguments := kwargs.get("args") or (args[1] if len(args) > 1 else None)) is not None:
+            _prepare(arguments)
         super().__init__(*args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -684,7 +715,8 @@ class FastTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if self._text_lengths is None:
             return super()._get_train_sampler(train_dataset)
-        return LengthBucketSampler(self._text_lengths, self.args.train_batch_size)
+        seed = _shared(self.args.seed) if self.args.world_size > 1 else None
+        return LengthBucketSampler(self._text_lengths, self.args.train_batch_size, seed)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any):
         """The library's loss, started after the frozen blocks where there are states."""
@@ -698,12 +730,32 @@ class FastTrainer(Trainer):
             return super().evaluate(*args, **kwargs)
 
 
+def _prepare(arguments: TrainingArguments) -> None:
+    """Settle what the number of processes and devices would otherwise change."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    # The library multiplies a loss by the number of processes, on the understanding that it was
+    # divided by the items of all of them; the losses of this package are means of their own batch.
+    if arguments.world_size > 1:
+        arguments.average_tokens_across_devices = False
+
+
+def _shared(seed: int) -> int:
+    """The first process's seed: without one of the caller's, each process has made up another."""
+    values = [int(seed)]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
 class ProgressBar(TrainerCallback):
     """One bar over all steps that disappears when training ends."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Open the bar."""
-        self.bar = tqdm(total=state.max_steps, desc="fine-tuning", unit="step", leave=False)
+        """Open the bar; of several processes, the first one shows it."""
+        self.bar = tqdm(
+            total=state.max_steps, desc="fine-tuning", unit="step", leave=False,
+            disable=not state.is_world_process_zero,
+        )  # fmt: skip
 
     def on_step_end(self, args, state, control, **kwargs):
         """Move it."""

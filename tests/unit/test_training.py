@@ -1,5 +1,11 @@
 """The fast options: each against plain code, by hand-computed cases and by properties."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +22,7 @@ from transformers import (
 
 from reptune import training
 from reptune.classification import FineTunedClassifier
+from reptune.ner import EntityTagger
 from reptune.training import freeze
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
@@ -63,7 +70,7 @@ def test_options_by_name():
     assert training.fast_options(True) == set(training.FAST_OPTIONS)
     assert training.fast_options(False) == training.fast_options(()) == set()
     assert training.fast_options(["first_token"]) == {"first_token"}
-    for bad in ("first_token", (1,)):
+    for bad in ("first_token", (1,), None, 1):
         with pytest.raises(ValueError, match="use True, False, or some of length_buckets"):
             training.fast_options(bad)
     with pytest.raises(ValueError, match="'frozen_cash'; did you mean 'frozen_cache'"):
@@ -101,6 +108,161 @@ def test_the_short_batch_comes_last():
     order = list(training.LengthBucketSampler(lengths, 4))
     spread = [max(order[i : i + 4]) - min(order[i : i + 4]) for i in range(0, len(order) - 2, 4)]
     assert max(spread) <= 6
+
+
+def _order_without_a_seed(lengths, batch_size):
+    """The order that the recorded runs drew, written out again."""
+    order = torch.randperm(len(lengths)).numpy()
+    pools = [order[i : i + 50 * batch_size] for i in range(0, len(order), 50 * batch_size)]
+    pools = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+    batches = [pool[i : i + batch_size] for pool in pools for i in range(0, len(pool), batch_size)]
+    full = [batch for batch in batches if len(batch) == batch_size]
+    rest = [batch for batch in batches if len(batch) < batch_size]
+    return [row for i in torch.randperm(len(full)) for row in full[i]] + [
+        r for b in rest for r in b
+    ]
+
+
+def test_one_process_draws_from_the_global_generator_as_ever():
+    lengths = np.random.default_rng(0).integers(4, 60, 2001)
+    torch.manual_seed(5)
+    expected = [_order_without_a_seed(lengths, 16) for _ in range(2)]
+    torch.manual_seed(5)
+    sampler = training.LengthBucketSampler(lengths, np.int64(16))
+    found = [list(sampler) for _ in range(2)]
+    assert found == expected
+    sampler.set_epoch(0)
+    assert list(sampler) not in expected, "without a seed, the epoch's number says nothing"
+
+
+def test_with_a_seed_the_order_follows_from_seed_and_epoch_alone():
+    lengths = np.random.default_rng(0).integers(4, 60, 200)
+    orders = []
+    for state in (0, 1):  # of two processes whose generators have parted
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        sampler = training.LengthBucketSampler(lengths, 4, seed=7)
+        orders.append([list(sampler) for _ in range(3)])
+        assert torch.equal(torch.get_rng_state(), before)
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in orders[0]}) == 3, "a new order each epoch"
+    sampler.set_epoch(1)
+    assert list(sampler) == orders[0][1]
+    assert list(training.LengthBucketSampler(lengths, 4, seed=8)) != orders[0][0]
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+RANKS = """
+import hashlib, json, sys
+from pathlib import Path
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments
+from transformers import DataCollatorWithPadding
+from reptune import runtime, training
+from reptune.classification import FineTunedClassifier
+from reptune.ner import EntityTagger
+from tests.tiny import LABELS, TEXTS
+
+torch.set_num_threads(1)
+encoder, out = sys.argv[1:]
+collate = DataCollatorWithPadding(AutoTokenizer.from_pretrained(encoder))
+rows = []
+
+def recording(features):
+    rows.append([feature["row"] for feature in features])
+    return collate([{k: v for k, v in feature.items() if k != "row"} for feature in features])
+
+lengths = np.random.default_rng(0).integers(3, 30, 64).tolist()
+texts = [{"input_ids": [5] * n, "labels": i % 2, "row": i} for i, n in enumerate(lengths)]
+trainer = training.FastTrainer(
+    model=AutoModelForSequenceClassification.from_pretrained(encoder),
+    args=TrainingArguments(out + "/trainer", num_train_epochs=3, per_device_train_batch_size=4,
+                           seed=runtime.rank(), save_strategy="no", report_to="none",
+                           remove_unused_columns=False, disable_tqdm=True, use_cpu=True),
+    train_dataset=texts, data_collator=recording, lengths=lengths,
+)
+trainer.train()
+
+def digest(estimator):
+    weights = [value.cpu().numpy().tobytes() for value in estimator.model_.state_dict().values()]
+    return hashlib.sha256(b"".join(weights)).hexdigest()
+
+knobs = {"num_epochs": 2, "learning_rate": 5e-3, "batch_size": 4}
+classifier = FineTunedClassifier(encoder, random_state=None, **knobs).fit(TEXTS, LABELS)
+classifier.save(out + "/model")
+words = [text.split() for text in TEXTS]
+tags = [["B-X"] + ["O"] * (len(row) - 1) for row in words]
+tagger = EntityTagger(encoder, num_epochs=1, learning_rate=1e-9, batch_size=2, max_length=32,
+                      random_state=0, warmup=0, fast=("length_buckets",)).fit(words, tags)
+loss = float(np.mean([entry["loss"] for entry in tagger.history_]))
+found = {"rank": runtime.rank(), "world": runtime.world_size(), "rows": rows, "loss": loss,
+         "weights": [digest(classifier), digest(tagger)]}
+Path(out, f"rank{runtime.rank()}.json").write_text(json.dumps(found))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What each of two processes did that trained together, on a CPU."""
+    out = tmp_path_factory.mktemp("ranks")
+    encoder = tiny.save_encoder(out / "encoder", dropout=0.0)
+    (out / "script.py").write_text(RANKS)
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    run = subprocess.run(
+        [*launch, out / "script.py", encoder, out],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    return out, [json.loads((out / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_together_see_every_text_once_per_epoch(ranks):
+    _, found = ranks
+    assert [(one["rank"], one["world"]) for one in found] == [(0, 2), (1, 2)]
+    orders = []
+    for epoch in range(3):
+        batches = [one["rows"][8 * epoch : 8 * epoch + 8] for one in found]
+        seen = [row for rank in batches for batch in rank for row in batch]
+        assert sorted(seen) == list(range(64)), epoch
+        orders.append(seen)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_two_processes_end_with_the_same_weights_and_one_of_them_saves(ranks):
+    out, (first, second) = ranks
+    assert first["weights"] == second["weights"]
+    loaded = FineTunedClassifier.load(out / "model")
+    assert len(loaded.predict(TEXTS)) == len(TEXTS)
+
+
+def test_two_processes_have_the_loss_of_one(ranks):
+    """The library would have multiplied it, and with it the gradients, by their number."""
+    out, (first, _) = ranks
+    words = [text.split() for text in TEXTS]
+    tags = [["B-X"] + ["O"] * (len(row) - 1) for row in words]
+    alone = EntityTagger(
+        out / "encoder", num_epochs=1, learning_rate=1e-9, batch_size=2, max_length=32,
+        random_state=0, warmup=0, fast=("length_buckets",),
+    ).fit(words, tags)  # fmt: skip
+    expected = np.mean([entry["loss"] for entry in alone.history_])
+    assert first["loss"] == pytest.approx(expected, rel=0.02)
+
+
+def test_a_process_uses_one_gpu(model, tmp_path):
+    arguments = TrainingArguments(
+        str(tmp_path), per_device_train_batch_size=4, use_cpu=True, report_to="none"
+    )
+    assert arguments.n_gpu == 0
+    arguments._n_gpu = 2  # what the library says where it sees two
+    trainer = training.FastTrainer(model=model, args=arguments, train_dataset=[])
+    assert trainer.args.n_gpu == 1 and trainer.args.train_batch_size == 4
+    assert trainer._train_batch_size == 4
 
 
 # --- dropout -------------------------------------------------------------------------------------
@@ -284,6 +446,15 @@ def test_frozen_states_run_each_frozen_block_once(tiny_encoder, monkeypatch, flo
     steps = 4 * len(TEXTS) // 4
     assert counts[False] == 3 * steps
     assert counts[True] == steps + 2, "two frozen blocks, one batch; then the last block alone"
+
+
+@pytest.mark.parametrize("trainable", [np.int64(2), np.int32(1)])
+def test_blocks_may_be_counted_by_numpy(trainable, model):
+    freeze(model, trainable)
+    assert training.num_frozen_blocks(model) == 3 - trainable
+    for bad in (np.int64(0), np.float64(1), np.True_, np.array([1, 2])):
+        with pytest.raises(ValueError, match="trainable="):
+            freeze(model, bad)
 
 
 # --- a rate for each block ----------------------------------------------------------------------
