@@ -5,8 +5,9 @@ Each method's module adds `fit` and `predict_proba`, and says how its model is w
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -15,10 +16,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from reptune import runtime
+import reptune
+from reptune import assets, runtime
+from reptune.checks import check_labels, check_model_folder, did_you_mean
+from reptune.folders import MANIFEST, check_hashes, file_hashes, find_folder, write_folder
 
-MANIFEST = "reptune.json"
 PREDICTION_BATCH_SIZE = 64
+
+# Of the manifest. 1 had no hashes and turned tuples into lists; it still loads.
+FORMAT = 2
+_ATTEMPTS = 3  # to read a folder that another process replaces meanwhile
 
 
 class SavedEstimator(BaseEstimator):
@@ -30,33 +37,61 @@ class SavedEstimator(BaseEstimator):
 
     _FILES: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the constructor name the nearest parameter where one is misspelled."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _with_named_parameters(cls.__init__)
+
     def save(self, folder: str | Path) -> Path:
         """Write the model to a folder, as safetensors and JSON only.
 
-        The folder is written under a temporary name and moved into place.
+        The folder is written under a temporary name and moved into place, so that a model saved
+        there before can be loaded until the new one is whole, whatever interrupts this. Of
+        several processes that train together, the first one writes.
 
         Raises:
             ValueError: If `folder` holds something else, which is left alone.
+            OSError: If the disk is full or the folder cannot be written.
         """
         check_is_fitted(self, "classes_")
         manifest = self._manifest()  # before anything is written: it may refuse
-        return write_folder(Path(folder), lambda written: self._write_all(written, manifest))
+        if runtime.rank() != 0:
+            return Path(folder)
+        return write_folder(folder, lambda written: self._write_all(written, manifest))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read a model that `save` wrote.
+        """Read a model that `save` wrote; nothing in the folder is run.
 
         Raises:
             FileNotFoundError: If there is no such folder.
-            ValueError: If it is not a folder of ours, or a file of it is missing or damaged.
+            ValueError: If it is not a folder of ours, was written by a later version, names code
+                to run, or a file of it is missing or damaged.
         """
-        folder = Path(folder)
+        place = find_folder(folder)
+        for attempt in range(1, _ATTEMPTS + 1):
+            before = _bytes_of(place / MANIFEST)
+            try:
+                return cls._read_folder(place)
+            except Exception:
+                # Another process may have saved meanwhile, so that old and new files were mixed.
+                if attempt == _ATTEMPTS or _bytes_of(place / MANIFEST) == before:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    @classmethod
+    def _read_folder(cls, folder: Path) -> Self:
         manifest = _read_manifest(folder, cls)
-        loaded = cls(**unpack(manifest["params"]))
-        loaded.classes_ = np.asarray(manifest["classes"])
+        check_hashes(folder, manifest["files"])
+        check_model_folder(folder)
+        loaded = cls(**manifest["params"])
+        loaded.classes_ = manifest["classes"]
         try:
             with runtime.quiet():
                 loaded._read(folder, manifest)
+        except (assets.AssetError, MemoryError):
+            raise
         except Exception as error:
             raise ValueError(
                 f"{folder} holds a damaged model ({error}); save it again or restore the folder."
@@ -74,6 +109,7 @@ class SavedEstimator(BaseEstimator):
     def _write_all(self, folder: Path, manifest: dict[str, Any]) -> None:
         with runtime.quiet():
             self._write(folder)
+        manifest = {**manifest, "files": file_hashes(folder)}
         text = json.dumps(manifest, indent=2, default=runtime.as_json)
         (folder / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -81,11 +117,11 @@ class SavedEstimator(BaseEstimator):
         params = self.get_params(deep=False)
         params["model"] = str(params["model"])
         return {
-            "format": 1,
+            "format": FORMAT,
             "class": type(self).__name__,
             "params": {name: pack(value) for name, value in params.items()},
             "classes": self.classes_.tolist(),
-            "versions": runtime.versions(),
+            "versions": {"reptune": reptune.__version__, **runtime.versions()},
         }
 
 
@@ -105,72 +141,66 @@ class TextClassifier(ClassifierMixin, SavedEstimator):
         return tags
 
 
-def check_replaceable(folder: Path, marker: str = MANIFEST) -> None:
-    """Raise a `ValueError` unless `folder` is absent, empty, or known by its `marker` file."""
-    if folder.exists() and not (folder / marker).is_file() and not _is_empty(folder):
-        raise ValueError(
-            f"{folder} exists and holds something that is not a saved model; "
-            "choose another folder, or remove it first."
-        )
-
-
-def write_folder(folder: Path, write: Callable[[Path], None], marker: str = MANIFEST) -> Path:
-    """Let `write` fill a temporary folder, then move that into the place of `folder`.
-
-    Args:
-        folder: Where the files shall lie.
-        write: A function of the folder to fill.
-        marker: A file by which a folder written earlier is known; only such a one is replaced.
-
-    Raises:
-        ValueError: If `folder` holds something that `save` did not write, which is left alone.
-    """
-    check_replaceable(folder, marker)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
-        written = Path(staging) / "model"
-        written.mkdir()
-        write(written)
-        _swap_in(written, folder, aside=Path(staging) / "replaced")
-    return folder
-
-
 def pack(value: Any) -> Any:
-    """Turn a parameter into what JSON keeps: dictionaries into pairs, sets into sorted lists.
+    """Turn a parameter into what JSON keeps: dictionaries into pairs, tuples and sets named as such.
 
     JSON would turn a dictionary's integer keys, which may be labels, into strings.
     """
     if isinstance(value, dict):
-        return {"pairs": [[key, pack(inner)] for key, inner in value.items()]}
-    return sorted(value) if isinstance(value, set | frozenset) else value
+        return {"pairs": [[pack(key), pack(inner)] for key, inner in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [pack(inner) for inner in value]}
+    if isinstance(value, set | frozenset):
+        return {"set": sorted(value)}
+    if isinstance(value, list):
+        return [pack(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def unpack(value: Any) -> Any:
-    """What `pack` was given, for the parameters of a manifest."""
-    if isinstance(value, dict):
-        if set(value) == {"pairs"}:
-            return {key: unpack(inner) for key, inner in value["pairs"]}
-        return {name: unpack(inner) for name, inner in value.items()}
-    return value
+    """What `pack` was given, for one parameter of a manifest.
+
+    Raises:
+        ValueError: If `pack` cannot have written it.
+    """
+    if isinstance(value, list):
+        return [unpack(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    kind, content = next(iter(value.items()), (None, None))
+    if len(value) != 1 or kind not in ("pairs", "tuple", "set") or not isinstance(content, list):
+        raise ValueError(f"{value!r} is no parameter")
+    if kind != "pairs":
+        return {"tuple": tuple, "set": set}[kind](unpack(inner) for inner in content)
+    return {unpack(key): unpack(inner) for key, inner in content}
 
 
-def _swap_in(written: Path, folder: Path, aside: Path) -> None:
-    """Move `written` to `folder`; what was there before comes back if that fails."""
-    if folder.exists():
-        folder.replace(aside)
-    try:
-        written.replace(folder)
-    except BaseException:
-        if aside.exists():
-            aside.replace(folder)
-        raise
+def _with_named_parameters(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that says which parameter an unknown one may have been meant for."""
+    parameters = inspect.signature(init).parameters
+    known = [name for name in parameters if name != "self"]
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(
+                    f"{type(self).__name__} has no parameter {name!r}{did_you_mean(name, known)}; "
+                    f"it takes {', '.join(known)}."
+                )
+        init(self, *args, **kwargs)
+
+    return checked
 
 
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
+    """The manifest, with `params` and `classes` as they were and `files` whatever its format."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; pass the one that save() returned.")
     missing = [name for name in (MANIFEST, *kind._FILES) if not (folder / name).is_file()]
@@ -186,13 +216,75 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
             f"{folder} is not a saved {kind.__name__}: it lacks {', '.join(missing)}; "
             "pass the folder that save() returned."
         )
+    _check_format(folder, manifest)
+    manifest["params"] = _params_of(folder, manifest, kind)
+    manifest["classes"] = _classes_of(folder, manifest)
+    manifest["files"] = _files_of(folder, manifest)
     return manifest
 
 
 def _manifest_of(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); save the model again.") from error
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{path} is damaged (it holds no JSON object); save the model again.")
+    return manifest
+
+
+def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
+    number = manifest.get("format")
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"{folder / MANIFEST} is damaged (format {number!r}); save it again.")
+    if number > FORMAT:
+        versions = manifest.get("versions")
+        writer = versions.get("reptune", "a later version") if isinstance(versions, dict) else "?"
         raise ValueError(
-            f"{folder / MANIFEST} is damaged ({error}); save the model again."
+            f"{folder} was saved in format {number} by reptune {writer}; this is "
+            f"{reptune.__version__}, which reads up to format {FORMAT}. Upgrade reptune."
+        )
+
+
+def _params_of(
+    folder: Path, manifest: dict[str, Any], kind: type[SavedEstimator]
+) -> dict[str, Any]:
+    params, known = manifest.get("params"), kind._get_param_names()
+    try:
+        params = {name: unpack(value) for name, value in params.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged (params: {error}); save the model again."
         ) from error
+    for name in params:
+        if name not in known:
+            raise ValueError(
+                f"{folder / MANIFEST} has the parameter {name!r}, which {kind.__name__} of reptune "
+                f"{reptune.__version__} does not know{did_you_mean(name, known)}. Load it with the "
+                "version that saved it, or train the model again."
+            )
+    if isinstance(params.get("fast"), list):  # what format 1 made of a tuple
+        params["fast"] = tuple(params["fast"])
+    return params
+
+
+def _classes_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
+    classes = manifest.get("classes")
+    try:
+        array = check_labels(classes, len(classes))
+        if not len(array) or len(np.unique(array)) < len(array):
+            raise ValueError("they are not all different")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged (classes: {error}); save the model again."
+        ) from error
+    return array
+
+
+def _files_of(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    files = manifest.get("files", {} if manifest["format"] == 1 else None)
+    named = isinstance(files, dict) and all(isinstance(value, str) for value in files.values())
+    if not named or any(".." in Path(name).parts or Path(name).is_absolute() for name in files):
+        raise ValueError(f"{folder / MANIFEST} is damaged (files); save the model again.")
+    return files

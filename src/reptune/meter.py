@@ -36,14 +36,15 @@ class Meter:
     peak_memory_mb: float = 0.0
     tokens: int = 0
     _start: float = field(default=0.0, repr=False)
-    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
-    _sampler: threading.Thread | None = field(default=None, repr=False)
+    # Both only while the block runs: neither can be pickled, and a fitted estimator holds a meter.
+    _stop: threading.Event | None = field(default=None, repr=False, compare=False)
+    _sampler: threading.Thread | None = field(default=None, repr=False, compare=False)
 
     def __enter__(self) -> Meter:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        self._stop.clear()
-        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._stop = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, args=(self._stop,), daemon=True)
         self._sampler.start()
         self._start = time.perf_counter()
         return self
@@ -57,10 +58,10 @@ class Meter:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds = time.perf_counter() - self._start
-        self._stop.set()
-        if self._sampler is not None:
+        if self._stop is not None and self._sampler is not None:
+            self._stop.set()
             self._sampler.join()
-            self._sampler = None
+        self._stop = self._sampler = None
         if torch.cuda.is_available():
             self.peak_memory_mb = torch.cuda.max_memory_allocated() / 1e6
 
@@ -79,9 +80,9 @@ class Meter:
         label = f"{self.name}: " if self.name else ""
         return f"{label}{self.seconds:.1f} s, peak memory {self.peak_memory_mb:,.0f} MB{rate}"
 
-    def _sample(self) -> None:
+    def _sample(self, stop: threading.Event) -> None:
         process = psutil.Process()
         while True:
             self.peak_memory_mb = max(self.peak_memory_mb, process.memory_info().rss / 1e6)
-            if self._stop.wait(_SAMPLE_SECONDS):
+            if stop.wait(_SAMPLE_SECONDS):
                 return

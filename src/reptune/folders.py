@@ -1,0 +1,211 @@
+"""Folders that a save replaces as one: at every instant the old one or the new one can be found.
+
+A folder cannot be replaced in one step on every system, so a save writes beside it, moves the old
+one aside under a name that is known, moves the new one in, and then removes the old one. A kill
+between the moves leaves the old one aside, where `find_folder` looks for it and where the next
+save puts it back. Whatever an earlier, killed save left is swept up by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+
+MANIFEST = "reptune.json"
+
+
+def write_folder(folder: str | Path, write: Callable[[Path], None], marker: str = MANIFEST) -> Path:
+    """Let `write` fill a temporary folder, then move that into the place of `folder`.
+
+    Whatever interrupts it, an error, Ctrl-C or a kill, the old folder or the new one is whole.
+    Two processes of a machine that write the same folder take turns.
+
+    Args:
+        folder: Where the files shall lie.
+        write: A function of the folder to fill.
+        marker: A file by which a folder written earlier is known; only such a one is replaced.
+
+    Returns:
+        `folder`, as a path.
+
+    Raises:
+        ValueError: If `folder` holds something that was not written by this, which is left alone.
+        OSError: If the disk is full or the place cannot be written to; what was there stays.
+    """
+    asked, folder = Path(folder), Path(folder).resolve()
+    check_replaceable(folder, marker)
+    with _disk_errors(asked):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _turn(folder):
+            _sweep(folder, marker)
+            _replace(folder, write)
+    return asked
+
+
+def find_folder(folder: str | Path, marker: str = MANIFEST) -> Path:
+    """Where to read a folder: its place, or where an interrupted save left the old one.
+
+    Args:
+        folder: As it was given to `write_folder`.
+        marker: A file by which the folder is known.
+    """
+    folder = Path(folder)
+    aside = _aside(folder.resolve())
+    if folder.exists() or not (aside / marker).is_file():
+        return folder
+    warnings.warn(
+        f"{folder} is missing because a save was interrupted; the model that it was to replace is "
+        f"read from {aside}. Save again to put it in its place.",
+        stacklevel=3,
+    )
+    return aside
+
+
+def check_replaceable(folder: str | Path, marker: str = MANIFEST) -> None:
+    """Raise a `ValueError` unless `folder` is absent, empty, or known by its `marker` file."""
+    folder = Path(folder)
+    if folder.exists() and not (folder / marker).is_file() and not _is_empty(folder):
+        raise ValueError(
+            f"{folder} exists and holds something that is not a saved model; "
+            "choose another folder, or remove it first."
+        )
+
+
+def file_hashes(folder: Path, without: str = MANIFEST) -> dict[str, str]:
+    """SHA-256 of each file in a folder, by its path relative to the folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: _sha256(path) for name, path in named.items() if name != without}
+
+
+def check_hashes(folder: Path, expected: dict[str, str]) -> None:
+    """Raise a `ValueError` unless each file is there and has its SHA-256."""
+    for name, digest in expected.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{folder} lacks {name}; save the model again or restore the folder.")
+        if _sha256(path) != digest:
+            raise ValueError(
+                f"{folder} holds a damaged model: the SHA-256 of {name} is not the one that save "
+                "wrote. Save it again or restore the folder."
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _aside(folder: Path) -> Path:
+    """Where the folder stands while its successor moves in."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _staging_prefix(folder: Path) -> str:
+    return f".{folder.name}.new-"
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Hold the lock on writing this folder; the system lets go of it when a process dies."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    # Among the temporary files, so that nothing but the model lies where the model is saved.
+    with filelock.FileLock(Path(tempfile.gettempdir()) / f"reptune-{user}-{name}.lock"):
+        yield
+
+
+def _sweep(folder: Path, marker: str) -> None:
+    """Put back or remove what a killed save left; with the lock held, nobody else is at it."""
+    aside = _aside(folder)
+    if (aside / marker).is_file() and (not folder.exists() or _is_empty(folder)):
+        _restore(folder, aside)
+    for left in (aside, *folder.parent.glob(f"{_escaped(_staging_prefix(folder))}*")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _escaped(prefix: str) -> str:
+    """A file name for `glob`, which would read brackets as a pattern."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in prefix)
+
+
+def _replace(folder: Path, write: Callable[[Path], None]) -> None:
+    aside = _aside(folder)
+    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_staging_prefix(folder)))
+    try:
+        written = staging / "model"
+        written.mkdir()
+        write(written)
+        _settle(written)
+        if folder.exists():
+            folder.replace(aside)
+        written.replace(folder)
+    finally:
+        # An interruption may have come between the two moves, or even within them.
+        if aside.exists():
+            if folder.exists():
+                aside.replace(staging / "old")  # at once, so that no half-removed one is found
+            else:
+                _restore(folder, aside)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _restore(folder: Path, aside: Path) -> None:
+    if folder.exists():
+        folder.rmdir()  # it is empty
+    aside.replace(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Give all files the usual permissions, and have them on the disk before the old ones go."""
+    probe = folder / ".permissions"
+    probe.touch()
+    usual = stat.S_IMODE(probe.stat().st_mode)  # some libraries make theirs for the owner alone
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(usual)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Say what a full or closed disk means for a save."""
+    try:
+        yield
+    except Exception as error:
+        if interruption := _interruption(error):
+            raise interruption from None
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        if not full and not isinstance(error, OSError):
+            raise
+        cure = "free some space" if full else "choose a folder that can be written to"
+        number = errno.ENOSPC if full else error.errno or errno.EIO
+        raise OSError(
+            number,
+            f"{folder} could not be written ({error}); {cure}. What was there before is unchanged",
+        ) from error
+
+
+def _interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """The Ctrl-C behind an error: one that comes while files are removed may be masked by it."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, KeyboardInterrupt):
+            return error
+    return None
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
