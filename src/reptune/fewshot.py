@@ -11,7 +11,7 @@ import contextlib
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -47,9 +47,17 @@ from reptune.contrastive import (
     existing_pairs,
     supervised_contrastive_loss,
 )
-from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, pack, write_folder
+from reptune.embeddings import (
+    Body,
+    Encoder,
+    embed,
+    fitted_logistic_regression,
+    load_body,
+    set_length,
+)
+from reptune.estimator import TextClassifier, pack, write_folder
 from reptune.meter import Meter
-from reptune.training import check_trainable, freeze, position_limit
+from reptune.training import check_trainable, freeze
 
 Loss = Literal["cosine", "supcon"]
 
@@ -58,7 +66,6 @@ LOSSES = ("cosine", "supcon")
 # Steps of the efficient mode where none are asked for; more where the texts need more batches.
 # As good as ten on both tasks of the study ch02_choices.
 DEFAULT_STEPS = 5
-CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
 EVALUATIONS = 10  # how often, over a whole training, early stopping looks
 
 # The differentiable head: epochs and rates are setfit's defaults; its batches of 2 are slow.
@@ -67,89 +74,6 @@ HEAD_LEARNING_RATE, END_TO_END_RATE = 1e-2, 1e-5
 
 
 # --- the contrastive phase -----------------------------------------------------------------------
-
-
-class _Body(nn.Module):
-    """A sentence transformer laid out as `reptune.training` expects a model to be.
-
-    So freezing, frozen states and cheap dropout, which are written for classifiers, work on it.
-    """
-
-    base_model_prefix = "encoder"
-
-    def __init__(self, transformer: SentenceTransformer) -> None:
-        super().__init__()
-        self.encoder = transformer[0].auto_model
-        self.rest = nn.ModuleList(list(transformer)[1:])  # pooling, in some models dense layers
-        self._transformer = [transformer]  # in a list, so that it is no submodule of its own
-
-    @property
-    def base_model(self) -> nn.Module:
-        return self.encoder
-
-    @property
-    def config(self) -> Any:
-        return self.encoder.config
-
-    @property
-    def device(self) -> torch.device:
-        return self.encoder.device
-
-    def forward(self, **features: torch.Tensor) -> torch.Tensor:
-        """Map a tokenized batch to sentence embeddings, `(texts, dimensions)`."""
-        return self._transformer[0](dict(features))["sentence_embedding"]
-
-
-class _Encoder:
-    """Embeds texts by their places, with gradients, in chunks of similar length.
-
-    Args:
-        transformer: The sentence transformer.
-        encoded: Word-piece ids of each text.
-        states: What the frozen blocks make of each text, or `None`.
-        fast: The options in force.
-    """
-
-    def __init__(
-        self,
-        transformer: SentenceTransformer,
-        encoded: list[list[int]],
-        states: training.FrozenStates | None = None,
-        fast: Collection[str] = (),
-    ) -> None:
-        self.body = _Body(transformer)
-        self._tokenizer = transformer.tokenizer
-        self._encoded, self._states = encoded, states
-        self._chunk_size = CHUNK_SIZE if "length_buckets" in fast else None
-        self._half = "half_precision" in fast
-        limit = position_limit(self.body.encoder)
-        self._multiple = training.padding_multiple(fast, limit) if limit else None
-
-    def __call__(self, rows: Sequence[int]) -> torch.Tensor:
-        """Embeddings of some texts, shape `(len(rows), dimensions)`."""
-        size = self._chunk_size or len(rows)
-        order = np.arange(len(rows))
-        if self._chunk_size:
-            order = np.argsort([len(self._encoded[row]) for row in rows], kind="stable")
-        # Half precision ends here: cosines near 1 need all the digits float32 has.
-        with training.half_precision(self.body.device, self._half):
-            parts = [
-                self._embed([int(rows[place]) for place in order[start : start + size]])
-                for start in range(0, len(order), size)
-            ]
-        back = torch.from_numpy(np.argsort(order))
-        return torch.cat(parts)[back.to(parts[0].device)]
-
-    def _embed(self, rows: list[int]) -> torch.Tensor:
-        features = self._tokenizer.pad(
-            {"input_ids": [self._encoded[row] for row in rows]},
-            pad_to_multiple_of=self._multiple,
-            return_tensors="pt",
-        ).to(self.body.device)
-        if self._states is not None:
-            states = self._states.take(rows, features["input_ids"].shape[1])
-            self._states.give(states.to(self.body.device))
-        return self.body(**features).float()
 
 
 # --- step 3: a classifier on the embeddings ------------------------------------------------------
@@ -178,16 +102,7 @@ class LinearHead:
         binary = len(self.classes_) == 2
         weight = self.coef_[1:] - self.coef_[:1] if binary else self.coef_
         bias = self.intercept_[1:] - self.intercept_[:1] if binary else self.intercept_
-        return _logistic_regression({}, self.classes_, weight, bias)
-
-
-def _logistic_regression(
-    params: Mapping[str, Any], classes: np.ndarray, weight: np.ndarray, bias: np.ndarray
-) -> LogisticRegression:
-    head = LogisticRegression(**params)
-    head.classes_, head.coef_, head.intercept_ = classes, weight, bias
-    head.n_features_in_, head.n_iter_ = weight.shape[1], np.array([0])
-    return head
+        return fitted_logistic_regression({}, self.classes_, weight, bias)
 
 
 # --- the classifier ------------------------------------------------------------------------------
@@ -372,7 +287,7 @@ class SetFitClassifier(TextClassifier):
         """
         check_is_fitted(self, "body_")
         texts = check_texts(texts)
-        return _embed(self.body_, self._pieces(self.body_, texts))
+        return embed(self.body_, self._pieces(self.body_, texts))
 
     def export_setfit(self, folder: str | Path) -> Path:
         """Write a folder that `setfit.SetFitModel.from_pretrained` loads, with equal predictions.
@@ -485,10 +400,10 @@ class SetFitClassifier(TextClassifier):
 
     def _pretrained(self) -> SentenceTransformer:
         source = assets.resolve_model(str(self.model))
-        body = _load_body(str(source), Path(source).is_dir())
-        _set_length(body, self.max_length)
+        body = load_body(str(source), Path(source).is_dir())
+        set_length(body, self.max_length)
         if self.trainable != "head":
-            freeze(_Body(body), self.trainable)
+            freeze(Body(body), self.trainable)
         return body
 
     def _pieces(self, body: SentenceTransformer, texts: list[str]) -> list[list[int]]:
@@ -522,8 +437,8 @@ class SetFitClassifier(TextClassifier):
 
         def accuracy() -> float:
             with runtime.seeded(self.random_state):  # and the generators as they were, after it
-                head = self._fit_sklearn_head(_embed(body, pieces), encoded, classes)
-                predicted = head.predict(_embed(body, held_pieces))
+                head = self._fit_sklearn_head(embed(body, pieces), encoded, classes)
+                predicted = head.predict(embed(body, held_pieces))
             return float((predicted == classes[held_out[1]]).mean())
 
         return accuracy
@@ -537,7 +452,7 @@ class SetFitClassifier(TextClassifier):
     ) -> Any:
         if self.head == "differentiable":
             return _train_linear_head(self, body, pieces, encoded, classes)
-        return self._fit_sklearn_head(_embed(body, pieces), encoded, classes)
+        return self._fit_sklearn_head(embed(body, pieces), encoded, classes)
 
     def _fit_sklearn_head(
         self, embeddings: np.ndarray, encoded: np.ndarray, classes: np.ndarray
@@ -579,11 +494,11 @@ class SetFitClassifier(TextClassifier):
             self.head_ = LinearHead(self.classes_, arrays["coef"], arrays["intercept"])
         else:
             params = self.head.get_params() if self.head is not None else {"max_iter": 1000}
-            self.head_ = _logistic_regression(
+            self.head_ = fitted_logistic_regression(
                 params, self.classes_, arrays["coef"], arrays["intercept"]
             )
-        self.body_ = _load_body(str(folder), True).eval()
-        _set_length(self.body_, self.max_length)
+        self.body_ = load_body(str(folder), True).eval()
+        set_length(self.body_, self.max_length)
 
 
 class _Contrast:
@@ -613,17 +528,17 @@ class _Contrast:
         """Train in place; return the history. `score()` gives the accuracy on held-out texts."""
         transformer = self._transformer
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-            body = _Body(transformer)
+            body = Body(transformer)
             states = self._frozen_states(body, Path(folder))
             if states is not None:
                 stack.callback(states.close)
             if "cheap_dropout" in self._fast:
                 stack.enter_context(training.cheap_dropout(body))
-            encode = _Encoder(transformer, self._encoded, states, self._fast)
+            encode = Encoder(transformer, self._encoded, states, self._fast)
             return self._train(encode, states, score)
 
     def _train(
-        self, encode: _Encoder, states: training.FrozenStates | None, score: Any
+        self, encode: Encoder, states: training.FrozenStates | None, score: Any
     ) -> list[dict[str, float]]:
         settings, body = self._settings, encode.body
         optimizer = _optimizer(body, settings.learning_rate, settings.weight_decay)
@@ -677,7 +592,7 @@ class _Contrast:
         while True:
             yield from self._pairs.batches(self._batch_size)
 
-    def _loss(self, encode: _Encoder, batch: np.ndarray) -> torch.Tensor:
+    def _loss(self, encode: Encoder, batch: np.ndarray) -> torch.Tensor:
         if not self._settings.efficient:
             one, other = encode(batch[:, 0]), encode(batch[:, 1])
             same = torch.from_numpy(batch[:, 2]).to(one.device)
@@ -688,7 +603,7 @@ class _Contrast:
             return supervised_contrastive_loss(embeddings, labels)
         return all_pairs_cosine_loss(embeddings, labels, self._settings.sampling != "unique")
 
-    def _frozen_states(self, body: _Body, folder: Path) -> training.FrozenStates | None:
+    def _frozen_states(self, body: Body, folder: Path) -> training.FrozenStates | None:
         wanted = "frozen_cache" in self._fast
         if not wanted or not training.FrozenStates.fits(body, self._encoded, folder):
             return None
@@ -741,21 +656,6 @@ def _optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> t
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
-@torch.inference_mode()
-def _embed(body: SentenceTransformer, pieces: list[list[int]]) -> np.ndarray:
-    """Embeddings without gradients, shape `(n, dimensions)`; similar lengths share a batch."""
-    body.eval()
-    encode = _Encoder(body, pieces)
-    order = np.argsort([len(ids) for ids in pieces], kind="stable")[::-1]
-    rows = None
-    for start in range(0, len(order), PREDICTION_BATCH_SIZE):
-        chosen = order[start : start + PREDICTION_BATCH_SIZE]
-        found = encode(chosen).cpu().numpy()
-        rows = np.empty((len(pieces), found.shape[1]), np.float32) if rows is None else rows
-        rows[chosen] = found
-    return rows
-
-
 def _train_linear_head(
     settings: SetFitClassifier,
     body: SentenceTransformer,
@@ -768,14 +668,14 @@ def _train_linear_head(
     weights = class_weights(settings.class_weight, classes, np.bincount(encoded))
     if weights is not None:
         weights = torch.tensor(weights, dtype=torch.float32, device=body.device)
-    fixed = torch.from_numpy(_embed(body, pieces)).to(body.device)
+    fixed = torch.from_numpy(embed(body, pieces)).to(body.device)
     linear = nn.Linear(fixed.shape[1], len(classes)).to(body.device)
     groups = [{"params": linear.parameters(), "lr": HEAD_LEARNING_RATE}]
     if settings.end_to_end:
         moving = [parameter for parameter in body.parameters() if parameter.requires_grad]
         groups.append({"params": moving, "lr": END_TO_END_RATE})
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    encode = _Encoder(body, pieces)
+    encode = Encoder(body, pieces)
     for _ in range(HEAD_EPOCHS):
         for rows in torch.randperm(len(targets)).split(HEAD_BATCH_SIZE):
             body.train(settings.end_to_end)
@@ -788,29 +688,6 @@ def _train_linear_head(
             optimizer.step()
     weight, bias = (value.detach().cpu().numpy() for value in (linear.weight, linear.bias))
     return LinearHead(classes, weight, bias)
-
-
-def _load_body(source: str, is_local: bool) -> SentenceTransformer:
-    """A sentence transformer in float32, from safetensors, without a prompt before each text."""
-    body = SentenceTransformer(
-        source,
-        device=str(runtime.device()),
-        model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-        local_files_only=is_local,
-    )
-    body.default_prompt_name = None  # texts are embedded as they are, here as in an export
-    return body
-
-
-def _set_length(body: SentenceTransformer, max_length: int | None) -> None:
-    limit = position_limit(body[0].auto_model)
-    if max_length is not None and limit is not None and max_length > limit:
-        raise ValueError(
-            f"max_length={max_length}, but the model takes at most {limit} word pieces; lower it."
-        )
-    wanted = max_length or body.max_seq_length or limit
-    if wanted is not None:
-        body.max_seq_length = min(wanted, limit or wanted)
 
 
 def _check_not_empty(texts: list[str]) -> None:

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from transformers import Trainer, get_linear_schedule_with_warmup
 
-from reptune import fewshot, training
+from reptune import embeddings, fewshot, training
 from reptune.contrastive import PairSampler
 from reptune.fewshot import LinearHead, SetFitClassifier
 from tests import tiny
@@ -193,27 +193,27 @@ def test_frozen_blocks_stay_and_the_rest_moves(make, tiny_encoder):
 
 def test_the_efficient_mode_encodes_each_text_once_a_step(make, monkeypatch):
     encoded = []
-    embed = fewshot._Encoder._embed
+    embed = embeddings.Encoder._embed
 
     def counted(self, rows):
         if torch.is_grad_enabled():
             encoded.append(len(rows))
         return embed(self, rows)
 
-    monkeypatch.setattr(fewshot._Encoder, "_embed", counted)
+    monkeypatch.setattr(embeddings.Encoder, "_embed", counted)
     make(num_steps=3).fit(TEXTS, LABELS)
     assert sum(encoded) == 3 * len(TEXTS)
 
 
 def test_max_length_reaches_the_embedding_phase(make, monkeypatch):
     lengths = []
-    embed = fewshot._Encoder._embed
+    embed = embeddings.Encoder._embed
 
     def watched(self, rows):
         lengths.append(max(len(self._encoded[row]) for row in rows))
         return embed(self, rows)
 
-    monkeypatch.setattr(fewshot._Encoder, "_embed", watched)
+    monkeypatch.setattr(embeddings.Encoder, "_embed", watched)
     classifier = make(max_length=4).fit(TEXTS, LABELS)
     classifier.predict(["good " * 20])
     assert max(lengths) == 4
@@ -545,6 +545,6 @@ def test_the_progress_bar_leaves_nothing_behind(make, capsys):
 
 
 def test_blocks_of_a_sentence_transformer_are_frozen_by_name(tiny_encoder):
-    body = fewshot._Body(SentenceTransformer(str(tiny_encoder), device="cpu"))
+    body = embeddings.Body(SentenceTransformer(str(tiny_encoder), device="cpu"))
     training.freeze(body, 1)
     assert training.num_frozen_blocks(body) == 2
