@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from reptune.checks import check_whole_number
+
 # What all-MiniLM-L6-v2, which ships without a masked-LM head, needs to fill gaps: a head, and
 # low-rank changes to its blocks, from news text. `general_start.md` beside it says how.
 GENERAL_START = Path(__file__).with_name("general_start.safetensors")
@@ -57,7 +59,11 @@ def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
 
     Returns:
         The names of the layers.
+
+    Raises:
+        ValueError: If `rank` is no whole number above 0.
     """
+    rank = check_whole_number("rank", rank)
     for weight in model.base_model.parameters():
         weight.requires_grad = False
     prefix = f"{model.base_model_prefix}."
@@ -108,15 +114,12 @@ def apply_adapter(model: PreTrainedModel, file: Path) -> None:
     Raises:
         ValueError: If the file is no adapter, or was made for another model; nothing is changed.
     """
-    try:
-        with safe_open(file, "pt") as opened:
-            made_for = opened.metadata()["made for"]
-        arrays = {name: value.float() for name, value in load_file(file).items()}
-    except Exception as error:  # safetensors' errors share no class
-        raise ValueError(f"{file} is no adapter that `save_adapter` wrote: {error!r}") from error
+    made_for, halves = _read(file)
     if made_for != _fingerprint(model):
         raise ValueError(f"{file} was made for another model; start from that one.")
+    arrays = {name: value.float() for name, value in halves.items()}
     weights = dict(model.named_parameters())
+    _check_arrays(arrays, weights, file)
     for name, value in arrays.items():
         if name.endswith(".up"):
             layer = name.removesuffix(".up")
@@ -125,23 +128,50 @@ def apply_adapter(model: PreTrainedModel, file: Path) -> None:
             weights[name].copy_(value)
 
 
+def _read(file: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """Which model an adapter is for, and its arrays."""
+    try:
+        with safe_open(file, "pt") as opened:
+            made_for = opened.metadata()["made for"]
+        return made_for, load_file(file)
+    except Exception as error:  # safetensors' errors share no class
+        raise ValueError(f"{file} is no adapter that `save_adapter` wrote: {error!r}") from error
+
+
+def _check_arrays(
+    arrays: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], file: Path
+) -> None:
+    """Raise a `ValueError` unless each array is finite and has its place in the model."""
+    for name, value in arrays.items():
+        layer, _, part = name.rpartition(".")
+        target = weights.get(f"{layer}.weight" if part in ("up", "down") else name)
+        shape = tuple(value.shape)
+        if part in ("up", "down"):
+            pair = [arrays.get(f"{layer}.{one}") for one in ("up", "down")]
+            thin = all(one is not None and one.ndim == 2 for one in pair)
+            fits = thin and pair[0].shape[1] == pair[1].shape[0]
+            shape = (pair[0].shape[0], pair[1].shape[1]) if fits else None
+        if target is None or shape != tuple(target.shape) or not bool(value.isfinite().all()):
+            raise ValueError(f"{file} is damaged: {name} does not fit the model; make it again.")
+
+
 def join_adapters(files: Sequence[Path], file: Path) -> None:
     """Write several adapters, each made on top of the ones before it, as one.
 
     The thin matrices are put side by side, so that the ranks add up; the last one's head is kept.
 
     Raises:
-        ValueError: If they are for different models, or change different layers.
+        ValueError: If there are none, one is no adapter, or they are for different models or
+            change different layers.
     """
-    makers = set()
-    for one in files:
-        with safe_open(one, "pt") as opened:
-            makers.add(opened.metadata()["made for"])
-    parts = [load_file(one) for one in files]
+    if not files:
+        raise ValueError("files: there are none; pass at least one adapter.")
+    read = [_read(Path(one)) for one in files]
+    makers, parts = {made_for for made_for, _ in read}, [arrays for _, arrays in read]
     names = [{name for name in part if name.endswith((".up", ".down"))} for part in parts]
     if len(makers) > 1 or any(found != names[0] for found in names):
         raise ValueError(
-            f"{', '.join(path.name for path in files)} are for different models or layers; "
+            f"{', '.join(Path(path).name for path in files)} are for different models or layers; "
             "join only adapters that were made one on top of the other."
         )
     joined = dict(parts[-1])

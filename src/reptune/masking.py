@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from reptune.checks import check_texts, check_whole_number
+from reptune.checks import check_number, check_texts, check_whole_number
 
 IGNORED = -100  # the label of a position that is not asked for
 MASKED, RANDOM = 0.8, 0.1  # of the chosen positions; the rest stay as they are
@@ -49,15 +49,18 @@ def pack(
         with one, -1 for special tokens), arrays of `block_size` numbers.
 
     Raises:
-        ValueError: If the tokenizer lacks what is needed, or all texts together fill no block.
+        ValueError: If the tokenizer lacks what is needed, a data set has no column `text` or no
+            text in a row of it, or all texts together fill no block.
     """
-    check_whole_number("block_size", block_size, least=8)
+    block_size = check_whole_number("block_size", block_size, least=8)
     start, end = borders(tokenizer)
     special = set(tokenizer.all_special_ids)
     content = block_size - 2
     left: dict[str, list[int]] = {"ids": [], "starts": []}
 
     def cut(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+        if None in batch["text"]:
+            raise ValueError(f"{what}: a row of the data set has no text; drop such rows.")
         encoded = tokenizer(
             batch["text"], add_special_tokens=False, split_special_tokens=True, verbose=False
         )
@@ -77,7 +80,7 @@ def pack(
         left["ids"], left["starts"] = left["ids"][full:], left["starts"][full:]
         return blocks
 
-    corpus = texts if isinstance(texts, Dataset) else _corpus(texts, what)
+    corpus = _corpus(texts, what)
     blocks = corpus.map(
         cut,
         batched=True,
@@ -94,8 +97,17 @@ def pack(
     return blocks.with_format("numpy")
 
 
-def _corpus(texts: Iterable[str], what: str) -> Dataset:
-    return Dataset.from_dict({"text": check_texts(texts, what)})
+def _corpus(texts: Iterable[str] | Dataset, what: str) -> Dataset:
+    """The texts as a data set with a column `text`; one on disk stays there."""
+    if not isinstance(texts, Dataset):
+        return Dataset.from_dict({"text": check_texts(texts, what)})
+    kind = getattr(texts.features.get("text"), "dtype", None)
+    if kind not in ("string", "large_string"):
+        raise ValueError(
+            f"{what} is a data set with the columns {texts.column_names}; it needs a column 'text' "
+            "of strings. Rename one with rename_column."
+        )
+    return texts
 
 
 def borders(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -184,10 +196,7 @@ def mask_tokens(
 
 def check_probability(probability: float) -> None:
     """Raise a `ValueError` unless `0 < probability < 1`."""
-    if not 0 < probability < 1:
-        raise ValueError(
-            f"mask_probability={probability!r}; use a share between 0 and 1, such as 0.15."
-        )
+    check_number("mask_probability", probability, above=0, below=1)
 
 
 # --- the loss ------------------------------------------------------------------------------------

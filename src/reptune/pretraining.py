@@ -13,7 +13,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,8 +29,18 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrai
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, lowrank, runtime, training
-from reptune.checks import check_optimizer, check_whole_number, seed_of
-from reptune.estimator import check_replaceable, write_folder
+from reptune.checks import (
+    check_finite_weights,
+    check_flag,
+    check_model_folder,
+    check_number,
+    check_optimizer,
+    check_random_state,
+    check_texts,
+    check_whole_number,
+    seed_of,
+)
+from reptune.folders import check_replaceable, write_folder
 from reptune.lowrank import GENERAL_START, REVIEW_START  # noqa: F401 (where others look for them)
 from reptune.masking import (
     IGNORED,
@@ -73,12 +82,11 @@ def fill_mask(
     Raises:
         ValueError: If `text` holds no mask token, or `top_k` is no whole number above 0.
     """
-    check_whole_number("top_k", top_k)
+    top_k = check_whole_number("top_k", top_k)
+    [text] = check_texts([text], "text")
     if not isinstance(model, PreTrainedModel):
         tokenizer = load_tokenizer(model)
-        with runtime.quiet():
-            source = str(assets.resolve_model(model))
-            model = AutoModelForMaskedLM.from_pretrained(source, use_safetensors=True)
+        model, _ = _load(AutoModelForMaskedLM, model)
     if tokenizer is None:
         raise ValueError("tokenizer=None; pass the tokenizer along with a model object.")
     if tokenizer.mask_token not in text:
@@ -108,15 +116,48 @@ def load_tokenizer(model: str | Path) -> Tokenizer:
         reptune.assets.AssetUnavailable: If the model cannot be had.
         ValueError: If there is none, or it has no mask token.
     """
-    source = str(assets.resolve_model(model))
+    source = _source(model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # a damaged file's errors share no class
         raise ValueError(f"{model} has no usable tokenizer: {error}") from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # made up from a config alone
         raise ValueError(f"{model} has no usable tokenizer: its vocabulary is empty.")
     borders(tokenizer)
     return tokenizer
+
+
+def _source(model: str | Path) -> str:
+    """What `from_pretrained` takes, once it is sure that nothing in a folder would run."""
+    source = assets.resolve_model(model)
+    if Path(source).is_dir():
+        check_model_folder(source)
+    return str(source)
+
+
+def _load(kind: Any, model: str | Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A model of a kind, in float32, and what its file lacked.
+
+    Raises:
+        ValueError: If its weights are damaged or not finite.
+    """
+    try:
+        with runtime.quiet():
+            loaded, info = kind.from_pretrained(
+                _source(model),
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, assets.AssetError):
+        raise
+    except Exception as error:  # safetensors' errors share no class
+        raise ValueError(f"{model} holds a damaged model ({error}); restore the folder.") from error
+    for name, weight in loaded.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise ValueError(f"{model}: {name} holds weights that are not finite; use another.")
+    return loaded, info
 
 
 @dataclass
@@ -160,11 +201,8 @@ def load_masked_lm(model: str | Path, adapter: str | Path | None = None) -> Mask
         ValueError: If its tokenizer has no mask token, or the adapter is for another model.
     """
     tokenizer = load_tokenizer(model)
-    source = str(assets.resolve_model(model))
-    options = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    with runtime.quiet():
-        masked, info = AutoModelForMaskedLM.from_pretrained(source, **options)
-        encoder, encoder_info = AutoModel.from_pretrained(source, **options)
+    masked, info = _load(AutoModelForMaskedLM, model)
+    encoder, encoder_info = _load(AutoModel, model)
     prefix = masked.base_model_prefix
     pooler = {
         f"{prefix}.{name}": weight.contiguous()
@@ -173,7 +211,7 @@ def load_masked_lm(model: str | Path, adapter: str | Path | None = None) -> Mask
     }
     if adapter is not None:
         lowrank.apply_adapter(masked, Path(adapter))
-    folder = Path(source)
+    folder = Path(_source(model))
     parts = [folder / name for name in SENTENCE_FILES] + sorted(folder.glob("[0-9]_*"))
     lacks_head = any(not name.startswith(f"{prefix}.") for name in info["missing_keys"])
     return MaskedLM(
@@ -209,8 +247,7 @@ def average_encoders(
 
     Source: Wortsman et al., *Robust fine-tuning of zero-shot models* (2022); chapter 3.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share={share}; use a number from 0 (before) to 1 (after).")
+    check_number("share", share, least=0, most=1)
     folder = Path(folder)
     check_replaceable(folder, HISTORY)
     old, new = (load_masked_lm(source) for source in (before, after))
@@ -306,7 +343,9 @@ def continue_pretraining(
     """Go on with an encoder's masked-language-model pretraining on texts of your domain.
 
     A run that is killed goes on at its last checkpoint, `<folder>.checkpoint`, when it is called
-    again with the same arguments, and ends with the same model as one that was not.
+    again with the same arguments, and ends with the same model as one that was not. What it left
+    among the temporary files is removed by the next run. It trains in one process; `torchrun` is
+    refused.
 
     Args:
         model: An asset's name, a local folder or a Hub id.
@@ -342,7 +381,8 @@ def continue_pretraining(
 
     Raises:
         ValueError: If a parameter is bad, the texts fill no block, or the folder or its
-            checkpoint are something else; before any training.
+            checkpoint are something else; before any training. If training diverges: nothing is
+            written.
         PermissionError: If the folder cannot be written to; before any training.
         reptune.assets.AssetUnavailable: If the model cannot be had.
 
@@ -350,10 +390,10 @@ def continue_pretraining(
     """
     _check_parameters(locals())
     folder = _writable(Path(folder))
-    with runtime.seeded(random_state), tempfile.TemporaryDirectory() as scratch:
+    with runtime.seeded(random_state), runtime.scratch_folder() as scratch:
         loaded = load_masked_lm(model, adapter)
         _check_fits(block_size, loaded.model)
-        cache = Path(scratch) / "blocks.arrow"
+        cache = scratch / "blocks.arrow"
         with contextlib.nullcontext() if show_progress else runtime.quiet():
             blocks = pack(texts, loaded.tokenizer, block_size, cache)
             held_out = (
@@ -369,15 +409,15 @@ def continue_pretraining(
             corpus=_hash(
                 blocks[row : row + 1000]["input_ids"] for row in range(0, len(blocks), 1000)
             ),
-            num_steps=num_steps or num_epochs * math.ceil(len(blocks) / batch_size),
-            rank=rank,
-            block_size=block_size,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup=warmup,
-            mask_probability=mask_probability,
-            whole_words=whole_words,
+            num_steps=int(num_steps or num_epochs * math.ceil(len(blocks) / batch_size)),
+            rank=None if rank is None else int(rank),
+            block_size=int(block_size),
+            batch_size=int(batch_size),
+            learning_rate=float(learning_rate),
+            weight_decay=float(weight_decay),
+            warmup=float(warmup),
+            mask_probability=float(mask_probability),
+            whole_words=bool(whole_words),
             fast=sorted(training.fast_options(fast)),
             random_state=seed_of(random_state),
         )
@@ -388,6 +428,11 @@ def continue_pretraining(
 
 
 def _check_parameters(given: dict[str, Any]) -> None:
+    if runtime.world_size() > 1:
+        raise ValueError(
+            f"continue_pretraining trains in one process, and this is one of "
+            f"{runtime.world_size()}; start it with python, not with torchrun."
+        )
     for name in ("num_epochs", "block_size", "batch_size", "evaluations", "checkpoint_steps"):
         check_whole_number(name, given[name])
     for name in ("num_steps", "rank"):
@@ -395,8 +440,11 @@ def _check_parameters(given: dict[str, Any]) -> None:
             check_whole_number(name, given[name])
     if given["learning_rate"] is None:
         raise ValueError("learning_rate=None; use a positive number.")
-    check_optimizer(given["learning_rate"], given["warmup"])
+    check_optimizer(given["learning_rate"], given["warmup"], given["weight_decay"])
     check_probability(given["mask_probability"])
+    check_random_state(given["random_state"])
+    for name in ("whole_words", "show_progress"):
+        check_flag(name, given[name])
     training.fast_options(given["fast"])
 
 
@@ -446,6 +494,7 @@ class _Run:
         self.settings, self.loaded, self.folder = settings, loaded, folder
         self.model, self.blocks, self.held_out = loaded.model, blocks, held_out
         self.checkpoint = folder.with_name(f"{folder.name}.checkpoint")
+        self._part = folder.with_name(f"{folder.name}.checkpoint.part")
         self.step, self.history = 0, []
         self._trained = {
             name: weight for name, weight in self.model.named_parameters() if weight.requires_grad
@@ -472,6 +521,7 @@ class _Run:
         with bar, training.cheap_dropout(self.model) if cheap else contextlib.nullcontext():
             while self.step < self.settings.num_steps:
                 loss = self._take_step()
+                self._check_converges(loss)
                 self.history.append({"step": self.step, "loss": loss})
                 bar.update()
                 if self.held_out is not None and self.step in looks:
@@ -494,6 +544,16 @@ class _Run:
         self.step += 1
         return loss.item()
 
+    def _check_converges(self, loss: float) -> None:
+        """Raise a `ValueError` once the loss is no number; going on could not help."""
+        if math.isfinite(loss):
+            return
+        self.checkpoint.unlink(missing_ok=True)  # it leads here again, and nowhere else
+        raise ValueError(
+            f"training diverged: the loss of step {self.step} is {loss}. Lower "
+            f"learning_rate={self.settings.learning_rate}; {self.folder} is as it was."
+        )
+
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         size, seed = self.settings.batch_size, self.settings.random_state
         epoch, place = divmod(self.step, math.ceil(len(self.blocks) / size))
@@ -513,7 +573,10 @@ class _Run:
         return inputs, labels
 
     def _rate(self) -> float:
-        """Share of the peak rate: linearly up over the warm-up, then down to 0 after the end."""
+        """Share of the peak rate: linearly up over the warm-up, then down to 0 after the end.
+
+        Where the warm-up takes every step, the last one has the peak rate and nothing falls.
+        """
         warm = math.ceil(self.settings.warmup * self.settings.num_steps)
         if self.step < warm:
             return (self.step + 1) / warm
@@ -526,6 +589,7 @@ class _Run:
 
     def _keep(self) -> None:
         """Write a checkpoint, one file; the one before stays until this one is whole."""
+        check_finite_weights(self.model)
         arrays = {f"model.{name}": weight for name, weight in self._trained.items()}
         for name, weight in self._trained.items():
             arrays |= {f"{key}.{name}": v for key, v in self.optimizer.state[weight].items()}
@@ -533,10 +597,10 @@ class _Run:
         if torch.cuda.is_available():
             arrays["cuda_generator"] = torch.cuda.get_rng_state()
         state = {"step": self.step, "history": self.history, "settings": asdict(self.settings)}
-        part = self.checkpoint.with_name(f"{self.checkpoint.name}.part")
         arrays = {name: value.detach().contiguous() for name, value in arrays.items()}
-        save_file(arrays, part, metadata={"state": json.dumps(state, default=runtime.as_json)})
-        part.replace(self.checkpoint)
+        text = json.dumps(state, default=runtime.as_json)
+        save_file(arrays, self._part, metadata={"state": text})
+        self._part.replace(self.checkpoint)
 
     def resume(self) -> None:
         """Go on at the checkpoint, if there is one.
@@ -544,25 +608,32 @@ class _Run:
         Raises:
             ValueError: If it belongs to another run, or is no checkpoint.
         """
+        self._part.unlink(missing_ok=True)  # of a run that was killed while it wrote
         if not self.checkpoint.exists():
             return
         state = _read_state(self.checkpoint)
         self.settings.check_same(state["settings"], self.checkpoint)
-        arrays = load_file(self.checkpoint)
-        with torch.no_grad():
-            for name, weight in self._trained.items():
-                weight.copy_(arrays[f"model.{name}"])
-                self.optimizer.state[weight] = {
-                    key: arrays[f"{key}.{name}"].to(weight.device, copy=True)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+        try:
+            self._restore(load_file(self.checkpoint))
+        except Exception as error:  # safetensors' errors share no class
+            raise ValueError(_NO_CHECKPOINT.format(self.checkpoint)) from error
+        self.step, self.history = state["step"], state["history"]
+
+    @torch.no_grad()
+    def _restore(self, arrays: dict[str, torch.Tensor]) -> None:
+        for name, weight in self._trained.items():
+            weight.copy_(arrays[f"model.{name}"])
+            self.optimizer.state[weight] = {
+                key: arrays[f"{key}.{name}"].to(weight.device, copy=True)
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
         torch.set_rng_state(arrays["generator"])
         if "cuda_generator" in arrays and torch.cuda.is_available():
             torch.cuda.set_rng_state(arrays["cuda_generator"])
-        self.step, self.history = state["step"], state["history"]
 
     def finish(self, layers: list[str], keep_adapter: bool) -> Path:
         """Write the model to its folder, `layers` with their low-rank changes merged into them."""
+        check_finite_weights(self.model)
 
         def write(written: Path) -> None:
             if layers and keep_adapter:
@@ -576,9 +647,17 @@ class _Run:
         return path
 
 
+_NO_CHECKPOINT = "{} is no checkpoint of this package, or a damaged one; move it away."
+
+
 def _read_state(file: Path) -> dict[str, Any]:
     try:
         with safe_open(file, "pt") as opened:
-            return json.loads(opened.metadata()["state"])
+            state = json.loads(opened.metadata()["state"])
+        whole = isinstance(state["settings"], dict) and isinstance(state["history"], list)
+        check_whole_number("step", state["step"])
     except Exception as error:  # safetensors' errors share no class
-        raise ValueError(f"{file} is no checkpoint of this package; move it away.") from error
+        raise ValueError(_NO_CHECKPOINT.format(file)) from error
+    if not whole:
+        raise ValueError(_NO_CHECKPOINT.format(file))
+    return state

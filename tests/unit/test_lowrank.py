@@ -1,5 +1,8 @@
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from reptune import lowrank
 from reptune.pretraining import load_masked_lm
@@ -95,3 +98,45 @@ def test_adapters_of_different_models_are_not_joined(changed, tmp_path):
     with pytest.raises(ValueError, match="different models or layers"):
         lowrank.join_adapters([first, tmp_path / "o.safetensors"], tmp_path / "both.safetensors")
     assert not (tmp_path / "both.safetensors").exists()
+
+
+@pytest.mark.parametrize("damage", ["a missing half", "a shape", "a NaN", "a stranger"])
+def test_a_damaged_adapter_changes_nothing(damage, changed, tiny_encoder):
+    _, names, file = changed
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    arrays = load_file(file)
+    last = f"{names[-1]}.down"
+    if damage == "a missing half":
+        del arrays[last]
+    elif damage == "a shape":
+        arrays[last] = arrays[last][:, :-1].contiguous()
+    elif damage == "a NaN":
+        arrays[last][0, 0] = float("nan")
+    else:
+        arrays["cls.stranger"] = torch.zeros(3)
+    save_file(arrays, file, metadata=metadata)
+    plain = load_masked_lm(tiny_encoder).model
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    with pytest.raises(ValueError, match=r"adapter\.safetensors is damaged"):
+        lowrank.apply_adapter(plain, file)
+    assert all(torch.equal(value, before[name]) for name, value in plain.state_dict().items())
+
+
+def test_ranks_may_be_numpy_s_and_bad_ones_are_named(tiny_encoder):
+    model = load_masked_lm(tiny_encoder).model
+    names = lowrank.add_low_rank(model, rank=np.int64(2))
+    assert model.get_submodule(names[0]).down.shape[0] == 2
+    for bad in (0, 1.5, None):
+        with pytest.raises(ValueError, match=f"rank={bad}"):
+            lowrank.add_low_rank(load_masked_lm(tiny_encoder).model, rank=bad)
+
+
+def test_what_cannot_be_joined_is_named(changed, tmp_path):
+    _, _, file = changed
+    with pytest.raises(ValueError, match="files: there are none"):
+        lowrank.join_adapters([], tmp_path / "joined")
+    (tmp_path / "text").write_text("mine")
+    with pytest.raises(ValueError, match="text is no adapter"):
+        lowrank.join_adapters([file, tmp_path / "text"], tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()

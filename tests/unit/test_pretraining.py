@@ -1,14 +1,19 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, DataCollatorForLanguageModeling
 
 from reptune import lowrank, pretraining
@@ -96,6 +101,17 @@ def test_too_little_text_is_an_error(texts, message, tokenizer):
         pack(texts, tokenizer, block_size=16)
 
 
+def test_a_data_set_without_texts_is_an_error(tokenizer):
+    with pytest.raises(
+        ValueError, match=r"with the columns \['review'\]; it needs a column 'text'"
+    ):
+        pack(Dataset.from_dict({"review": TEXTS}), tokenizer)
+    with pytest.raises(ValueError, match="it needs a column 'text' of strings"):
+        pack(Dataset.from_dict({"text": [1, 2]}), tokenizer)
+    with pytest.raises(ValueError, match="validation: a row of the data set has no text"):
+        pack(Dataset.from_dict({"text": [*TEXTS, None]}), tokenizer, 16, what="validation")
+
+
 def test_a_tokenizer_without_mask_is_an_error():
     lacking = tiny.tokenizer()
     lacking.mask_token = None
@@ -145,9 +161,9 @@ def test_whole_words_are_asked_for_whole():
     assert not (asked[:, 3] == asked[:, 4]).all()
 
 
-@pytest.mark.parametrize("probability", [0, 1, -0.1, 1.5])
+@pytest.mark.parametrize("probability", [0, 1, -0.1, 1.5, "0.15"])
 def test_a_bad_probability_is_named(probability, tokenizer):
-    with pytest.raises(ValueError, match=f"mask_probability={probability}"):
+    with pytest.raises(ValueError, match=f"mask_probability={probability!r}"):
         mask_tokens(
             np.ones((1, 2), int), np.ones((1, 2), int), tokenizer, np.random.default_rng(0),
             probability,
@@ -212,6 +228,8 @@ def test_fill_mask_gives_the_likeliest_pieces(loaded):
         ("a film", {}, r"holds no \[MASK\]"),
         ("a [MASK]", {"top_k": 0}, "top_k=0"),
         ("film " * 40 + "[MASK]", {}, "beyond the 32 word pieces"),
+        ("a [MASK] \ud800", {}, r"text\[0\] is not valid Unicode"),
+        (None, {}, r"text\[0\] is None"),
     ],
 )
 def test_fill_mask_names_what_is_wrong(text, changes, message, loaded):
@@ -342,6 +360,152 @@ def _settings():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("warmup", "shares"),
+    [
+        (0, [1, 0.75, 0.5, 0.25]),
+        (0.1, [1, 1, 2 / 3, 1 / 3]),
+        (0.5, [0.5, 1, 1, 0.5]),
+        (0.7, [1 / 3, 2 / 3, 1, 1]),
+        (0.9, [0.25, 0.5, 0.75, 1]),  # every step
+    ],
+)
+def test_the_rate_rises_and_falls_as_in_the_recorded_runs(warmup, shares):
+    run = object.__new__(pretraining._Run)
+    run.settings = SimpleNamespace(warmup=warmup, num_steps=4)
+    found = []
+    for run.step in range(4):
+        found.append(run._rate())
+    assert found == pytest.approx(shares)
+
+
+def test_a_run_of_one_step_and_a_warm_up_of_every_step(tiny_encoder, tmp_path):
+    for knobs in ({"num_steps": 1}, {"num_steps": 2, "warmup": 0.9}, {"warmup": 0}):
+        folder = continue_pretraining(
+            tiny_encoder, TEXTS * 20, tmp_path / "m", **(KNOBS | knobs), fast=False
+        )
+        assert len(_losses(folder)) == (KNOBS | knobs)["num_steps"]
+
+
+def test_numpy_numbers_are_numbers(tiny_encoder, tmp_path, monkeypatch):
+    knobs = KNOBS | {"rank": 2}
+    numpy = {name: (np.int64 if isinstance(value, int) else np.float64)(value)
+             for name, value in knobs.items()}  # fmt: skip
+    one, other = (
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / name, **given)
+        for name, given in (("a", knobs), ("b", numpy))
+    )
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    assert _losses(one) == _losses(other)
+    _interrupt(tiny_encoder, tmp_path / "b", monkeypatch, **numpy)
+    again = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "b", **knobs)
+    assert (one / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+
+
+# --- divergence and damage -----------------------------------------------------------------------
+
+
+def test_a_run_that_diverges_writes_nothing(trained, tmp_path):
+    folder = continue_pretraining(trained, TEXTS * 20, tmp_path / "m", **KNOBS)
+    before = (folder / "model.safetensors").read_bytes()
+    wild = KNOBS | {"learning_rate": 1e30, "warmup": 0, "checkpoint_steps": 1}
+    with pytest.raises(ValueError, match="training diverged"):
+        continue_pretraining(trained, TEXTS * 20, folder, **wild)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m"], "no checkpoint to diverge from"
+    continue_pretraining(trained, TEXTS * 20, folder, **KNOBS)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny_encoder, trained, tmp_path):
+    model = AutoModel.from_pretrained(tiny_encoder)
+    with torch.no_grad():
+        model.pooler.dense.weight[0, 0] = float("nan")
+    model.save_pretrained(tmp_path / "nan")
+    tiny.tokenizer().save_pretrained(tmp_path / "nan")
+    for call in (
+        lambda: continue_pretraining(tmp_path / "nan", TEXTS * 20, tmp_path / "m", **KNOBS),
+        lambda: average_encoders(tmp_path / "nan", trained, tmp_path / "m"),
+    ):
+        with pytest.raises(ValueError, match=r"dense\.weight holds weights that are not finite"):
+            call()
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_damaged_folder_is_named(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "damaged")
+    (folder / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ValueError, match="damaged"):
+        fill_mask(folder, "a [MASK]")
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="no usable tokenizer"):
+        load_masked_lm(folder)
+
+
+EVIL = """
+from pathlib import Path
+from transformers import PretrainedConfig
+Path({marker!r}).write_text("it ran")
+class C(PretrainedConfig):
+    model_type = "evil"
+"""
+
+
+@pytest.fixture
+def evil(trained, tmp_path, monkeypatch):
+    """A folder whose configuration names code in it, and someone who says yes to everything."""
+    folder = shutil.copytree(trained, tmp_path / "evil")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evilmod.C"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evilmod.py").write_text(EVIL.format(marker=str(tmp_path / "ran")))
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *_: asked.append(1) or "y")
+    yield folder
+    assert not (tmp_path / "ran").exists() and not asked
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda folder, out: fill_mask(folder, "a [MASK]"),
+        lambda folder, out: pretraining.load_tokenizer(folder),
+        lambda folder, out: load_masked_lm(folder),
+        lambda folder, out: continue_pretraining(folder, TEXTS * 20, out, **KNOBS),
+        lambda folder, out: average_encoders(folder, folder, out),
+    ],
+)
+def test_no_code_runs_from_a_folder_and_nobody_is_asked(load, evil, tmp_path):
+    with pytest.raises(ValueError, match="names code of its own to run"):
+        load(evil, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["settings", "history", "step", "arrays"])
+def test_a_damaged_checkpoint_is_named(name, tiny_encoder, tmp_path, monkeypatch):
+    _interrupt(tiny_encoder, tmp_path / "m", monkeypatch)
+    file = tmp_path / "m.checkpoint"
+    with safe_open(file, "pt") as opened:
+        state = json.loads(opened.metadata()["state"])
+    arrays = load_file(file)
+    if name == "arrays":
+        arrays.popitem()
+    else:
+        state[name] = None
+    save_file(arrays, file, metadata={"state": json.dumps(state)})
+    with pytest.raises(ValueError, match=r"m\.checkpoint is no checkpoint of this package"):
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS)
+
+
+def test_it_is_refused_where_several_processes_train(tiny_encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="this is one of 2; start it with python"):
+        continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **KNOBS)
+
+
+# --- kills and what they leave -------------------------------------------------------------------
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -354,16 +518,20 @@ continue_pretraining({encoder!r}, TEXTS * 20, {folder!r}, **{knobs!r})
 """
 
 
-def _start(encoder, folder, knobs):
+def _start(encoder, folder, knobs, temporary):
     root = str(Path(__file__).resolve().parents[2])
     script = SCRIPT.format(root=root, encoder=str(encoder), folder=str(folder), knobs=knobs)
-    return subprocess.Popen([sys.executable, "-c", script])
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    return subprocess.Popen([sys.executable, "-c", script], env=environment)
 
 
-def test_a_killed_run_goes_on_to_the_same_model(tiny_encoder, tmp_path, steps_taken):
+def test_a_killed_run_goes_on_to_the_same_model(tiny_encoder, tmp_path, steps_taken, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     knobs = KNOBS | {"num_steps": 400, "checkpoint_steps": 20}
     whole = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "whole", **knobs)
-    process = _start(tiny_encoder, tmp_path / "cut", knobs)
+    process = _start(tiny_encoder, tmp_path / "cut", knobs, temporary)
     try:
         deadline = time.monotonic() + 120
         while not (tmp_path / "cut.checkpoint").exists():
@@ -374,16 +542,30 @@ def test_a_killed_run_goes_on_to_the_same_model(tiny_encoder, tmp_path, steps_ta
         process.kill()
         process.wait()
     assert not (tmp_path / "cut").exists()
+    assert any(temporary.rglob("blocks.arrow")), "what a kill leaves: the blocks of all texts"
+    (tmp_path / "cut.checkpoint.part").write_text("half a checkpoint")
     steps_taken.clear()
     cut = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "cut", **knobs)
     assert 0 < len(steps_taken) < 400, "it goes on in the middle"
     assert _losses(cut) == _losses(whole)
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert not [path for path in temporary.iterdir() if path.is_dir()], "and the next run removes"
+    left = sorted(path.name for path in tmp_path.iterdir() if path != temporary)
+    assert left == ["cut", "whole"]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"learning_rate": float("inf")}, "learning_rate=inf"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        ({"weight_decay": float("nan")}, "weight_decay=nan"),
+        ({"warmup": 1.0}, "warmup=1.0"),
+        ({"warmup": float("nan")}, "warmup=nan"),
+        ({"random_state": -1}, "random_state=-1"),
+        ({"random_state": "0"}, "random_state='0'"),
+        ({"whole_words": "no"}, "whole_words='no'; use True or False"),
         ({"mask_probability": 1.0}, "mask_probability=1.0"),
         ({"block_size": 4}, "block_size=4"),
         ({"block_size": 64}, "at most 32"),
