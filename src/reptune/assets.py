@@ -67,8 +67,9 @@ State = Literal["ready", "missing", "corrupt"]
 _SUMS = "SHA256SUMS"
 _BLOCK = 1 << 20  # bytes read at a time
 _POLL_SECONDS = 0.2
-# Of a zip's list of members, which is read at once. The largest of our own has 0.4 MB.
-_DIRECTORY_BYTES = 4 << 20
+# Of a zip's list of members, which is read at once: enough for some 15,000 of them. The longest
+# of our own has 2,225 members.
+_DIRECTORY_BYTES = 1 << 20
 # The only files a conversion writes; none of them can hold code or a pickle.
 _CONVERTED_SUFFIXES = {".json", ".safetensors", ".jinja", ".txt"}
 
@@ -1033,7 +1034,8 @@ def _model_folder(model: object) -> Path | None:
         folder = Path(str(model)).expanduser()
         is_folder = folder.is_dir()
     except (OSError, RuntimeError) as error:  # a name too long, a home of nobody
-        raise ValueError(f"There is no model folder {_short(str(model))} ({error}).") from error
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ValueError(f"There is no model folder {_short(str(model))} ({reason}).") from error
     slip = is_folder and not folder.name.strip(".")  # ".", "..", "/"
     if slip and not _holds_model(folder):
         raise ValueError(f"The folder {str(model)!r} ({folder.resolve()}) holds no model.")

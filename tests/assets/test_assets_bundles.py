@@ -311,9 +311,7 @@ def test_a_conversion_that_fails_is_not_the_bundles_fault(converted, monkeypatch
 def test_export_of_a_converted_asset_without_an_index(converting, index, tmp_path):
     assets.fetch("tiny-gguf")
     index.up = False
-    with pytest.raises(
-        assets.AssetUnavailable, match=r"'tiny-gguf' cannot be exported.*leave"
-    ):
+    with pytest.raises(assets.AssetUnavailable, match=r"'tiny-gguf' cannot be exported.*leave"):
         assets.export_bundle(tmp_path / "b.zip")
     assert not (tmp_path / "b.zip").exists()
 
