@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import softmax
+from scipy.stats import entropy
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from transformers import (
@@ -33,21 +34,32 @@ from transformers import (
 
 from reptune import assets, runtime, training
 from reptune.checks import (
-    check_labels,
+    check_finite_weights,
+    check_flag,
+    check_number,
     check_optimizer,
+    check_random_state,
     check_texts,
+    check_training_set,
     check_validation,
     check_whole_number,
     class_weights,
     seed_of,
 )
-from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_complete
 from reptune.meter import Meter
 from reptune.training import Trainable, freeze, model_limit
 
 # A new head alone wants far larger steps than a pretrained encoder bears. 5e-5 is the largest rate
 # of BERT's own grid; MiniLM bears 1e-4 too (chapter 1), larger encoders may diverge.
 DEFAULT_LEARNING_RATES = {"head": 1e-3, "encoder": 5e-5}
+
+# Where nobody says how many epochs: two, or as many as this many steps take. Two epochs of 300
+# texts are 38 steps, which leave a new head near its start (study ch01_minimum_steps).
+DEFAULT_EPOCHS, MINIMUM_STEPS = 2, 120
+
+# A loss at the end above this share of what guessing by the labels' shares costs is an underfit.
+UNDERFIT_SHARE = 0.8
 
 
 class FineTunedClassifier(TextClassifier):
@@ -59,7 +71,8 @@ class FineTunedClassifier(TextClassifier):
     Args:
         model: An asset's name, a local folder or a Hub id.
         trainable: `"all"`, `"head"`, or how many of the last blocks train besides the head.
-        num_epochs: Passes over the training texts.
+        num_epochs: Passes over the training texts; `None` takes 2, or as many as 120 steps take
+            where there are few texts.
         learning_rate: Peak rate of AdamW; `None` takes 1e-3 for the head alone and 5e-5
             where the encoder trains too.
         batch_size: Texts a step.
@@ -97,7 +110,7 @@ class FineTunedClassifier(TextClassifier):
         model: str | Path = "all-MiniLM-L6-v2",
         trainable: Trainable = "all",
         *,
-        num_epochs: int = 2,
+        num_epochs: int | None = None,
         learning_rate: float | None = None,
         batch_size: int = 16,
         weight_decay: float = 0.01,
@@ -145,8 +158,7 @@ class FineTunedClassifier(TextClassifier):
             ValueError: If the input or a parameter is bad; raised before any training.
             reptune.assets.AssetUnavailable: If the model cannot be had.
         """
-        texts = check_texts(texts)
-        label_array = check_labels(labels, len(texts), num_classes=2)
+        texts, label_array = check_training_set(texts, labels)
         self._check_parameters()
         classes, encoded = np.unique(label_array, return_inverse=True)
         held_out = check_validation(validation, classes)
@@ -157,6 +169,8 @@ class FineTunedClassifier(TextClassifier):
             eval_set = held_out and self._tokenize(tokenizer, model, *held_out)
             with Meter("fit") as cost:
                 history, states = self._train(model, tokenizer, train_set, eval_set, weights)
+        check_finite_weights(model)
+        self._warn_if_underfit(history, _guessing_loss(encoded, weights), len(texts))
         self.tokenizer_, self.model_, self.classes_ = tokenizer, model.eval(), classes
         self.history_, self.cost_, self.frozen_states_ = history, cost, states
         return self
@@ -191,35 +205,63 @@ class FineTunedClassifier(TextClassifier):
         self.tokenizer_.save_pretrained(folder)
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-        self.tokenizer_ = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        check_complete(report, model.config.num_labels, len(self.classes_))
+        self.tokenizer_ = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         self.model_ = model.to(runtime.device()).eval()
 
     def _check_parameters(self) -> None:
         training.check_trainable(self.trainable)
         training.fast_options(self.fast)
-        for name in ("num_epochs", "batch_size"):
-            check_whole_number(name, getattr(self, name))
-        if self.max_length is not None:
-            check_whole_number("max_length", self.max_length)
-        check_optimizer(self.learning_rate, self.warmup)
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(
-                f"layer_decay={self.layer_decay!r}; use a share above 0, up to 1 for one rate."
+        check_whole_number("batch_size", self.batch_size)
+        for name in ("num_epochs", "max_length"):
+            if getattr(self, name) is not None:
+                check_whole_number(name, getattr(self, name))
+        check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
+        check_number("layer_decay", self.layer_decay, above=0, most=1)
+        check_random_state(self.random_state)
+        check_flag("show_progress", self.show_progress)
+
+    def _epochs(self, num_texts: int) -> int:
+        """How many passes are asked for, or what the default comes to with so many texts."""
+        if self.num_epochs is not None:
+            return int(self.num_epochs)
+        steps_per_epoch = -(-num_texts // self.batch_size)
+        return int(max(DEFAULT_EPOCHS, -(-MINIMUM_STEPS // steps_per_epoch)))
+
+    def _warn_if_underfit(
+        self, history: list[dict[str, float]], guessing: float, num_texts: int
+    ) -> None:
+        losses = [entry["loss"] for entry in history if "loss" in entry]
+        last = float(np.mean(losses[-max(1, len(losses) // 10) :]))
+        if last > UNDERFIT_SHARE * guessing:
+            epochs = self._epochs(num_texts)
+            warnings.warn(
+                f"training ended at a loss of {last:.2f}, and guessing by the labels' shares costs "
+                f"{guessing:.2f}: the model has learned little. Raise num_epochs (this was "
+                f"{epochs}) or learning_rate, or look for labels that the texts do not tell.",
+                stacklevel=3,
             )
 
     def _pretrained(self, classes: np.ndarray) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         source = assets.resolve_model(str(self.model))
         id2label = {index: str(label) for index, label in enumerate(classes.tolist())}
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = AutoModelForSequenceClassification.from_pretrained(
             source,
             num_labels=len(classes),
             id2label=id2label,
             label2id={label: index for index, label in id2label.items()},
             use_safetensors=True,
+            trust_remote_code=False,
         )
         return tokenizer, freeze(model, self.trainable)
 
@@ -336,13 +378,14 @@ class FineTunedClassifier(TextClassifier):
     ) -> TrainingArguments:
         rates = DEFAULT_LEARNING_RATES
         default = rates["head"] if self.trainable == "head" else rates["encoder"]
-        num_steps = self.num_epochs * -(-num_texts // self.batch_size)
+        num_epochs = self._epochs(num_texts)
+        num_steps = num_epochs * -(-num_texts // self.batch_size)
         half = "half_precision" in training.fast_options(self.fast)
         return TrainingArguments(
             folder,
-            num_train_epochs=self.num_epochs,
+            num_train_epochs=num_epochs,
             learning_rate=self.learning_rate or default,
-            per_device_train_batch_size=self.batch_size,
+            per_device_train_batch_size=int(self.batch_size),
             per_device_eval_batch_size=PREDICTION_BATCH_SIZE,
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup,
@@ -375,6 +418,12 @@ def _with_rows(train_set: Dataset, eval_set: Dataset | None) -> tuple[Dataset, D
 def _accuracy(prediction: Any) -> dict[str, float]:
     correct = prediction.predictions.argmax(axis=-1) == prediction.label_ids
     return {"accuracy": float(correct.mean())}
+
+
+def _guessing_loss(encoded: np.ndarray, weights: np.ndarray | None) -> float:
+    """The cross-entropy of predicting each class by its (weighted) share of the texts."""
+    mass = np.bincount(encoded) * (1.0 if weights is None else weights)
+    return float(entropy(mass / mass.sum()))
 
 
 def _weighted_loss(weights: np.ndarray) -> Any:

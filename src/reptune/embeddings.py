@@ -1,21 +1,28 @@
 """Sentence transformers as this package uses them: loaded, cut to length, embedding texts.
 
-`reptune.fewshot` tunes one (chapter 2); `FrozenClassifier` leaves it as it is.
+`reptune.fewshot` tunes one (chapter 2); `FrozenClassifier` leaves it as it is. What both share as
+classifiers is `EmbeddingClassifier`: a body that embeds, and a head on its embeddings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from reptune import runtime, training
-from reptune.estimator import PREDICTION_BATCH_SIZE
+from reptune.checks import check_texts
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier
 from reptune.training import position_limit
 
 CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
@@ -28,6 +35,7 @@ def load_body(source: str, is_local: bool) -> SentenceTransformer:
         device=str(runtime.device()),
         model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         local_files_only=is_local,
+        trust_remote_code=False,
     )
     body.default_prompt_name = None  # texts are embedded as they are, here as in an export
     return body
@@ -47,6 +55,30 @@ def set_length(body: SentenceTransformer, max_length: int | None) -> None:
     wanted = max_length or body.max_seq_length or limit
     if wanted is not None:
         body.max_seq_length = min(wanted, limit or wanted)
+
+
+def token_ids(
+    body: SentenceTransformer, texts: list[str], max_length: int | None
+) -> list[list[int]]:
+    """Token ids of each text, cut at the body's length.
+
+    Args:
+        body: A sentence transformer, whose length `set_length` set.
+        texts: The texts.
+        max_length: As the user gave it; where it is `None`, a warning says how many were cut.
+    """
+    encoded = body.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+    length = body.max_seq_length
+    too_long = sum(len(ids) > length for ids in encoded)
+    if not too_long:
+        return encoded
+    if max_length is None:
+        warnings.warn(
+            f"{too_long} of {len(texts)} texts are longer than the model's setting of {length} "
+            f"tokens and were cut; set max_length={length} to accept that silently.",
+            stacklevel=4,
+        )
+    return body.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
 
 
 @torch.inference_mode()
@@ -161,3 +193,91 @@ def fitted_logistic_regression(
     head.classes_, head.coef_, head.intercept_ = classes, weight, bias
     head.n_features_in_, head.n_iter_ = weight.shape[1], np.array([0])
     return head
+
+
+# --- a classifier on embeddings ------------------------------------------------------------------
+
+
+def _gives_probabilities(classifier: EmbeddingClassifier) -> bool:
+    """Whether `predict_proba` is there; what is raised says why not, where it is asked for."""
+    if classifier._has_probabilities():
+        return True
+    head = getattr(classifier, "head_", classifier.head)
+    raise AttributeError(
+        f"the head {type(head).__name__} gives no probabilities; use LogisticRegression, or wrap "
+        "it in sklearn's CalibratedClassifierCV."
+    )
+
+
+class EmbeddingClassifier(TextClassifier):
+    """A sentence transformer under a head; a subclass defines `fit`, which sets `body_`, `head_`.
+
+    It is saved as the sentence transformer's own folder, the head's arrays beside it.
+    """
+
+    _FILES = ("modules.json", "head.safetensors")
+
+    def predict(self, texts: Iterable[str]) -> np.ndarray:
+        """The most probable label of each text, shape `(n,)`."""
+        check_is_fitted(self, "head_")
+        if self._has_probabilities():
+            return super().predict(texts)
+        return self.head_.predict(self.embed(texts))
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
+        """Probabilities in the order of `classes_`, shape `(n, num_classes)`.
+
+        Raises:
+            AttributeError: If the head has no probabilities.
+        """
+        check_is_fitted(self, "head_")
+        return self.head_.predict_proba(self.embed(texts))
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        """Sentence embeddings, shape `(n, dimensions)`.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If a text is not a string or there are none.
+        """
+        check_is_fitted(self, "body_")
+        texts = check_texts(texts)
+        return embed(self.body_, token_ids(self.body_, texts, self.max_length))
+
+    def _has_probabilities(self) -> bool:
+        """Whether the head, fitted or to be fitted, gives probabilities."""
+        return True
+
+    def _write(self, folder: Path) -> None:
+        self.body_.save(str(folder), create_model_card=False)
+        arrays = {
+            name: torch.from_numpy(np.ascontiguousarray(getattr(self.head_, f"{name}_")))
+            for name in ("coef", "intercept")
+        }
+        save_file(arrays, folder / "head.safetensors")
+
+    def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
+        arrays = {
+            name: value.numpy() for name, value in load_file(folder / "head.safetensors").items()
+        }
+        self.body_ = load_body(str(folder), True).eval()
+        set_length(self.body_, self.max_length)
+        check_head(arrays, len(self.classes_), self.body_)
+        self.head_ = self._restored_head(manifest["head"], arrays)
+
+    def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+        """The fitted head from its class's name and its arrays."""
+        raise NotImplementedError
+
+
+def check_head(arrays: dict[str, np.ndarray], num_classes: int, body: SentenceTransformer) -> None:
+    """Raise a `ValueError` unless the head's arrays fit the classes and the embeddings."""
+    coef, intercept = arrays["coef"], arrays["intercept"]
+    rows = {num_classes, 1} if num_classes == 2 else {num_classes}
+    width = body.get_embedding_dimension()
+    if coef.shape not in {(row, width) for row in rows} or intercept.shape != coef.shape[:1]:
+        raise ValueError(
+            f"a head of shape {coef.shape} and {intercept.shape} for {num_classes} classes and "
+            f"embeddings of {width} dimensions"
+        )

@@ -141,8 +141,24 @@ class TextClassifier(ClassifierMixin, SavedEstimator):
         return tags
 
 
+def check_complete(report: dict[str, Any], num_outputs: int, num_classes: int) -> None:
+    """Raise a `ValueError` if a saved model lacks weights or has not an output for each class.
+
+    Args:
+        report: What `from_pretrained(..., output_loading_info=True)` says of the weights; those
+            that are missing would be drawn at random.
+        num_outputs: How many outputs the model has.
+        num_classes: How many the manifest names.
+    """
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ValueError(f"the weights lack {', '.join(missing[:3])}")
+    if num_outputs != num_classes:
+        raise ValueError(f"the model has {num_outputs} outputs for {num_classes} classes")
+
+
 def pack(value: Any) -> Any:
-    """Turn a parameter into what JSON keeps: dictionaries into pairs, tuples and sets named as such.
+    """Turn a parameter into what JSON keeps: dictionaries into pairs, tuples and sets by name.
 
     JSON would turn a dictionary's integer keys, which may be labels, into strings.
     """

@@ -2,7 +2,7 @@
 
 Three steps: pairs from labels, contrastive fine-tuning of the sentence transformer on them, and a
 classifier on its embeddings. `SetFitClassifier` is the chapter's code behind scikit-learn's
-interface.
+interface. `FrozenClassifier` leaves out the first two steps, and is the first thing to try.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, Literal, Self
 import joblib
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -29,9 +28,11 @@ from tqdm import tqdm
 
 from reptune import assets, runtime, training
 from reptune.checks import (
-    check_labels,
+    check_finite_weights,
+    check_flag,
     check_optimizer,
-    check_texts,
+    check_random_state,
+    check_training_set,
     check_validation,
     check_whole_number,
     class_weights,
@@ -49,15 +50,20 @@ from reptune.contrastive import (
 )
 from reptune.embeddings import (
     Body,
+    EmbeddingClassifier,
     Encoder,
     embed,
     fitted_logistic_regression,
     load_body,
     set_length,
+    token_ids,
 )
-from reptune.estimator import TextClassifier, pack, write_folder
+from reptune.estimator import pack, write_folder
+from reptune.frozen import FrozenClassifier
 from reptune.meter import Meter
 from reptune.training import check_trainable, freeze
+
+__all__ = ["FrozenClassifier", "LinearHead", "SetFitClassifier"]
 
 Loss = Literal["cosine", "supcon"]
 
@@ -108,7 +114,7 @@ class LinearHead:
 # --- the classifier ------------------------------------------------------------------------------
 
 
-class SetFitClassifier(TextClassifier):
+class SetFitClassifier(EmbeddingClassifier):
     """SetFit: a sentence transformer tuned on pairs of few labeled texts, under a classifier.
 
     It follows scikit-learn: works in `cross_val_score` and `GridSearchCV`, takes labels that
@@ -163,8 +169,6 @@ class SetFitClassifier(TextClassifier):
 
     Source: Tunstall et al., *Efficient Few-Shot Learning Without Prompts* (2022); chapter 2.
     """
-
-    _FILES = ("modules.json", "head.safetensors")
 
     def __init__(
         self,
@@ -233,8 +237,7 @@ class SetFitClassifier(TextClassifier):
             ValueError: If the input or a parameter is bad; raised before any training.
             reptune.assets.AssetUnavailable: If the model cannot be had.
         """
-        texts = check_texts(texts)
-        array = check_labels(labels, len(texts), num_classes=2)
+        texts, array = check_training_set(texts, labels)
         _check_not_empty(texts)
         self._check_parameters()
         classes, encoded = np.unique(array, return_inverse=True)
@@ -246,48 +249,17 @@ class SetFitClassifier(TextClassifier):
         self._check_pairs(encoded[rows], classes)
         with runtime.seeded(self.random_state), runtime.quiet():
             body = self._pretrained()
-            pieces = self._pieces(body, texts)
+            pieces = token_ids(body, texts, self.max_length)
             with Meter("fit") as cost:
                 history: list[dict[str, float]] = []
                 if self.trainable != "head":
                     trainer = _Contrast(self, body, [pieces[row] for row in rows], encoded[rows])
                     history = trainer.run(self._scorer(body, pieces, encoded, held_out, classes))
+                check_finite_weights(body)
                 head = self._fit_head(body, pieces, encoded, classes)
         self.body_, self.head_, self.classes_ = body.eval(), head, classes
         self.history_, self.cost_ = history, cost
         return self
-
-    def predict(self, texts: Iterable[str]) -> np.ndarray:
-        """The most probable label of each text, shape `(n,)`."""
-        check_is_fitted(self, "head_")
-        if hasattr(self.head_, "predict_proba"):
-            return super().predict(texts)
-        return self.head_.predict(self.embed(texts))
-
-    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
-        """Probabilities in the order of `classes_`, shape `(n, num_classes)`.
-
-        Raises:
-            AttributeError: If the head has no probabilities.
-        """
-        check_is_fitted(self, "head_")
-        if not hasattr(self.head_, "predict_proba"):
-            raise AttributeError(
-                f"the head {type(self.head_).__name__} gives no probabilities; use "
-                "LogisticRegression, or wrap it in sklearn's CalibratedClassifierCV."
-            )
-        return self.head_.predict_proba(self.embed(texts))
-
-    def embed(self, texts: Iterable[str]) -> np.ndarray:
-        """Sentence embeddings by the tuned body, shape `(n, dimensions)`.
-
-        Raises:
-            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
-            ValueError: If a text is not a string or there are none.
-        """
-        check_is_fitted(self, "body_")
-        texts = check_texts(texts)
-        return embed(self.body_, self._pieces(self.body_, texts))
 
     def export_setfit(self, folder: str | Path) -> Path:
         """Write a folder that `setfit.SetFitModel.from_pretrained` loads, with equal predictions.
@@ -325,7 +297,10 @@ class SetFitClassifier(TextClassifier):
             check_whole_number("batch_size", self.batch_size, least=4 if self.efficient else 1)
         if self.learning_rate is None:
             raise ValueError("learning_rate=None; use a positive number.")
-        check_optimizer(self.learning_rate, self.warmup)
+        check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
+        check_random_state(self.random_state)
+        for name in ("efficient", "dropout", "end_to_end", "show_progress"):
+            check_flag(name, getattr(self, name))
         check_sampling(self.sampling)
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r}; use {' or '.join(map(repr, LOSSES))}.")
@@ -406,22 +381,6 @@ class SetFitClassifier(TextClassifier):
             freeze(Body(body), self.trainable)
         return body
 
-    def _pieces(self, body: SentenceTransformer, texts: list[str]) -> list[list[int]]:
-        """Word-piece ids, cut at the body's length; a warning says how many texts were."""
-        encoded = body.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-        length = body.max_seq_length
-        too_long = sum(len(pieces) > length for pieces in encoded)
-        if not too_long:
-            return encoded
-        if self.max_length is None:
-            warnings.warn(
-                f"{too_long} of {len(texts)} texts are longer than the model's setting of "
-                f"{length} word pieces and were cut; set max_length={length} to accept that "
-                "silently.",
-                stacklevel=3,
-            )
-        return body.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
-
     def _scorer(
         self,
         body: SentenceTransformer,
@@ -433,7 +392,7 @@ class SetFitClassifier(TextClassifier):
         """A function that fits a head on the embeddings as they are and scores it."""
         if held_out is None:
             return None
-        held_pieces = self._pieces(body, held_out[0])
+        held_pieces = token_ids(body, held_out[0], self.max_length)
 
         def accuracy() -> float:
             with runtime.seeded(self.random_state):  # and the generators as they were, after it
@@ -464,13 +423,19 @@ class SetFitClassifier(TextClassifier):
         by_text = None if weights is None else weights[encoded]
         return head.fit(embeddings, classes[encoded], sample_weight=by_text)
 
-    def _write(self, folder: Path) -> None:
-        self.body_.save(str(folder), create_model_card=False)
-        arrays = {
-            name: torch.from_numpy(np.ascontiguousarray(getattr(self.head_, f"{name}_")))
-            for name in ("coef", "intercept")
-        }
-        save_file(arrays, folder / "head.safetensors")
+    def _has_probabilities(self) -> bool:
+        head = getattr(self, "head_", self.head)
+        return head is None or head == "differentiable" or hasattr(head, "predict_proba")
+
+    def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+        if name == "LinearHead":
+            return LinearHead(self.classes_, arrays["coef"], arrays["intercept"])
+        if name != "LogisticRegression":
+            raise ValueError(f"the head {name!r} is none that save writes")
+        params = self.head.get_params() if self.head is not None else {"max_iter": 1000}
+        return fitted_logistic_regression(
+            params, self.classes_, arrays["coef"], arrays["intercept"]
+        )
 
     def _manifest(self) -> dict[str, Any]:
         manifest = super()._manifest()
@@ -487,18 +452,7 @@ class SetFitClassifier(TextClassifier):
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
         if isinstance(self.head, dict):
             self.head = LogisticRegression(**self.head["LogisticRegression"])
-        arrays = {
-            name: value.numpy() for name, value in load_file(folder / "head.safetensors").items()
-        }
-        if manifest["head"] == "LinearHead":
-            self.head_ = LinearHead(self.classes_, arrays["coef"], arrays["intercept"])
-        else:
-            params = self.head.get_params() if self.head is not None else {"max_iter": 1000}
-            self.head_ = fitted_logistic_regression(
-                params, self.classes_, arrays["coef"], arrays["intercept"]
-            )
-        self.body_ = load_body(str(folder), True).eval()
-        set_length(self.body_, self.max_length)
+        super()._read(folder, manifest)
 
 
 class _Contrast:
@@ -582,9 +536,12 @@ class _Contrast:
         this one is a step ahead of it. Pair by pair, where steps are many, the library's is kept.
         """
         ahead = 1 if self._settings.efficient else 0
-        warmup = int(np.ceil(self._settings.warmup * self.num_steps))
+        # A step ahead, the first step has the full rate where there is no warm-up.
+        warmup = max(ahead, int(np.ceil(self._settings.warmup * self.num_steps)))
         step, end = step + ahead, self.num_steps + ahead
-        return step / max(1, warmup) if step < warmup else max(0.0, (end - step) / (end - warmup))
+        if step < warmup:
+            return step / warmup
+        return max(0.0, (end - step) / max(1, end - warmup))
 
     def _batches(self) -> Iterator[np.ndarray]:
         if self._settings.efficient:

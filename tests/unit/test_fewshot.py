@@ -321,8 +321,12 @@ def test_patience_returns_to_the_best_accuracy(make, monkeypatch):
 def test_a_head_without_probabilities(make):
     classifier = make(head=RidgeClassifier()).fit(TEXTS, LABELS)
     assert classifier.score(TEXTS, LABELS) == 1.0
-    with pytest.raises(AttributeError, match="RidgeClassifier gives no probabilities; use"):
+    assert not hasattr(classifier, "predict_proba")
+    assert not hasattr(make(head=RidgeClassifier()), "predict_proba")
+    assert hasattr(make(), "predict_proba")
+    with pytest.raises(AttributeError) as raised:
         classifier.predict_proba(TEXTS)
+    assert "RidgeClassifier gives no probabilities; use" in str(raised.value.__cause__)
 
 
 def test_end_to_end_moves_the_body(make):
