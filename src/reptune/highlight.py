@@ -9,6 +9,9 @@ import html
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from reptune.checks import _listed
+from reptune.tags import Span, check_entity
+
 # Light grounds under black letters, readable on a white page and on a dark one.
 GROUNDS = ("#9ecae1", "#fdd0a2", "#a1d99b", "#f2b8d8", "#e6e08b", "#cfcfcf", "#b7a6e0", "#f4a582")
 _MARK = (
@@ -36,8 +39,13 @@ class Highlighted:
     """
 
     def __init__(self, text: str, entities: Iterable[Located]) -> None:
+        if not isinstance(text, str):
+            raise ValueError(f"text is {text!r}, a {type(text).__name__}; pass one string.")
         self.text = text
-        self.entities = sorted(entities, key=lambda entity: entity.start)
+        found = _listed(entities, "entities", "what EntityTagger.entities(text) returned")
+        for entity in found:
+            _check_located(entity, text)
+        self.entities = sorted(found, key=lambda entity: entity.start)
         before = 0
         for entity in self.entities:
             if not before <= entity.start < entity.end <= len(text):
@@ -72,6 +80,24 @@ class Highlighted:
         return "".join([*parts, plain(self.text[before:])])
 
 
+def _check_located(entity: Any, text: str) -> None:
+    """Raise unless an entity has a type and counts the characters of this text."""
+    if isinstance(entity, Span):
+        raise ValueError(
+            f"{entity} counts words, and here characters count; pass what "
+            "EntityTagger.entities(text) returned."
+        )
+    kind, start, end = (getattr(entity, name, None) for name in ("type", "start", "end"))
+    check_entity((kind, start, end), what=f"entity {entity!r}: (type, start, end)")
+    stated = getattr(entity, "text", None)
+    inside = 0 <= start < end <= len(text)
+    if isinstance(stated, str) and inside and text[start:end] != stated:
+        raise ValueError(
+            f"{entity} is not in the text there, {text[start:end]!r} is; pass the text that the "
+            "entities were found in."
+        )
+
+
 def highlight(text: str, entities: Iterable[Located]) -> Highlighted:
     """Show a text with its entities in color.
 
@@ -81,7 +107,8 @@ def highlight(text: str, entities: Iterable[Located]) -> Highlighted:
             `end` in characters.
 
     Raises:
-        ValueError: If entities overlap or lie outside the text.
+        ValueError: If entities overlap, lie outside the text or are not what the text holds
+            there, or lack a type and whole numbers for start and end.
     """
     return Highlighted(text, entities)
 
@@ -92,5 +119,5 @@ def displacy_document(text: str, entities: Iterable[Located]) -> dict[str, Any]:
     spaCy is an extra: `pip install "reptune[displacy]"`.
     """
     found = Highlighted(text, entities).entities
-    spans = [{"start": one.start, "end": one.end, "label": one.type} for one in found]
+    spans = [{"start": int(one.start), "end": int(one.end), "label": one.type} for one in found]
     return {"text": text, "ents": spans, "title": None}

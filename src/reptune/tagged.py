@@ -5,7 +5,6 @@ Taught in chapter 4.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +13,14 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset, Features, List, Value
 
-from reptune.tags import Scheme, Span, check_sentences, from_spans, to_bio2
+from reptune.checks import _listed, check_unicode
+from reptune.files import existing_file, file_text, json_object
+from reptune.tags import Scheme, Span, check_entity, check_sentences, from_spans, to_bio2
 
 COLUMNS = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
 DOCUMENT_START = "-DOCSTART-"
-_TAG = re.compile(r"O|[BIES]-\S+")
+_TAG = re.compile(r"O|[BIES]-\S+")  # at the end of a line that might be a comment
+_ANY_TAG = re.compile(r"O|[BIES]-.+")
 ZERO_WIDTH_JOINER = "\u200d"  # makes one emoji of several
 SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
 
@@ -84,13 +86,22 @@ def split_words(text: str) -> list[Word]:
 
     Returns:
         From left to right, without whitespace; `text[word.start:word.end] == word.text`.
+
+    Raises:
+        ValueError: If `text` is not a string.
     """
+    _check_text(text)
     # One kind a character, so that places in `kinds` are places in the text.
     kinds = text.translate(_KINDS)
     return [
         Word(text[found.start() : found.end()], found.start(), found.end())
         for found in _WORD.finditer(kinds)
     ]
+
+
+def _check_text(text: Any) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"text is {text!r}, a {type(text).__name__}; pass one string.")
 
 
 # --- readers -------------------------------------------------------------------------------------
@@ -118,10 +129,11 @@ def read_columns(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line has too few columns (it says which line), a tag does not fit, or
-            there are no sentences.
+        ValueError: If a line has too few columns or no tag where one should be (it says which
+            line), a tag does not fit the one before, or there are no sentences.
     """
-    path = Path(path)
+    path = existing_file(path)
+    _check_columns(token_column, tag_column, separator)
     sentences: list[list[tuple[str, str]]] = [[]]
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
@@ -131,14 +143,16 @@ def read_columns(
         comment = line.startswith("# ") and not _TAG.fullmatch(fields[-1])
         if comment or fields[0] == DOCUMENT_START:
             continue
-        try:
-            word, tag = fields[token_column].strip(), fields[tag_column].strip()
-        except IndexError:
-            word = tag = ""
+        word, tag = _word_and_tag(fields, token_column, tag_column)
         if len(fields) < 2 or not word or not tag:
             raise ValueError(
                 f"{path.name}, line {number}: {line!r} holds no word and tag in columns "
                 f"{token_column} and {tag_column}; check separator={separator!r} and the columns."
+            )
+        if not _ANY_TAG.fullmatch(tag):
+            raise ValueError(
+                f"{path.name}, line {number}: {tag!r} in column {tag_column} is no tag; a tag is "
+                "'O', 'B-TYPE', 'I-TYPE', 'E-TYPE' or 'S-TYPE'. Check tag_column."
             )
         sentences[-1].append((word, tag))
     kept = [rows for rows in sentences if rows]
@@ -148,6 +162,24 @@ def read_columns(
         path,
         scheme,
     )
+
+
+def _check_columns(token_column: int, tag_column: int, separator: str | None) -> None:
+    for name, column in (("token_column", token_column), ("tag_column", tag_column)):
+        if not isinstance(column, int) or isinstance(column, bool):
+            raise ValueError(f"{name}={column!r}; use a whole number, such as 0 or -1.")
+    if separator is not None and (not isinstance(separator, str) or not separator):
+        raise ValueError(f"separator={separator!r}; use a string such as '\t', or None.")
+
+
+def _word_and_tag(fields: list[str], token_column: int, tag_column: int) -> tuple[str, str]:
+    """Both, or empty strings where the line is too short or both would be the same field."""
+    try:
+        places = range(len(fields))
+        word_at, tag_at = places[token_column], places[tag_column]
+    except IndexError:
+        return "", ""
+    return ("", "") if word_at == tag_at else (fields[word_at].strip(), fields[tag_at].strip())
 
 
 def read_spans(
@@ -171,18 +203,23 @@ def read_spans(
         ValueError: If a line is no such object, or a span lies outside its text, overlaps another
             or begins or ends within a word. It says which line.
     """
-    path = Path(path)
+    names = {"text": text, "spans": spans, "start": start, "end": end, "label": label}
+    for parameter, name in names.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{parameter}={name!r}; pass a field's name, a string.")
+    path = existing_file(path)
     tokens, tags = [], []
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         where = f"{path.name}, line {number}"
-        row = _json_object(line, where)
+        row = json_object(line, where)
         for name in (text, spans):
             if name not in row:
                 raise ValueError(f"{where} has no {name!r}; its fields are {', '.join(row)}.")
         if not isinstance(row[text], str):
             raise ValueError(f"{where}: {text!r} is {row[text]!r}; it must be a string.")
+        check_unicode(row[text], f"{where}: {text!r}")
         if not isinstance(row[spans], list):
             raise ValueError(f"{where}: {spans!r} is {row[spans]!r}; it must be a list.")
         found = [_span_fields(span, (start, end, label), where) for span in row[spans]]
@@ -207,12 +244,17 @@ def tags_from_spans(
 
     Raises:
         ValueError: If a span lies outside the text, overlaps another, or begins or ends within a
-            word.
+            word; if a word is not in the text where it says.
     """
+    _check_text(text)
+    words = _checked_words(text, words)
     begins = {word.start: place for place, word in enumerate(words)}
     ends = {word.end: place + 1 for place, word in enumerate(words)}
     found = []
-    for start, end, kind in spans:
+    for number, span in enumerate(_listed(spans, "spans", "(start, end, type)")):
+        if not isinstance(span, tuple | list) or len(span) != 3:
+            raise ValueError(f"spans[{number}] is {span!r}; pass (start, end, type).")
+        kind, start, end = check_entity((span[2], span[0], span[1]), f"spans[{number}]")
         if not 0 <= start < end <= len(text):
             raise ValueError(
                 f"the span {start}:{end} ({kind}) does not lie within the text's "
@@ -233,6 +275,16 @@ def tags_from_spans(
             )
         found.append(Span(kind, begins[first], ends[last]))
     return from_spans(found, len(words))
+
+
+def _checked_words(text: str, words: Sequence[Word]) -> list[Word]:
+    listed = _listed(words, "words", "words, as split_words returns them")
+    for word in listed:
+        if not isinstance(word, Word) or text[word.start : word.end] != word.text:
+            raise ValueError(
+                f"{word!r} is no word of this text; pass split_words(text) of the same text."
+            )
+    return listed
 
 
 def _near(words: Sequence[Word], start: int, end: int) -> list[str]:
@@ -261,24 +313,9 @@ def _span_fields(span: Any, names: tuple[str, str, str], where: str) -> tuple[in
     return start, end, kind
 
 
-def _json_object(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not JSON ({error}).") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{where} is {line[:40]!r}; each line must be an object.")
-    return row
-
-
 def _lines(path: Path) -> list[str]:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; check the path and the working folder.")
-    try:
-        # Not splitlines: a word may hold one of the exotic line ends it knows.
-        return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8 ({error}); save it again as UTF-8.") from error
+    # Not splitlines: a word may hold one of the exotic line ends it knows.
+    return file_text(path).replace("\r\n", "\n").split("\n")
 
 
 def _dataset(

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from reptune.checks import nearest
+from reptune.checks import _listed, check_unicode, check_whole_number, nearest
 
 OUTSIDE = "O"
 Scheme = Literal["BIO2", "IOB1", "BIOES"]
@@ -38,15 +38,16 @@ def check_sentences(tokens: Iterable[Sequence[str]], what: str = "tokens") -> li
     """Return sentences as lists of words, or raise before anything else happens.
 
     Raises:
-        ValueError: If there are none, one is empty or a single string, or a word is not a string.
+        ValueError: If there are none, one is empty or a single string, or a word is not a string
+            of valid Unicode.
     """
     if isinstance(tokens, str):
         raise ValueError(f"{what} is a single string; pass a list of sentences, each a word list.")
-    sentences = list(tokens)
+    sentences = _outer(tokens, what, "sentences, each a list of words")
     if not sentences:
         raise ValueError(f"{what}: there are no sentences; pass at least one.")
     for number, sentence in enumerate(sentences):
-        if isinstance(sentence, str) or not isinstance(sentence, Sequence | np.ndarray):
+        if not _is_row(sentence):
             raise ValueError(
                 f"{what}[{number}] is {sentence!r}, not a list of words; "
                 "pass a list of sentences, each a list of words."
@@ -59,6 +60,7 @@ def check_sentences(tokens: Iterable[Sequence[str]], what: str = "tokens") -> li
                     f"{what}[{number}][{place}] is {word!r}, a {type(word).__name__}; every word "
                     "must be a string."
                 )
+            check_unicode(word, f"{what}[{number}][{place}]")
     return [[str(word) for word in sentence] for sentence in sentences]
 
 
@@ -71,14 +73,13 @@ def check_tags(
         ValueError: If sentences or words and tags differ in number, a tag is not a BIO tag, or an
             `I-` follows neither `B-` nor `I-` of its type.
     """
-    if isinstance(tags, str):
-        raise ValueError(f"{what} is a single string; pass a list of tags for each sentence.")
-    rows = list(tags)
-    if len(rows) != len(tokens):
-        raise ValueError(f"{len(tokens)} sentences but {len(rows)} lists of {what}; pass one each.")
-    for number, (words, row) in enumerate(zip(tokens, rows, strict=True)):
-        if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray):
-            raise ValueError(f"{what}[{number}] is {row!r}; pass a list of tags.")
+    sentences = check_rows(tokens, "tokens", "words")
+    rows = check_rows(tags, what)
+    if len(rows) != len(sentences):
+        raise ValueError(
+            f"{len(sentences)} sentences but {len(rows)} lists of {what}; pass one each."
+        )
+    for number, (words, row) in enumerate(zip(sentences, rows, strict=True)):
         if len(words) != len(row):
             raise ValueError(
                 f"sentence {number} has {len(words)} words but {len(row)} {what}; "
@@ -87,7 +88,7 @@ def check_tags(
         for place, tag in enumerate(row):
             _check_tag(tag, f"{what}[{number}][{place}]")
             before = row[place - 1] if place else OUTSIDE
-            if not follows(before, tag):
+            if not _follows(before, tag):
                 raise ValueError(
                     f"{what}[{number}][{place}] is {tag!r} after {before!r}: in BIO2 an entity "
                     "begins with B-; pass the tags through reptune.tags.to_bio2 first."
@@ -95,9 +96,42 @@ def check_tags(
     return [[str(tag) for tag in row] for row in rows]
 
 
+def check_rows(rows: Iterable[Sequence[str]], what: str, of: str = "tags") -> list[list[Any]]:
+    """Return a list for each sentence, or raise where one is no list.
+
+    A flat list of tags, a string or a mapping would otherwise be read letter by letter or key by
+    key.
+
+    Raises:
+        ValueError: If `rows` or one of them is not a list.
+    """
+    if isinstance(rows, str):
+        raise ValueError(f"{what} is a single string; pass a list of {of} for each sentence.")
+    listed = _outer(rows, what, f"lists of {of}, one for each sentence")
+    for number, row in enumerate(listed):
+        if not _is_row(row):
+            raise ValueError(f"{what}[{number}] is {row!r}; pass a list of {of}.")
+    return [list(row) for row in listed]
+
+
+def _outer(rows: Any, what: str, of: str) -> list[Any]:
+    """The rows of a list of lists; an array of two dimensions is one too."""
+    if isinstance(rows, bytes):
+        raise ValueError(f"{what} is bytes; pass a list of {of}.")
+    if isinstance(rows, np.ndarray) and rows.ndim == 2:
+        return list(rows)
+    return _listed(rows, what, of)
+
+
+def _is_row(row: Any) -> bool:
+    if isinstance(row, np.ndarray):
+        return row.ndim == 1
+    return isinstance(row, Sequence) and not isinstance(row, str | bytes)
+
+
 def _check_tag(tag: Any, where: str, scheme: str = "BIO2") -> None:
     known = PREFIXES[scheme].replace("O", "")
-    if tag == OUTSIDE:
+    if isinstance(tag, str) and tag == OUTSIDE:
         return
     parts = tag.split("-", 1) if isinstance(tag, str) else []
     if len(parts) != 2 or parts[0] not in known or len(parts[0]) != 1 or not parts[1]:
@@ -106,7 +140,17 @@ def _check_tag(tag: Any, where: str, scheme: str = "BIO2") -> None:
 
 
 def follows(before: str, tag: str) -> bool:
-    """Whether BIO2 allows `tag` after `before`: an `I-X` needs `B-X` or `I-X`, all else is free."""
+    """Whether BIO2 allows `tag` after `before`: an `I-X` needs `B-X` or `I-X`, all else is free.
+
+    Raises:
+        ValueError: If either is not `O`, `B-TYPE` or `I-TYPE`.
+    """
+    _check_tag(before, "before")
+    _check_tag(tag, "tag")
+    return _follows(before, tag)
+
+
+def _follows(before: str, tag: str) -> bool:
     return not tag.startswith("I-") or (before != OUTSIDE and before[2:] == tag[2:])
 
 
@@ -115,17 +159,40 @@ def allowed_moves(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Booleans of shape `(num_tags,)` and `(num_tags, num_tags)`, the latter from row to column.
+
+    Raises:
+        ValueError: If there are no labels, one is no BIO2 tag, or one occurs twice.
     """
-    start = np.array([follows(OUTSIDE, tag) for tag in labels])
-    moves = np.array([[follows(before, tag) for tag in labels] for before in labels])
+    labels = _check_labels(labels)
+    start = np.array([_follows(OUTSIDE, tag) for tag in labels])
+    moves = np.array([[_follows(before, tag) for tag in labels] for before in labels])
     return start, moves
 
 
+def _check_labels(labels: Sequence[str]) -> list[str]:
+    if isinstance(labels, str | bytes):
+        raise ValueError(f"labels is {labels!r}; pass a list of tags.")
+    row = _listed(labels, "labels", "tags")
+    for place, tag in enumerate(row):
+        _check_tag(tag, f"labels[{place}]")
+    if not row or len(set(row)) < len(row):
+        raise ValueError(f"labels are {row}; pass each tag once, and at least one.")
+    return row
+
+
 def count_invalid(tags: Iterable[Sequence[str]]) -> int:
-    """How many words have an `I-` tag that BIO2 does not allow where it stands."""
+    """How many words have an `I-` tag that BIO2 does not allow where it stands.
+
+    Raises:
+        ValueError: If `tags` is not a list of tags for each sentence, or a tag is no BIO2 tag.
+    """
+    rows = check_rows(tags, "tags")
+    for number, row in enumerate(rows):
+        for place, tag in enumerate(row):
+            _check_tag(tag, f"tags[{number}][{place}]")
     return sum(
-        not follows(before, tag)
-        for row in tags
+        not _follows(before, tag)
+        for row in rows
         for before, tag in zip([OUTSIDE, *row], row, strict=False)
     )
 
@@ -140,18 +207,17 @@ def viterbi(log_probabilities: np.ndarray, labels: Sequence[str]) -> list[str]:
     Returns:
         One tag a word; among equally likely sequences the one with the earlier labels.
 
+    Raises:
+        ValueError: If the shape does not fit, a score is NaN or above 1e9, a label is no BIO2 tag,
+            or no sentence could begin with any of them.
+
     Source: Viterbi (1967), with all allowed moves equally likely; taught in chapter 4.
     """
-    # A floor, so that a valid path is found even where the scores allow none.
-    scores = np.maximum(np.asarray(log_probabilities, dtype=np.float64), LOWEST)
-    if scores.ndim != 2 or scores.shape[1] != len(labels):
-        raise ValueError(
-            f"log_probabilities have shape {scores.shape}; pass (words, {len(labels)})."
-        )
-    if np.isnan(scores).any():
-        raise ValueError("log_probabilities hold NaN; look at the model that gave them.")
-    best = scores.argmax(axis=1)
     start, moves = allowed_moves(labels)
+    if not start.any():
+        raise ValueError(f"labels are {list(labels)}; 'O' or a 'B-' must be among them.")
+    scores = _log_probabilities(log_probabilities, len(labels))
+    best = scores.argmax(axis=1)
     # Where the best tag of every word makes an allowed sequence, nothing can beat it.
     if len(best) == 0 or (start[best[0]] and moves[best[:-1], best[1:]].all()):
         return [labels[index] for index in best]
@@ -168,6 +234,29 @@ def viterbi(log_probabilities: np.ndarray, labels: Sequence[str]) -> list[str]:
     return [labels[index] for index in reversed(path)]
 
 
+def _log_probabilities(values: Any, num_labels: int) -> np.ndarray:
+    try:
+        scores = np.asarray(values)
+        numbers = scores.dtype.kind in "biuf"
+    except (TypeError, ValueError):
+        numbers = False
+    if not numbers:
+        raise ValueError("log_probabilities must be numbers, one for each word and label.")
+    if scores.ndim != 2 or scores.shape[1] != num_labels:
+        raise ValueError(
+            f"log_probabilities have shape {scores.shape}; pass (words, {num_labels})."
+        )
+    if np.isnan(scores).any():
+        raise ValueError("log_probabilities hold NaN; look at the model that gave them.")
+    if (scores > -LOWEST).any():
+        raise ValueError(
+            f"log_probabilities hold {scores.max():g}; a log-probability is 0 at most. Look at "
+            "the model that gave them."
+        )
+    # A floor, so that a valid path is found even where the scores allow none.
+    return np.maximum(scores.astype(np.float64), LOWEST)
+
+
 def spans(tags: Sequence[str]) -> list[Span]:
     """The entities that a sentence's tags spell, from left to right.
 
@@ -175,14 +264,16 @@ def spans(tags: Sequence[str]) -> list[Span]:
     in seqeval; so predictions can be scored as they are.
 
     Raises:
-        ValueError: If a tag is not `O`, `B-TYPE` or `I-TYPE`.
+        ValueError: If `tags` is not a list, or a tag is not `O`, `B-TYPE` or `I-TYPE`.
     """
+    if isinstance(tags, str | bytes):
+        raise ValueError(f"tags is {tags!r}; pass a list of tags, one a word.")
     found: list[Span] = []
     before = OUTSIDE
-    for place, tag in enumerate(tags):
+    for place, tag in enumerate(_listed(tags, "tags", "tags, one a word")):
         _check_tag(tag, f"tags[{place}]")
         if tag != OUTSIDE:
-            if tag.startswith("I-") and follows(before, tag):
+            if tag.startswith("I-") and _follows(before, tag):
                 found[-1] = found[-1]._replace(end=place + 1)
             else:
                 found.append(Span(tag[2:], place, place + 1))
@@ -194,11 +285,12 @@ def from_spans(entities: Iterable[Span], num_words: int) -> list[str]:
     """BIO2 tags of a sentence from its entities: what `spans` undoes.
 
     Raises:
-        ValueError: If an entity lies outside the sentence, is empty, or overlaps another.
+        ValueError: If an entity lies outside the sentence, is empty, overlaps another, or is not
+            a type and two whole numbers.
     """
-    tags = [OUTSIDE] * num_words
-    for entity in entities:
-        kind, start, end = entity
+    tags = [OUTSIDE] * check_whole_number("num_words", num_words, least=0)
+    for entity in _listed(entities, "entities", "Span(type, start, end)"):
+        kind, start, end = check_entity(entity)
         if not 0 <= start < end <= num_words:
             raise ValueError(f"{entity} does not lie within the sentence's {num_words} words.")
         if any(tag != OUTSIDE for tag in tags[start:end]):
@@ -207,13 +299,30 @@ def from_spans(entities: Iterable[Span], num_words: int) -> list[str]:
     return tags
 
 
+def check_entity(entity: Any, what: str = "entity") -> tuple[str, int, int]:
+    """Return an entity's type, start and end, or raise a `ValueError` that says what it lacks."""
+    fields = tuple(entity) if isinstance(entity, tuple | list) else ()
+    whole = [
+        isinstance(field, int | np.integer) and not isinstance(field, bool) for field in fields[1:]
+    ]
+    if whole != [True, True] or not isinstance(fields[0], str) or not fields[0]:
+        raise ValueError(
+            f"{what} is {entity!r}; pass a type, a start and an end, such as ('PER', 0, 2), start "
+            "and end as whole numbers."
+        )
+    return fields[0], int(fields[1]), int(fields[2])
+
+
 def find_scheme(tags: Iterable[Sequence[str]]) -> Scheme:
     """Which scheme some tagged sentences are written in.
 
     `E-` or `S-` anywhere means BIOES. Else an entity that begins with `I-` means IOB1, where `B-`
     only parts an entity from a neighbor of its type. Else BIO2.
+
+    Raises:
+        ValueError: If `tags` is not a list of tags for each sentence, or a tag is of no scheme.
     """
-    rows = [list(row) for row in tags]
+    rows = _string_rows(tags)
     if any(tag.startswith(("E-", "S-")) for row in rows for tag in row):
         return "BIOES"
     return "IOB1" if count_invalid(rows) else "BIO2"
@@ -230,13 +339,9 @@ def to_bio2(tags: Iterable[Sequence[str]], scheme: Scheme | None = None) -> list
         ValueError: If the scheme is unknown, a tag is not one of the scheme's, or BIOES or BIO2
             tags do not fit together (an entity that never ends, or goes on from nowhere).
     """
-    rows = [list(row) for row in tags]
-    for number, row in enumerate(rows):
-        for place, tag in enumerate(row):
-            if not isinstance(tag, str):
-                raise ValueError(f"tags[{number}][{place}] is {tag!r}; every tag is a string.")
+    rows = _string_rows(tags)
     scheme = find_scheme(rows) if scheme is None else scheme
-    if scheme not in PREFIXES:
+    if not isinstance(scheme, str) or scheme not in PREFIXES:
         near = nearest(str(scheme), PREFIXES)
         hint = f"did you mean {near!r}?" if near else f"use {', '.join(PREFIXES)}."
         raise ValueError(f"scheme={scheme!r} is unknown; {hint}")
@@ -249,6 +354,15 @@ def to_bio2(tags: Iterable[Sequence[str]], scheme: Scheme | None = None) -> list
         return check_tags(rows, rows)
     # In IOB1 an I- begins an entity unless it goes on; `spans` reads it so.
     return [from_spans(spans(row), len(row)) for row in rows]
+
+
+def _string_rows(tags: Iterable[Sequence[str]]) -> list[list[str]]:
+    rows = check_rows(tags, "tags")
+    for number, row in enumerate(rows):
+        for place, tag in enumerate(row):
+            if not isinstance(tag, str):
+                raise ValueError(f"tags[{number}][{place}] is {tag!r}; every tag is a string.")
+    return rows
 
 
 def _from_bioes(row: list[str], number: int) -> list[str]:

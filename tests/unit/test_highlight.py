@@ -1,8 +1,12 @@
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from reptune.highlight import displacy_document, highlight
+from reptune.ner import Entity
+from reptune.tags import Span
 
 TEXT = "Ada & Co <b> met Bo."
 ADA = SimpleNamespace(type="ORG", start=0, end=8)
@@ -37,3 +41,34 @@ def test_displacy_gets_what_its_manual_mode_takes():
     assert document["text"] == TEXT
     assert document["ents"][0] == {"start": 0, "end": 8, "label": "ORG"}
     assert TEXT[document["ents"][1]["start"] : document["ents"][1]["end"]] == "Bo"
+
+
+@pytest.mark.parametrize(
+    ("text", "entities", "message"),
+    [
+        (None, [], "text is None, a NoneType; pass one string"),
+        ([TEXT], [], "pass one string"),
+        (b"Ada", [], "pass one string"),
+        (TEXT, None, "entities is None"),
+        (TEXT, {ADA.type: ADA}, "entities is a dict"),
+        (TEXT, [("PER", 0, 3)], "whole numbers"),
+        (TEXT, [{"type": "PER", "start": 0, "end": 3}], "whole numbers"),
+        (TEXT, [SimpleNamespace(type="PER", start="0", end=3)], "whole numbers"),
+        (TEXT, [SimpleNamespace(type="PER", start=0.0, end=3)], "whole numbers"),
+        (TEXT, [SimpleNamespace(type=None, start=0, end=3)], "pass a type"),
+        # Places among words would be drawn as if they were places among characters.
+        (TEXT, [Span("PER", 0, 3)], "counts words, and here characters count"),
+        (TEXT, [Entity("Bo", "PER", 0, 2, 0.9)], "is not in the text there, 'Ad' is"),
+    ],
+)
+def test_what_cannot_be_highlighted(text, entities, message):
+    with pytest.raises(ValueError, match=message):
+        highlight(text, entities)
+    with pytest.raises(ValueError, match=message):
+        displacy_document(text, entities)
+
+
+def test_numpys_whole_numbers_become_plain_ones():
+    found = SimpleNamespace(type="ORG", start=np.int64(0), end=np.int64(8))
+    assert json.dumps(displacy_document(TEXT, [found]))
+    assert str(highlight(TEXT, [Entity("Ada", "PER", 0, 3, 0.9)])).startswith("[Ada PER] & Co")

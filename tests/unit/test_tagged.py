@@ -1,3 +1,4 @@
+import gzip
 import itertools
 import json
 import unicodedata
@@ -171,8 +172,19 @@ def test_singles_and_ends_in_bioes(write):
         ("Ada\tO\n\tO\n", {"separator": "\t"}, "line 2"),
         ("", {}, "mine.txt holds no sentence"),
         ("\n \n# note\n-DOCSTART- O\n", {}, "holds no sentence"),
-        (b"Caf\xe9 O\n", {}, "mine.txt is not UTF-8 .*; save it again as UTF-8"),
-        ("Ada B-PER\nwrote PER\n", {}, r"tags\[0\]\[1\] is 'PER', which is no BIO2 tag"),
+        (b"Ada O\nCaf\xe9 O\n", {}, "mine.txt, line 2 is not UTF-8 .*; save it again as UTF-8"),
+        ("Ada B-PER\nwrote PER\n", {}, "mine.txt, line 2: 'PER' in column -1 is no tag"),
+        ("Ada B-PER\nwrote 7\n", {}, "line 2: '7' in column -1 is no tag; .*Check tag_column"),
+        ("Ada O\n", {"tag_column": 0}, "line 1: 'Ada O' holds no word and tag in columns 0 and 0"),
+        ("Ada O\n", {"tag_column": -2}, "holds no word and tag in columns 0 and -2"),
+        ("Ada O\n", {"tag_column": 1.0}, "tag_column=1.0; use a whole number"),
+        ("Ada O\n", {"token_column": "word"}, "token_column='word'; use a whole number"),
+        ("Ada O\n", {"token_column": True}, "token_column=True; use a whole number"),
+        ("Ada O\n", {"separator": ""}, "separator=''; use a string"),
+        ("Ada O\n", {"separator": 9}, "separator=9; use a string"),
+        ("Ada O\n", {"scheme": ["BIO2"]}, r"scheme=\['BIO2'\] is unknown"),
+        (b"Ada O\nB\0o O\n", {}, "line 2 holds a NUL character"),
+        ("Ada O\n".encode("utf-16"), {}, "is UTF-16"),
         ("Ada O\n", {"scheme": "IOB"}, "scheme='IOB' is unknown; did you mean 'IOB1'"),
     ],
 )
@@ -237,7 +249,7 @@ def test_texts_without_words_are_left_out(write):
         ({"text": TEXT, "spans": [[-1, 3, "PER"]]}, "does not lie within the text"),
         ({"text": TEXT, "spans": [[3, 3, "PER"]]}, "does not lie within the text"),
         ("{'text': 1}", "is not JSON"),
-        ("[1, 2]", r"is '\[1, 2\]'; each line must be an object"),
+        ("[1, 2]", r"is '\[1, 2\]'; each line must hold one JSON object"),
         ({"text": TEXT}, "has no 'spans'; its fields are text"),
         ({"spans": [], "id": 1}, "has no 'text'; its fields are spans, id"),
         ({"text": None, "spans": []}, "'text' is None; it must be a string"),
@@ -313,3 +325,72 @@ def test_spans_that_cannot_be_are_refused_with_their_line(tmp_path, line, messag
 def test_a_word_that_looks_like_a_comment_is_kept(tmp_path):
     (tmp_path / "own.conll").write_text("# a comment\nAda B-PER\n# O\nwrote O\n")
     assert tagged.read_columns(tmp_path / "own.conll")[0]["tokens"] == ["Ada", "#", "wrote"]
+
+
+@pytest.mark.parametrize("read", [tagged.read_columns, tagged.read_spans])
+def test_paths_that_are_no_file(read, tmp_path):
+    for path in (None, 3, b"mine.txt", ""):
+        with pytest.raises(ValueError, match="pass a file's path"):
+            read(path)
+    with pytest.raises(ValueError, match="is a folder"):
+        read(tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "a", "text": "b", "spans": []}', "the field 'text' is there more than once"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"text": "a\\ud800", "spans": []}', "not valid Unicode"),
+        ('{"text": "a", "spans": [[0, ' + "1" * 5000 + ', "X"]]}', "Exceeds the limit"),
+    ],
+)
+def test_odd_json_names_its_line(write, line, message):
+    with pytest.raises(ValueError, match=f"mine.txt, line 1.*{message}"):
+        tagged.read_spans(write(line))
+
+
+def test_names_of_fields_are_strings(write):
+    path = write('{"text": "a", "spans": []}')
+    with pytest.raises(ValueError, match=r"spans=\['spans'\]; pass a field's name"):
+        tagged.read_spans(path, spans=["spans"])
+
+
+@pytest.mark.parametrize("text", [None, 3, b"Ada", ["Ada"]])
+def test_only_a_string_is_cut_into_words(text):
+    with pytest.raises(ValueError, match="pass one string"):
+        tagged.split_words(text)
+    with pytest.raises(ValueError, match="pass one string"):
+        tagged.tags_from_spans(text, [], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "spans", "message"),
+    [
+        (None, [], "words is None; pass a list"),
+        (["Ada"], [], "'Ada' is no word of this text"),
+        # Words of another text would be tagged as if they were of this one.
+        (tagged.split_words("Bob wrote"), [], "is no word of this text"),
+        ("right", None, "spans is None; pass a list"),
+        ("right", {(0, 3, "PER"): 1}, "spans is a dict"),
+        ("right", [(0, 3)], r"spans\[0\] is \(0, 3\); pass \(start, end, type\)"),
+        ("right", ["PER"], "is 'PER'; pass"),
+        ("right", [(0.0, 3, "PER")], "as whole numbers"),
+        ("right", [(False, 3, "PER")], "as whole numbers"),
+        ("right", [(0, 3, None)], "pass a type"),
+        ("right", [(0, 3, "")], "pass a type"),
+        ("right", [("PER", 0, 3)], "pass a type"),
+    ],
+)
+def test_spans_and_words_of_the_wrong_kind(words, spans, message):
+    words = tagged.split_words("Ada wrote") if words == "right" else words
+    with pytest.raises(ValueError, match=message):
+        tagged.tags_from_spans("Ada wrote", words, spans)
+
+
+def test_a_compressed_file_is_read_too(tmp_path):
+    path = tmp_path / "mine.conll.gz"
+    path.write_bytes(gzip.compress(b"Ada B-PER\nwrote O\n"))
+    assert list(tagged.read_columns(path)["ner_tags"]) == [["B-PER", "O"]]

@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -366,3 +367,127 @@ def test_viterbi_finds_a_valid_path_where_the_scores_allow_none():
 def test_viterbi_refuses_nan():
     with pytest.raises(ValueError, match="NaN"):
         tags.viterbi(np.array([[0.0, np.nan]]), ["O", "B-X"])
+
+
+# --- what is no list of tags -----------------------------------------------------------------
+
+ROWS = [["B-PER", "O"]]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        tags.check_sentences,
+        lambda rows: tags.check_tags(rows, ROWS),
+        lambda rows: tags.check_tags(ROWS, rows),
+        tags.count_invalid,
+        tags.find_scheme,
+        tags.to_bio2,
+    ],
+)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        3,
+        b"BO",
+        "O",
+        ["B-PER", "O"],  # flat: each tag would be read as a sentence of letters
+        ["O", "O"],
+        [None],
+        [b"O"],
+        [{"B-PER": 1, "O": 2}],
+        {("B-PER", "O"): 1},
+        {("B-PER", "O")},
+        [{"O"}],
+        pd.DataFrame({"a": ["O"]}),
+        [np.array("O")],
+        [np.array([["O"]])],
+    ],
+)
+def test_what_is_no_list_of_lists_is_refused(call, rows):
+    with pytest.raises(ValueError, match=r"pass|every"):
+        call(rows)
+
+
+@pytest.mark.parametrize("row", [None, 3, "O", "OO", b"O", {"O": 1}, {"O"}, [["O"]], [b"O"]])
+def test_spans_of_what_is_no_list_of_tags(row):
+    with pytest.raises(ValueError, match=r"pass a list|use 'O'"):
+        tags.spans(row)
+
+
+@pytest.mark.parametrize("tag", ["B", "X-PER", None, 3, b"O"])
+def test_what_is_no_tag_is_not_counted_as_valid(tag):
+    with pytest.raises(ValueError, match="no BIO2 tag"):
+        tags.count_invalid([["O", tag]])
+    for pair in ((tag, "O"), ("O", tag)):
+        with pytest.raises(ValueError, match="no BIO2 tag"):
+            tags.follows(*pair)
+
+
+@pytest.mark.parametrize(
+    ("entities", "num_words", "message"),
+    [
+        (None, 2, "entities is None"),
+        ({("PER", 0, 1): 1}, 2, "entities is a dict"),
+        ([("PER", 0)], 2, "pass a type, a start and an end"),
+        ([{"type": "PER", "start": 0, "end": 1}], 2, "pass a type"),
+        ([(None, 0, 1)], 2, "pass a type"),
+        ([("", 0, 1)], 2, "pass a type"),
+        ([("PER", 0.0, 1)], 2, "whole numbers"),
+        ([("PER", False, True)], 2, "whole numbers"),
+        ([("PER", "0", "1")], 2, "whole numbers"),
+        ([], -1, "num_words=-1"),
+        ([], "2", "num_words='2'"),
+        ([], 2.0, "num_words=2.0"),
+    ],
+)
+def test_entities_of_the_wrong_kind(entities, num_words, message):
+    with pytest.raises(ValueError, match=message):
+        tags.from_spans(entities, num_words)
+
+
+def test_numpys_whole_numbers_serve():
+    entity = ("PER", np.int64(0), np.int32(1))
+    assert tags.from_spans([entity], np.int64(2)) == ["B-PER", "O"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        ([[0.0]], "O", "labels is 'O'; pass a list"),
+        ([[0.0]], None, "labels is None"),
+        ([[0.0]], ["X"], "no BIO2 tag"),
+        ([[0.0, 0.0]], ["O", "O"], "pass each tag once"),
+        (np.zeros((1, 0)), [], "pass each tag once"),
+        # Every beginning would be barred, and the first label would come out all the same.
+        ([[0.0]], ["I-PER"], "'O' or a 'B-' must be among them"),
+        (None, ["O"], "must be numbers"),
+        ([["0"]], ["O"], "must be numbers"),
+        ([[0.0], [0.0, 1.0]], ["O"], "must be numbers"),
+        ({"O": 0.0}, ["O"], "must be numbers"),
+        ([[np.inf, 0.0]], ["O", "B-PER"], "hold inf"),
+        ([[1e300, 0.0]], ["O", "B-PER"], r"hold 1e\+300"),
+        ([0.0], ["O"], r"have shape \(1,\); pass \(words, 1\)"),
+    ],
+)
+def test_what_viterbi_cannot_decode(scores, labels, message):
+    with pytest.raises(ValueError, match=message):
+        tags.viterbi(scores, labels)
+
+
+def test_a_lone_surrogate_in_a_word():
+    with pytest.raises(ValueError, match=r"tokens\[0\]\[1\] is not valid Unicode"):
+        tags.check_sentences([["a", "b\ud800"]])
+
+
+def test_arrays_of_two_dimensions_are_lists_of_lists():
+    rows = np.array([["B-PER", "O"], ["O", "O"]])
+    assert tags.check_tags(rows, rows) == tags.to_bio2(rows) == rows.tolist()
+    assert tags.check_sentences(rows) == rows.tolist()
+
+
+@pytest.mark.parametrize("scheme", [["BIO2"], 3, {"BIO2"}, b"BIO2"])
+def test_a_scheme_of_the_wrong_kind(scheme):
+    with pytest.raises(ValueError, match="is unknown"):
+        tags.to_bio2(ROWS, scheme)
