@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from reptune.runtime import Run, setup
 
 __all__ = ["Run", "__version__", "setup"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -121,20 +121,31 @@ def test_chapter_1_loads_with_the_network_cut_off():
     assert "probabilities (1, 2)" in done.stdout
 
 
-def test_the_readme_examples_run(tmp_path, monkeypatch, capsys):
-    """One after the other, as a reader would paste them."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert blocks and len(blocks[0].splitlines()) <= 11
-    monkeypatch.chdir(tmp_path)
-    space, printed = {}, []
+def _pasted(page, folder, monkeypatch, capsys):
+    """What a page's Python examples print, one after the other, as a reader would paste them."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(folder)
+    space, printed = {}, {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), space)
-        printed.append(capsys.readouterr().out)
-    assert "['billing' 'technical']" in printed[0]
-    assert printed[0].rstrip().endswith("['billing']")
-    few_shot = next(out for block, out in zip(blocks, printed, strict=True) if "SetFit" in block)
-    billing, technical = map(float, re.findall(r"[\d.]+", few_shot))
-    assert technical > billing, "'The button does nothing.' is technical"
+        exec(compile(block, page, "exec"), space)
+        printed[block] = capsys.readouterr().out
+    return printed
+
+
+def test_the_readme_example_runs(tmp_path, monkeypatch, capsys):
+    ((block, printed),) = _pasted("README.md", tmp_path, monkeypatch, capsys).items()
+    assert len(block.splitlines()) <= 11
+    assert "['billing' 'technical']" in printed
+    assert printed.rstrip().endswith("['billing']")
+
+
+def test_the_examples_on_your_own_texts_run(tmp_path, monkeypatch, capsys):
+    printed = _pasted("book/own_texts.md", tmp_path, monkeypatch, capsys)
+    assert len(printed) >= 9
+    for name in ("FrozenClassifier", "SetFitClassifier"):
+        said = next(out for block, out in printed.items() if f"{name}()" in block)
+        billing, technical = map(float, re.findall(r"[\d.]+", said)[-2:])
+        assert technical > billing, "'The button does nothing.' is technical"
 
 
 def _lesson(chapter):
