@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import tempfile
+import math
+import re
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,18 @@ from transformers import (
 )
 
 from reptune import assets, metrics, runtime, training
-from reptune.checks import check_optimizer, check_texts, check_whole_number, seed_of
+from reptune.checks import (
+    check_finite_weights,
+    check_flag,
+    check_model_folder,
+    check_number,
+    check_optimizer,
+    check_random_state,
+    check_texts,
+    check_unicode,
+    check_whole_number,
+    seed_of,
+)
 from reptune.estimator import SavedEstimator
 from reptune.meter import Meter
 from reptune.tagged import Word, split_words
@@ -45,6 +58,8 @@ PREDICTION_TOKENS = 4096  # word pieces a batch, padding included, when words ar
 DEFAULT_LEARNING_RATE = 2e-4
 OVERLAP = 0.25  # of a window that the next one sees again
 LONGEST_WORD = 0.25  # of a window that the pieces of one word may fill; a URL can have hundreds
+_LOOKS_LIKE_A_TAG = re.compile(r"O|[BIES]-.+")
+_LETTERS_TO_SUSPECT = 5  # words of one letter in a row that no sentence of an alphabet has
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,9 @@ class EntityTagger(SavedEstimator):
         show_progress: Show a progress bar while training.
 
     A saved folder also loads in `transformers.pipeline("token-classification", folder)`.
+
+    It follows scikit-learn as far as sentences of words allow: `get_params`, `clone`, `score`,
+    `cross_validate` and `GridSearchCV` work, with `tokens` and `tags` as lists.
 
     Attributes:
         classes_: The tags, `O` first, then `B-X` and `I-X` for each type, shape `(num_tags,)`.
@@ -174,14 +192,13 @@ class EntityTagger(SavedEstimator):
                 influence training.
 
         Raises:
-            ValueError: If the input or a parameter is bad; raised before any training.
+            ValueError: If the input or a parameter is bad; raised before any training. If training
+                diverges.
             reptune.assets.AssetUnavailable: If the model cannot be had.
         """
         sentences, gold = _checked(tokens, tags)
         classes = _classes(gold)
-        held_out = None if validation is None else _checked(*validation, "validation ")
-        if held_out is not None:
-            _check_known(held_out[1], classes)
+        held_out = _held_out(validation, classes)
         self._check_parameters()
         with runtime.seeded(self.random_state), runtime.quiet():
             tokenizer, model = self._pretrained(classes)
@@ -191,6 +208,7 @@ class EntityTagger(SavedEstimator):
             shares = _shares(gold, classes)
             with Meter("fit") as cost:
                 history = self._train(model, tokenizer, features, classes, shares, held_out)
+            check_finite_weights(model)
         self.tokenizer_, self.model_, self.classes_ = tokenizer, model.eval(), classes
         self.shares_, self.history_, self.cost_ = shares, history, cost
         return self
@@ -211,7 +229,19 @@ class EntityTagger(SavedEstimator):
         """
         check_is_fitted(self, "model_")
         sentences = check_sentences(tokens)
+        _warn_of_letters(sentences)
         return self._probabilities(self.model_, self.tokenizer_, sentences, self.shares_)
+
+    def score(self, tokens: Iterable[Sequence[str]], tags: Iterable[Sequence[str]]) -> float:
+        """The F1 of the entities found in some sentences, 0 to 1, as CoNLL's shared task counts.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If sentences or tags are bad.
+        """
+        check_is_fitted(self, "model_")
+        sentences, gold = _checked(tokens, tags)
+        return float(metrics.entity_scores(gold, self.predict(sentences))["f1"])
 
     def entities(self, text: str | Iterable[str]) -> list[Entity] | list[list[Entity]]:
         """The entities of a raw text, or of each of several.
@@ -253,12 +283,25 @@ class EntityTagger(SavedEstimator):
         return {**super()._manifest(), "shares": self.shares_.tolist()}
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
-        model = AutoModelForTokenClassification.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True
+        options = {"local_files_only": True, "trust_remote_code": False}
+        model, info = AutoModelForTokenClassification.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **options
         )
-        self.tokenizer_ = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.shares_ = np.asarray(manifest["shares"])
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        shares = _saved_shares(manifest.get("shares"), len(self.classes_))
+        self._check_parameters()
+        self._check_model(tokenizer, model)
+        _check_loaded(model, info, tokenizer, self.classes_)
+        self.tokenizer_, self.shares_ = tokenizer, shares
         self.model_ = model.to(runtime.device()).eval()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = True
+        tags.target_tags.one_d_labels = False
+        return tags
 
     def _options(self) -> frozenset[str]:
         if isinstance(self.fast, bool):
@@ -276,20 +319,23 @@ class EntityTagger(SavedEstimator):
         for name in ("num_epochs", "batch_size"):
             check_whole_number(name, getattr(self, name))
         check_whole_number("max_length", self.max_length, least=8)
-        check_optimizer(self.learning_rate, self.warmup)
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(
-                f"layer_decay={self.layer_decay!r}; use a share above 0, up to 1 for one rate."
-            )
-        if self.label_pieces not in ("first", "all"):
+        check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
+        check_number("layer_decay", self.layer_decay, above=0, most=1)
+        check_random_state(self.random_state)
+        for name in ("mark_case", "show_progress"):
+            check_flag(name, getattr(self, name))
+        if not isinstance(self.label_pieces, str) or self.label_pieces not in ("first", "all"):
             raise ValueError(f"label_pieces={self.label_pieces!r}; use 'first' or 'all'.")
 
     def _pretrained(self, classes: np.ndarray) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         source = assets.resolve_model(str(self.model))
+        if Path(source).is_dir():
+            check_model_folder(source)
         id2label = {index: str(tag) for index, tag in enumerate(classes)}
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = AutoModelForTokenClassification.from_pretrained(
             source,
+            trust_remote_code=False,
             num_labels=len(classes),
             id2label=id2label,
             label2id={tag: index for index, tag in id2label.items()},
@@ -392,17 +438,17 @@ class EntityTagger(SavedEstimator):
         if held_out is not None:
             score = functools.partial(self._score, model, tokenizer, classes, shares, *held_out)
             callbacks.append(_EachEpoch(score, scored))
-        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        with runtime.scratch_folder() as folder, contextlib.ExitStack() as stack:
             model.to(runtime.device())
             if "cheap_dropout" in fast:
                 stack.enter_context(training.cheap_dropout(model))
             lengths = loss = None
             if "length_buckets" in fast:
                 lengths = [len(feature["input_ids"]) for feature in features]
-                loss = _every_piece_alike(features, self.batch_size)
+                loss = _every_piece_alike(features, int(self.batch_size))
             trainer = training.FastTrainer(
                 model=model,
-                args=self._training_arguments(folder, len(features)),
+                args=self._training_arguments(str(folder), len(features)),
                 train_dataset=features,
                 data_collator=DataCollatorForTokenClassification(
                     tokenizer, pad_to_multiple_of=multiple
@@ -424,14 +470,15 @@ class EntityTagger(SavedEstimator):
         return sorted(losses + scored, key=lambda entry: entry["step"])
 
     def _training_arguments(self, folder: str, num_windows: int) -> TrainingArguments:
-        num_steps = self.num_epochs * -(-num_windows // self.batch_size)
+        together = int(self.batch_size) * runtime.world_size()
+        num_steps = int(self.num_epochs) * math.ceil(num_windows / together)
         return TrainingArguments(
             folder,
-            num_train_epochs=self.num_epochs,
-            learning_rate=self.learning_rate or DEFAULT_LEARNING_RATE,
-            per_device_train_batch_size=self.batch_size,
-            weight_decay=self.weight_decay,
-            warmup_steps=self.warmup,
+            num_train_epochs=int(self.num_epochs),
+            learning_rate=float(self.learning_rate or DEFAULT_LEARNING_RATE),
+            per_device_train_batch_size=int(self.batch_size),
+            weight_decay=float(self.weight_decay),
+            warmup_steps=_warmup(float(self.warmup), num_steps),
             save_strategy="no",
             logging_steps=max(1, num_steps // 50),
             remove_unused_columns=False,
@@ -492,6 +539,15 @@ class EntityTagger(SavedEstimator):
             start += count
         model.train(mode)
         return rows
+
+
+def _warmup(share: float, num_steps: int) -> float:
+    """The share of the steps to warm up, or a number of them where none would be left.
+
+    The library's rate is 0 at the first step. A warm-up of every step would never reach the peak,
+    and where there is but one step, nothing would be learned.
+    """
+    return share if math.ceil(share * num_steps) < num_steps else float(num_steps - 1)
 
 
 def _every_piece_alike(features: Sequence[dict[str, list[int]]], batch_size: int) -> Any:
@@ -617,7 +673,81 @@ def _checked(
     tokens: Iterable[Sequence[str]], tags: Iterable[Sequence[str]], what: str = ""
 ) -> tuple[list[list[str]], list[list[str]]]:
     sentences = check_sentences(tokens, f"{what}tokens")
-    return sentences, check_tags(sentences, tags, f"{what}tags")
+    _warn_of_letters(sentences)
+    try:
+        gold = check_tags(sentences, tags, f"{what}tags")
+    except ValueError as error:
+        if all(_LOOKS_LIKE_A_TAG.fullmatch(word) for row in sentences for word in row):
+            raise ValueError(
+                f"{what}tokens hold nothing but tags, such as {sentences[0][0]!r}: are the "
+                "arguments swapped? Pass the words first, then their tags."
+            ) from error
+        raise
+    for tag in sorted({tag for row in gold for tag in row}):
+        check_unicode(tag, f"{what}tags: {tag!r}")
+    return sentences, gold
+
+
+def _held_out(validation: Any, classes: np.ndarray) -> Any:
+    """Sentences and tags to score, or `None`."""
+    if validation is None:
+        return None
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ValueError(
+            f"validation is a {type(validation).__name__}; pass a pair, (tokens, tags)."
+        )
+    held_out = _checked(*validation, "validation ")
+    _check_known(held_out[1], classes)
+    return held_out
+
+
+def _warn_of_letters(sentences: Sequence[Sequence[str]]) -> None:
+    """Warn where texts seem to have come without being cut into words, or letter by letter."""
+    longest = max(map(len, sentences))
+    if longest >= _LETTERS_TO_SUSPECT and all(
+        len(word) == 1 and word.isascii() for row in sentences for word in row
+    ):
+        warnings.warn(
+            "tokens hold single letters only: was a string taken for a list of words? Cut texts "
+            "with reptune.tagged.split_words.",
+            stacklevel=4,
+        )
+    if longest == 1 and all(" " in row[0].strip() for row in sentences):
+        warnings.warn(
+            "each sentence is one token with spaces in it: is it a whole text? Cut texts with "
+            "reptune.tagged.split_words, or pass them to entities().",
+            stacklevel=4,
+        )
+
+
+def _saved_shares(values: Any, num_tags: int) -> np.ndarray:
+    """The shares of a manifest, or a `ValueError` that names what is wrong with them."""
+    try:
+        shares = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        shares = np.empty(0)
+    if shares.shape != (num_tags,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise ValueError(f"shares are {values!r}, not one share for each of {num_tags} tags")
+    return shares
+
+
+def _check_loaded(
+    model: PreTrainedModel,
+    info: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    classes: np.ndarray,
+) -> None:
+    """Raise a `ValueError` unless weights, tokenizer and tags belong together."""
+    if info["missing_keys"] or info["mismatched_keys"]:
+        raise ValueError(f"model.safetensors lacks {sorted(info['missing_keys'])}")
+    known = [model.config.id2label.get(index) for index in range(model.config.num_labels)]
+    if known != classes.tolist():
+        raise ValueError(f"the model's tags are {known}, the manifest's {classes.tolist()}")
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise ValueError("the tokenizer has more tokens than the model")
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise ValueError(f"{name} holds weights that are not finite")
 
 
 def _classes(gold: Iterable[Sequence[str]]) -> np.ndarray:

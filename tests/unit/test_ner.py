@@ -1,14 +1,19 @@
 import copy
 import itertools
+import json
+import pickle
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_validate
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -319,6 +324,32 @@ def test_same_seed_same_bits_and_the_callers_generators_stay(make, fast):
     assert (plain_rows(one, FEW) != plain_rows(other, FEW)).any()
 
 
+@pytest.mark.parametrize("warmup", [0, 0.1, 0.6, 0.99])
+def test_a_warm_up_of_every_step_still_learns(make, warmup):
+    """The library's rate is 0 at the first step: where there is one step, nothing would move."""
+    one_step = {"warmup": warmup, "num_epochs": 1, "batch_size": 80}
+    start, found = (
+        weights(make(**one_step, learning_rate=rate).fit(FEW, FEW_TAGS)) for rate in (1e-12, 5e-3)
+    )
+    assert max(np.abs(found[name] - start[name]).max() for name in start) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("share", "num_steps", "expected"),
+    [(0.1, 30, 0.1), (0, 1, 0), (0, 9, 0), (0.1, 1, 0), (0.6, 2, 1), (0.99, 40, 39), (0.5, 2, 0.5)],
+)
+def test_the_library_s_warm_up_is_used_where_it_leaves_a_step(share, num_steps, expected):
+    assert ner._warmup(share, num_steps) == expected
+
+
+def test_numpy_numbers_are_numbers(make):
+    knobs = {"num_epochs": 2, "batch_size": 4, "max_length": 16, "random_state": 3}
+    one = make(**knobs).fit(FEW, FEW_TAGS)
+    numpy = {name: np.int64(value) for name, value in knobs.items()}
+    other = make(**numpy, learning_rate=np.float64(5e-3), mark_case=np.False_).fit(FEW, FEW_TAGS)
+    assert_same_weights(one, other)
+
+
 def test_fitting_again_starts_afresh(make):
     tagger = make().fit(FEW, FEW_TAGS)
     before = plain_rows(tagger, FEW)
@@ -537,7 +568,6 @@ def assert_close(found, expected):
 @given(any_text)
 @example(f"the {FAMILY}, very good film e{ACCENT}te{ACCENT} 👍🏽!")
 @example(f"{ACCENT}the film{ACCENT}")
-@example("the \ud800 film")
 @example("\r\n\tthe  film\u2028\u3000")
 @example("very good movie. " * 100)
 def test_offsets_are_those_of_the_text_as_it_came(fitted, eager, text):
@@ -584,7 +614,8 @@ def test_a_text_without_words_has_no_entities(eager, text):
         (["the film", None], r"texts\[1\] is None \(a missing value\)"),
         (["the film", 3], r"texts\[1\] is 3"),
         ([["the", "film"]], r"texts\[0\] is \['the', 'film'\]"),
-        (b"the film", "is 116, a int"),
+        (b"the film", "is a single string"),
+        (["the film", "the \ud800 film"], r"texts\[1\] is not valid Unicode"),
     ],
 )
 def test_bad_texts(fitted, text, message):
@@ -670,6 +701,37 @@ def test_it_can_be_cloned_and_its_parameters_go_round(make):
     assert EntityTagger().set_params(**params).get_params() == params
 
 
+@pytest.mark.parametrize("fast", [("cheap_dropout",), (), True, {"cheap_dropout"}])
+def test_fast_comes_back_as_it_was(fitted, tmp_path, fast):
+    tagger = copy.copy(fitted).set_params(fast=fast)
+    assert EntityTagger.load(tagger.save(tmp_path / "model")).fast == fast
+
+
+def test_a_fitted_tagger_pickles_copies_and_clones(fitted):
+    expected = plain_rows(fitted, FEW)
+    for other in (pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)):
+        assert (plain_rows(other, FEW) == expected).all()
+        assert other.get_params() == fitted.get_params()
+        assert other.entities("the film") == fitted.entities("the film")
+    assert clone(fitted).get_params() == fitted.get_params()
+
+
+def test_score_is_the_f1_of_entities(fitted):
+    f1 = entity_scores(UNSEEN_TAGS, fitted.predict(UNSEEN))["f1"]
+    assert fitted.score(UNSEEN, UNSEEN_TAGS) == f1 > 0.9
+    with pytest.raises(ValueError, match="40 sentences but 1 lists of tags"):
+        fitted.score(UNSEEN, UNSEEN_TAGS[:1])
+
+
+def test_it_works_in_scikit_learn_s_loops(make):
+    found = cross_validate(make(), FEW, FEW_TAGS, cv=2, return_estimator=True, error_score="raise")
+    assert [len(one.predict(FEW)) for one in found["estimator"]] == [24, 24]
+    search = GridSearchCV(make(), {"num_epochs": [1, 6]}, cv=2, error_score="raise")
+    search.fit(FEW, FEW_TAGS)
+    assert search.best_params_ == {"num_epochs": 6}
+    assert search.predict(FEW) == search.best_estimator_.predict(FEW)
+
+
 def test_default_arguments_suffice():
     assert EntityTagger().get_params()["model"] == "all-MiniLM-L6-v2"
 
@@ -720,6 +782,85 @@ def test_load_says_what_is_missing(fitted, tmp_path):
     (folder / "reptune.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
         EntityTagger.load(folder)
+
+
+def _change(folder, part):
+    """Damage a saved folder, as one of the first format, which had no hashes."""
+    manifest = json.loads((folder / "reptune.json").read_text())
+    manifest.pop("files")
+    manifest["format"] = 1
+    config = json.loads((folder / "config.json").read_text())
+    arrays = load_file(folder / "model.safetensors")
+    if part == "a tag more":
+        manifest["classes"].append("B-Z")
+    elif part == "another tag":
+        manifest["classes"][1] = "B-Z"
+    elif part == "no shares":
+        del manifest["shares"]
+    elif part == "shares that are no numbers":
+        manifest["shares"] = [float("nan")] * 5
+    elif part == "max_length":
+        manifest["params"]["max_length"] = 10**6
+    elif part == "no head":
+        del arrays["classifier.weight"]
+    elif part == "a flipped weight":
+        arrays["classifier.weight"][0, 0] = float("inf")
+    elif part == "tags of another model":
+        config["id2label"]["0"] = "B-Z"
+    elif part == "no tokenizer":
+        (folder / "tokenizer.json").unlink()
+    (folder / "reptune.json").write_text(json.dumps(manifest))
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("a tag more", "shares are"),
+        ("another tag", "the model's tags are"),
+        ("no shares", "shares are None, not one share for each of 5 tags"),
+        ("shares that are no numbers", "shares are"),
+        ("max_length", "max_length=1000000, but the model takes at most 32"),
+        ("no head", "model.safetensors lacks"),
+        ("a flipped weight", "classifier.weight holds weights that are not finite"),
+        ("tags of another model", "the model's tags are"),
+        ("no tokenizer", ""),
+    ],
+)
+def test_a_damaged_folder_does_not_load(fitted, tmp_path, part, message):
+    folder = fitted.save(tmp_path / "model")
+    _change(folder, "nothing")
+    assert (plain_rows(EntityTagger.load(folder), FEW) == plain_rows(fitted, FEW)).all()
+    _change(fitted.save(folder), part)
+    with pytest.raises(ValueError, match=f"(?s)holds a damaged model.*{message}"):
+        EntityTagger.load(folder)
+
+
+EVIL = """
+from pathlib import Path
+from transformers import PretrainedConfig
+Path({marker!r}).write_text("it ran")
+class C(PretrainedConfig):
+    model_type = "evil"
+"""
+
+
+def test_no_code_runs_from_a_folder_and_nobody_is_asked(fitted, make, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    folder = fitted.save(tmp_path / "evil")
+    _change(folder, "nothing")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evilmod.C"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evilmod.py").write_text(EVIL.format(marker=str(tmp_path / "ran")))
+    for call in (
+        lambda: EntityTagger.load(folder),
+        lambda: make(model=folder).fit(FEW, FEW_TAGS),
+    ):
+        with pytest.raises(ValueError, match="names code of its own to run"):
+            call()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_load_refuses_another_class(fitted, tiny_encoder, tmp_path):
@@ -775,6 +916,15 @@ def no_training(monkeypatch):
         ([["the", "film"]], ["OO"], r"tags\[0\] is .*'OO'; pass a list of tags"),
         ([["the"]], "O", "tags is a single string"),
         ([["the", "film"], ["a"]], [["O", "O"], ["O"]], "tags hold no entity, only 'O'"),
+        ([["O", "B-X"]], [["the", "film"]], "tokens hold nothing but tags, such as 'O': are the"),
+        ([["the", "fi\ud800lm"]], [["O", "B-X"]], r"tokens\[0\]\[1\] is not valid Unicode"),
+        ([["the", "film"]], [["O", "B-\ud800"]], "is not valid Unicode"),
+        (pd.DataFrame({"tokens": [["the"]]}), [["B-X"]], "tokens is a DataFrame with the columns"),
+        ([["the"]], pd.DataFrame({"tags": [["B-X"]]}), "tags is a DataFrame with the columns"),
+        ({("the", "film"): 1}, [["O", "B-X"]], "tokens is a dict, whose elements are its keys"),
+        ([["the", "film"]], {("O", "B-X"): 1}, "tags is a dict, whose elements are its keys"),
+        (None, [["O"]], "tokens is None"),
+        ([["the"]], None, "tags is None"),
     ],
 )
 def test_bad_sentences_and_tags(make, no_training, tokens, tags, message):
@@ -820,6 +970,16 @@ def test_bad_sentences_to_predict(fitted, tokens, message):
         ({"learning_rate": 0}, "learning_rate=0"),
         ({"learning_rate": -1}, "learning_rate=-1"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf"),
+        ({"weight_decay": float("nan")}, "weight_decay=nan"),
+        ({"weight_decay": -1}, "weight_decay=-1"),
+        ({"warmup": float("nan")}, "warmup=nan"),
+        ({"layer_decay": float("nan")}, "layer_decay=nan"),
+        ({"random_state": -1}, "random_state=-1"),
+        ({"random_state": 1.5}, "random_state=1.5"),
+        ({"mark_case": "no"}, "mark_case='no'; use True or False"),
+        ({"show_progress": None}, "show_progress=None"),
+        ({"label_pieces": np.array(["first"])}, "label_pieces="),
         ({"warmup": 1}, "warmup=1"),
         ({"layer_decay": 0}, "layer_decay=0"),
         ({"layer_decay": 1.2}, "layer_decay=1.2"),
@@ -849,6 +1009,10 @@ def test_bad_parameters(make, no_training, changes, message):
         (([["a"]], [["X"]]), r"validation tags\[0\]\[0\] is 'X'"),
         (([[]], [[]]), r"validation tokens\[0\] is an empty sentence"),
         (([], []), "validation tokens: there are no sentences"),
+        (([["O"]], [["the"]]), "validation tokens hold nothing but tags"),
+        (([["the"]],), "validation is a tuple; pass a pair"),
+        ("ab", "validation is a str; pass a pair"),
+        (3, "validation is a int; pass a pair"),
     ],
 )
 def test_bad_validation(make, no_training, validation, message):
@@ -895,6 +1059,38 @@ def test_an_interrupted_fit_leaves_the_object_as_it_was(make, monkeypatch, error
     after = dict(vars(tagger)) | {"show_progress": False}
     assert after.keys() == fields.keys()
     assert all(after[name] is fields[name] for name in fields)
+
+
+def test_a_fit_that_diverges_leaves_the_object_as_it_was(make):
+    tagger = make(num_epochs=1).fit(FEW, FEW_TAGS)
+    fields = dict(vars(tagger))
+    tagger.set_params(learning_rate=1e30)
+    with pytest.raises(
+        ValueError, match=r"training diverged: .* holds weights that are not finite"
+    ):
+        tagger.fit(FEW, FEW_TAGS)
+    assert all(vars(tagger)[name] is fields[name] for name in fields if name != "learning_rate")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([list("the film is good")] * 3, "tokens hold single letters only"),
+        ([["the film is good"], ["a dull film"]], "each sentence is one token with spaces"),
+    ],
+)
+def test_texts_that_were_not_cut_into_words_are_warned_of(make, fitted, tokens, message):
+    tags = [["B-X", *["O"] * (len(words) - 1)] for words in tokens]
+    with pytest.warns(UserWarning, match=message):
+        make(num_epochs=1).fit(tokens, tags)
+    with pytest.warns(UserWarning, match=message):
+        fitted.predict(tokens)
+
+
+def test_words_of_one_letter_are_no_reason_to_warn(fitted, recwarn):
+    for tokens in (FEW, [["a"], ["I"]], [["北", "京", "很", "好", "。"]], [["New York"], ["is"]]):
+        fitted.predict(tokens)
+    assert not [one for one in recwarn if "split_words" in str(one.message)]
 
 
 def test_a_refused_fit_leaves_the_object_as_it_was(make):
