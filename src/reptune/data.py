@@ -1,4 +1,4 @@
-"""Data sets by name, with fixed, stratified splits; few-shot draws.
+"""Data sets by name, with fixed, stratified splits, also of your own table; few-shot draws.
 
 `load(name)` reads the copies that `reptune.assets` fetches, removes texts that occur more than
 once, and cuts `train`, `validation` and `test` by a hash of each text. The cut depends on
@@ -12,8 +12,9 @@ import csv
 import hashlib
 import html
 import re
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
 
 from reptune import assets
-from reptune.checks import check_texts, did_you_mean
+from reptune.checks import (
+    check_labels,
+    check_number,
+    check_random_state,
+    check_texts,
+    check_whole_number,
+    did_you_mean,
+)
 from reptune.tables import read_table as read_table  # also found here
 
 SPLITS = ("train", "validation", "test")
@@ -108,7 +116,17 @@ def split_hash(name: str) -> str:
 
 
 def overlap(train: Dataset, test: Dataset) -> int:
-    """How many rows of `test` occur in `train`, case and spacing aside."""
+    """How many rows of `test` occur in `train`, case and spacing aside.
+
+    Raises:
+        ValueError: If one of them is no data set with the column `text` or `tokens`.
+    """
+    for name, part in (("train", train), ("test", test)):
+        _check_dataset(part, name)
+        if not {"text", "tokens"} & set(part.column_names) & set(train.column_names):
+            raise ValueError(
+                f"{name} has the columns {part.column_names}; both need 'text', or both 'tokens'."
+            )
     key = "text" if "text" in train.column_names else "tokens"
     seen = {_normalize(value) for value in train[key]}
     return sum(_normalize(value) in seen for value in test[key])
@@ -130,12 +148,12 @@ def domain_corpus(
         with a held-out text of eight words or more inside.
 
     Raises:
-        ValueError: If a text is not a string.
+        ValueError: If a text is not a string, or one string is passed for a list of them.
 
     Source: chapter 3.
     """
     counts = {"read": 0, "empty": 0, "repeated": 0, "held out": 0}
-    to_avoid = [clean_markup(text) for text in held_out]
+    to_avoid = [clean_markup(text) for text in _held_out_texts(held_out)]
     equal, known = {_normalize(text) for text in to_avoid}, _WordRuns(to_avoid)
     kept: dict[str, str] = {}
     for text in check_texts(texts):
@@ -154,7 +172,13 @@ def domain_corpus(
 
 
 def clean_markup(text: str) -> str:
-    """The text without HTML tags and entities, its white space as single spaces."""
+    """The text without HTML tags and entities, its white space as single spaces.
+
+    Raises:
+        ValueError: If `text` is not a string.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"text is {text!r}, a {type(text).__name__}; pass one string.")
     return " ".join(html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>", " ", text)).split())
 
 
@@ -204,11 +228,13 @@ def few_shot(dataset: Dataset, per_class: int, random_state: int = 42) -> Datase
         random_state: Seed of the draw.
 
     Raises:
-        ValueError: If `per_class` is not positive or a label has too few rows.
+        ValueError: If `dataset` has no labels, `per_class` is no positive whole number, or a label
+            has too few rows.
     """
-    if per_class < 1:
-        raise ValueError(f"per_class={per_class}; draw at least 1 row of each class.")
-    labels = np.asarray(list(dataset["label"]))
+    _check_dataset(dataset, "dataset", "label")
+    per_class = check_whole_number("per_class", per_class)
+    check_random_state(random_state)
+    labels = check_labels(dataset["label"], len(dataset))
     generator = np.random.default_rng(random_state)
     chosen: list[int] = []
     for label in np.unique(labels):
@@ -229,14 +255,101 @@ def fixed_subset(dataset: Dataset, items: int) -> Dataset:
         dataset: A split.
         items: How many; all, where it has fewer.
 
+    Raises:
+        ValueError: If `items` is no positive whole number.
+
     Source: chapter 5.
     """
+    _check_dataset(dataset, "dataset")
+    items = check_whole_number("items", items)
     rows = np.random.default_rng(0).permutation(len(dataset))[:items]
     return dataset.select(rows.tolist()) if items < len(dataset) else dataset
 
 
+def split_table(table: Dataset, held_out: float = 0.15) -> DatasetDict:
+    """Cut a table of your own into `train`, `validation` and `test`, as `load` cuts its data sets.
+
+    The cut is stratified by label and depends on the texts alone, so it is the same everywhere,
+    and few rows change their split when others are added. Equal texts (case and spacing aside) are
+    kept once, so that none is in two splits, and a text with different labels is dropped; a
+    warning counts both.
+
+    Args:
+        table: Columns `text` and `label`, as `read_table` returns them.
+        held_out: The share of each label's rows in `validation`, and again in `test`; at least
+            one row.
+
+    Returns:
+        The three splits; `label` is a ClassLabel in all of them, its names the labels, sorted.
+        Integer labels are sorted as numbers, and their names are strings.
+
+    Raises:
+        ValueError: If there are fewer than two labels, or a label has fewer than three rows.
+    """
+    _check_dataset(table, "table", "text", "label")
+    held_out = check_number("held_out", held_out, above=0, most=1 / 3)
+    texts = check_texts(table["text"], "column 'text'")
+    classes, ids = np.unique(check_labels(table["label"], len(texts), 2), return_inverse=True)
+    rows = [
+        _Row(str(place), text, str(index), {"text": text, "label": int(index)})
+        for place, (text, index) in enumerate(zip(texts, ids, strict=True))
+    ]
+    kept = _deduplicate(rows)
+    if len(kept) < len(rows):
+        warnings.warn(
+            f"{len(rows) - len(kept)} of {len(rows)} rows were left out: their text occurs more "
+            "than once, and is kept once, or not at all where its labels differ.",
+            stacklevel=2,
+        )
+    left = [row.content["label"] for row in kept]
+    for index, count in enumerate(np.bincount(left, minlength=len(classes))):
+        if count < 3:
+            raise ValueError(
+                f"label {classes[index].item()!r} has {count} different texts; three splits need "
+                "at least 3. Add examples, or merge it with another label."
+            )
+    names = ClassLabel(names=[str(name) for name in classes.tolist()])
+    features = Features({"text": Value("string"), "label": names})
+    return DatasetDict(
+        {
+            split: Dataset.from_list([row.content for row in part], features=features)
+            for split, part in _cut(kept, "own table", held_out, at_least=1).items()
+        }
+    )
+
+
+def _check_dataset(dataset: Dataset, name: str, *columns: str) -> None:
+    """Raise unless this is a `datasets.Dataset` with rows and these columns."""
+    if isinstance(dataset, DatasetDict):
+        raise ValueError(
+            f"{name} holds the splits {', '.join(dataset)}; pass one of them, such as "
+            f"splits[{next(iter(dataset), 'train')!r}]."
+        )
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"{name} is a {type(dataset).__name__}; pass a datasets.Dataset, such as "
+            "Dataset.from_pandas(frame) makes."
+        )
+    for column in columns:
+        if column not in dataset.column_names:
+            raise ValueError(
+                f"{name} has no column {column!r}; its columns are {dataset.column_names}. "
+                f"Rename one with rename_column."
+            )
+    if len(dataset) == 0:
+        raise ValueError(f"{name} has no rows.")
+
+
+def _held_out_texts(texts: Iterable[str]) -> list[str]:
+    """The texts, checked as those that are kept; there may be none."""
+    if isinstance(texts, Iterator):
+        texts = list(texts)
+    empty = isinstance(texts, Sized) and len(texts) == 0 and not isinstance(texts, str)
+    return [] if empty else check_texts(texts, "held_out")
+
+
 def _check_name(name: str) -> None:
-    if name not in _READERS:
+    if not isinstance(name, str) or name not in _READERS:
         raise ValueError(
             f"unknown data set {name!r}{did_you_mean(name, _READERS)}; "
             f"known: {', '.join(_READERS)}."
@@ -391,15 +504,17 @@ def _word_runs(text: str) -> np.ndarray:
     return np.fromiter(runs, dtype=np.int64, count=len(runs))
 
 
-def _cut(rows: list[_Row], name: str) -> dict[str, list[_Row]]:
+def _cut(
+    rows: list[_Row], name: str, share: float | None = None, at_least: int = 0
+) -> dict[str, list[_Row]]:
     """Cut each stratum in the order of its texts' hashes: test first, then validation."""
     strata: dict[str, list[_Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: _order(row, name)):
         strata[row.stratum].append(row)
-    share = _HELD_OUT_SHARE[name]
+    share = _HELD_OUT_SHARE[name] if share is None else share
     splits: dict[str, list[_Row]] = {split: [] for split in SPLITS}
     for members in strata.values():
-        held_out = round(share * len(members))
+        held_out = max(at_least, round(share * len(members)))
         splits["test"] += members[:held_out]
         splits["validation"] += members[held_out : 2 * held_out]
         splits["train"] += members[2 * held_out :]

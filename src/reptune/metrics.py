@@ -5,8 +5,10 @@ Every function takes plain arrays or lists, so that it serves any model, ours or
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,9 +18,22 @@ from scipy.special import log_softmax
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
-from reptune.tags import Span, spans
+from reptune.checks import (
+    _listed,
+    check_number,
+    check_random_state,
+    check_whole_number,
+    seed_of,
+)
+from reptune.tags import Span, check_rows, spans
 
 NUM_RESAMPLES = 10_000
+MAX_BINS = 10_000
+# The search for a temperature goes over its logarithm: e^-4 to e^4 is 0.02 to 55.
+LOG_TEMPERATURES = (-4.0, 4.0)
+# With more different items than this, drawing how often each occurs is slower than drawing items.
+MANY = 10_000
+CHUNK = 5_000_000  # numbers that a resampling holds at once
 
 
 @dataclass(frozen=True)
@@ -53,9 +68,16 @@ def classification_scores(labels: ArrayLike, predictions: ArrayLike) -> dict[str
         predictions: Predicted classes, shape `(n,)`.
 
     Raises:
-        ValueError: If the lengths differ or there are no items.
+        ValueError: If the lengths differ, there are no items, or the classes are not all strings
+            or all whole numbers.
     """
+    labels, predictions = _classes("labels", labels), _classes("predictions", predictions)
     labels, predictions = _paired_arrays(labels, predictions)
+    if (labels.dtype.kind == "U") != (predictions.dtype.kind == "U"):
+        raise ValueError(
+            f"labels such as {labels[0].item()!r} and predictions such as "
+            f"{predictions[0].item()!r} are never equal; pass strings twice or integers twice."
+        )
     return {
         "accuracy": float(accuracy_score(labels, predictions)),
         "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0)),
@@ -73,13 +95,15 @@ def mean_interval(values: ArrayLike, level: float = 0.95, random_state: int = 0)
         level: Coverage.
         random_state: Seed of the resampling.
 
+    Raises:
+        ValueError: If `values` is a single number, empty, not finite or of another shape.
+
     Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13, for one
     seed; resampling seeds too is this book's own extension. Taught in chapter 1.
     """
-    matrix = _seeds_by_items(values)
-    means = _bootstrap_means(matrix, random_state)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(matrix.mean()), float(low), float(high), level)
+    level, seed = _level_and_seed(level, random_state)
+    matrix = _seeds_by_items(values, "values")
+    return _interval_of(matrix.mean(), _bootstrap_means(matrix, seed), level)
 
 
 def paired_interval(
@@ -97,11 +121,11 @@ def paired_interval(
         random_state: Seed of the resampling.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or as `mean_interval`.
 
     Source: Berg-Kirkpatrick, Burkett and Klein (2012); taught in chapter 1.
     """
-    a, b = _seeds_by_items(correct_a), _seeds_by_items(correct_b)
+    a, b = _seeds_by_items(correct_a, "correct_a"), _seeds_by_items(correct_b, "correct_b")
     if a.shape != b.shape:
         raise ValueError(
             f"A has shape {a.shape} and B {b.shape}; a paired comparison needs the same items "
@@ -119,8 +143,11 @@ def mcnemar_p(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
 
     Returns:
         Two-sided p-value; 1.0 where the two never disagree.
+
+    Raises:
+        ValueError: If the lengths differ, there are no items, or a value is not 0 or 1.
     """
-    a, b = (array.astype(bool) for array in _paired_arrays(correct_a, correct_b))
+    a, b = _paired_arrays(_right_or_wrong("A", correct_a), _right_or_wrong("B", correct_b))
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
     if only_a + only_b == 0:
         return 1.0
@@ -134,11 +161,14 @@ def expected_calibration_error(
 
     Args:
         probabilities: Shape `(n, classes)`, rows sum to 1.
-        labels: Class indices, shape `(n,)`.
+        labels: Class indices from 0 on, shape `(n,)`; see `reliability` for what is refused.
         num_bins: Equally wide bins between 0 and 1.
 
     Returns:
         A value between 0 (confidence equals accuracy in every bin) and 1.
+
+    Raises:
+        ValueError: As `reliability`.
 
     Source: Guo et al., *On Calibration of Modern Neural Networks* (2017); taught in chapter 1.
     """
@@ -154,12 +184,15 @@ def reliability(
 
     Args:
         probabilities: Shape `(n, classes)`, rows sum to 1.
-        labels: Class indices, shape `(n,)`.
-        num_bins: Equally wide bins between 0 and 1.
+        labels: Class indices from 0 on, shape `(n,)`: columns of `probabilities`.
+        num_bins: Equally wide bins between 0 and 1, at most 10,000.
 
     Raises:
-        ValueError: If the shapes do not fit or rows are not probabilities.
+        ValueError: If the shapes do not fit, rows are not probabilities, or a label is no column.
     """
+    num_bins = check_whole_number("num_bins", num_bins)
+    if num_bins > MAX_BINS:
+        raise ValueError(f"num_bins={num_bins}; use {MAX_BINS:,} at most.")
     probabilities, labels = _probabilities_and_labels(probabilities, labels)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -180,34 +213,119 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
         logits: Shape `(n, classes)`, from rows the model was not trained on.
-        labels: Class indices, shape `(n,)`.
+        labels: Class indices from 0 on, shape `(n,)`.
+
+    Returns:
+        A temperature between 0.02 and 55. Where the best one lies beyond, a warning says so: of
+        predictions that are all right it is 0, of predictions that are hardly ever right it is
+        infinite. Where no row prefers a class, 1.0.
+
+    Raises:
+        ValueError: If the shapes do not fit, a logit is not finite, or a label is no column.
 
     Source: Guo et al. (2017), section 4.2; taught in chapter 1.
     """
-    logits = np.asarray(logits, dtype=np.float64)
-    labels = np.asarray(labels)
-    if logits.ndim != 2 or len(logits) != len(labels) or len(labels) == 0:
-        raise ValueError(
-            f"logits have shape {logits.shape} and labels {labels.shape}; "
-            "pass (n, classes) and (n,), n at least 1."
-        )
+    logits = _numbers("logits", logits)
+    if np.abs(logits).max(initial=0) > 1e100:
+        raise ValueError("logits go beyond 1e100; look at the model that gave them.")
+    labels = _fitting_labels("logits", logits, labels)
+    if (logits == logits[:, :1]).all():
+        return 1.0  # every temperature is as good
     rows = np.arange(len(labels))
 
     def negative_log_likelihood(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
         return -float(scaled[rows, labels].mean())
 
-    # A search over the logarithm keeps the temperature positive; e^-4 to e^4 is 0.02 to 55.
-    best = minimize_scalar(negative_log_likelihood, bounds=(-4, 4), method="bounded")
+    # A search over the logarithm keeps the temperature positive.
+    best = minimize_scalar(negative_log_likelihood, bounds=LOG_TEMPERATURES, method="bounded")
+    end = min(LOG_TEMPERATURES, key=negative_log_likelihood)
+    if negative_log_likelihood(end) <= best.fun:
+        warnings.warn(
+            f"the best temperature lies beyond {np.exp(end):.3g}, where the search ends: with "
+            "these labels the model is right, or wrong, nearly everywhere. Use more held-out rows, "
+            "or look at the labels.",
+            stacklevel=2,
+        )
     return float(np.exp(best.x))
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """`mean ± standard deviation` over seeds, as the tables print it (n - 1 in the divisor)."""
-    array = np.asarray(values, dtype=float)
+    """`mean ± standard deviation` over seeds, as the tables print it (n - 1 in the divisor).
+
+    Raises:
+        ValueError: If there are none, one is not finite, or they are not in one dimension.
+    """
+    array = _numbers("values", values)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"values have shape {array.shape}; pass a list of numbers, at least 1.")
     if len(array) < 2:
         return f"{array.mean():.3f} (1 seed)"
     return f"{array.mean():.3f} ± {array.std(ddof=1):.3f} ({len(array)} seeds)"
+
+
+def _numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """An array of finite floats; strings, missing values and what is no list are refused."""
+    array = _array(name, values)
+    if array.dtype.kind == "O":  # such as pandas' nullable columns
+        for value in array.flat:
+            if not isinstance(value, Real):
+                raise ValueError(f"{name} hold {value!r}, a {type(value).__name__}; pass numbers.")
+    elif array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} hold {_example(array)}; pass numbers.")
+    try:
+        array = array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} hold a number beyond what a float can say.") from None
+    if not np.isfinite(array).all():
+        place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}{list(place)} is {array[place]}; every number must be finite.")
+    return array
+
+
+def _array(name: str, values: ArrayLike) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # the last for tensors with gradients
+        raise ValueError(f"{name} make no array ({error}); pass lists of equal lengths.") from None
+    if array.dtype.kind == "O" and array.ndim == 0:
+        raise ValueError(f"{name} is a {type(values).__name__}; pass a list or an array.")
+    return array
+
+
+def _example(array: np.ndarray) -> str:
+    return f"{array.flat[0].item()!r}" if array.size else "nothing"
+
+
+def _classes(name: str, values: ArrayLike) -> np.ndarray:
+    """Labels as an array of str or of whole numbers, never of both, which NumPy would merge."""
+    array = _array(name, values)
+    items = array.ravel().tolist() if array.dtype.kind == "O" else None
+    if array.dtype.kind == "U" and not isinstance(values, np.ndarray):
+        items = list(values) if array.ndim == 1 else None
+    if items is not None:
+        kinds = {str if isinstance(v, str) else type(v) for v in items}
+        if not all(issubclass(kind, str | int | np.integer) for kind in kinds) or (
+            str in kinds and len(kinds) > 1
+        ):
+            shown = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(
+                f"{name} hold values of the types {shown}; pass strings or whole numbers."
+            )
+        array = np.asarray(items) if items else array
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.trunc(array)).all():
+        array = array.astype(np.int64)
+    if array.size and array.dtype.kind not in "Ubiu":
+        raise ValueError(f"{name} hold {_example(array)}; pass strings or whole numbers.")
+    return array
+
+
+def _right_or_wrong(name: str, values: ArrayLike) -> np.ndarray:
+    array = _numbers(name, values)
+    if not np.isin(array, (0, 1)).all():
+        odd = array[~np.isin(array, (0, 1))][0]
+        raise ValueError(f"{name} holds {odd:g}; pass whether each item was right: True or False.")
+    return array.astype(bool)
 
 
 def _paired_arrays(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -223,22 +341,58 @@ def _paired_arrays(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.
 def _probabilities_and_labels(
     probabilities: ArrayLike, labels: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    if probabilities.ndim != 2 or len(probabilities) != len(labels) or len(labels) == 0:
-        raise ValueError(
-            f"probabilities have shape {probabilities.shape} and labels {labels.shape}; "
-            "pass (n, classes) and (n,), n at least 1."
-        )
+    probabilities = _numbers("probabilities", probabilities)
+    labels = _fitting_labels("probabilities", probabilities, labels)
     if (probabilities < 0).any() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-4):
         raise ValueError("rows of probabilities must be at least 0 and sum to 1; pass a softmax.")
     return probabilities, labels
 
 
-def _seeds_by_items(values: ArrayLike) -> np.ndarray:
-    matrix = np.atleast_2d(np.asarray(values, dtype=np.float64))
+def _fitting_labels(name: str, scores: np.ndarray, labels: ArrayLike) -> np.ndarray:
+    """Labels as columns of the scores, or raise: others would count as plain mistakes."""
+    found = _classes("labels", labels)
+    if scores.ndim != 2 or found.shape != scores.shape[:1] or len(found) == 0:
+        raise ValueError(
+            f"{name} have shape {scores.shape} and labels {found.shape}; "
+            "pass (n, classes) and (n,), n at least 1."
+        )
+    if found.dtype.kind == "U":
+        raise ValueError(
+            f"labels are strings such as {found[0].item()!r}; pass class indices: "
+            "np.searchsorted(classifier.classes_, labels)."
+        )
+    num_classes = scores.shape[1]
+    outside = (found < 0) | (found >= num_classes)
+    if outside.any():
+        raise ValueError(
+            f"label {found[outside][0].item()} is no column of {num_classes}; class indices count "
+            f"from 0 to {num_classes - 1}: np.searchsorted(classifier.classes_, labels)."
+        )
+    return found.astype(np.intp)
+
+
+def _seeds_by_items(values: ArrayLike, name: str) -> np.ndarray:
+    array = _numbers(name, values)
+    if array.ndim == 0:
+        raise ValueError(
+            f"{name} is one value, {array.item():g}; pass one an item. Two lists compare as a "
+            "whole: make them arrays first, np.asarray(labels) == np.asarray(predictions)."
+        )
+    matrix = np.atleast_2d(array)
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(f"shape {matrix.shape}; pass (items,) or (seeds, items), not empty.")
+    if matrix.shape[1] == 1 and len(matrix) > 1:
+        raise ValueError(
+            f"{name} have shape {matrix.shape}: {len(matrix)} seeds of 1 item. For items pass one "
+            "dimension, such as values.ravel()."
+        )
     return matrix
+
+
+def _level_and_seed(level: float, random_state: int | None) -> tuple[float, int]:
+    level = check_number("level", level, above=0, below=1)
+    check_random_state(random_state)
+    return level, seed_of(random_state)
 
 
 def _bootstrap_means(matrix: np.ndarray, random_state: int) -> np.ndarray:
@@ -251,15 +405,32 @@ def _bootstrap_means(matrix: np.ndarray, random_state: int) -> np.ndarray:
     generator = np.random.default_rng(random_state)
     num_seeds, num_items = matrix.shape
     columns, counts = np.unique(matrix, axis=1, return_counts=True)
+    if len(counts) > MANY:
+        columns, counts = matrix, np.ones(num_items, dtype=int)
     means = []
-    for size in _chunks(NUM_RESAMPLES, 1000):
-        items = generator.multinomial(num_items, counts / num_items, size=size) / num_items
+    for size in _chunks(NUM_RESAMPLES, 1000 if len(counts) <= MANY else CHUNK // num_items):
+        items = _times(generator, counts, size) / num_items
         seeds = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=size)
         means.append(((items @ columns.T) * seeds).sum(axis=1) / num_seeds)
     return np.concatenate(means)
 
 
+def _times(generator: np.random.Generator, counts: np.ndarray, size: int) -> np.ndarray:
+    """How often each kind of item is drawn in a resample, shape `(size, len(counts))`.
+
+    Of many kinds there must be one item each: those are drawn one by one.
+    """
+    total = int(counts.sum())
+    if len(counts) <= MANY:
+        return generator.multinomial(total, counts / total, size=size)
+    times = np.empty((size, total), dtype=np.int64)
+    for row in times:
+        row[:] = np.bincount(generator.integers(total, size=total), minlength=total)
+    return times
+
+
 def _chunks(total: int, size: int) -> list[int]:
+    size = max(1, size)
     return [min(size, total - start) for start in range(0, total, size)]
 
 
@@ -331,10 +502,14 @@ def f1_interval(counts: ArrayLike, level: float = 0.95, random_state: int = 0) -
         level: Coverage.
         random_state: Seed of the resampling.
 
+    Raises:
+        ValueError: If `counts` is not what `entity_counts` returns.
+
     Source: as `mean_interval`; chapter 4.
     """
+    level, seed = _level_and_seed(level, random_state)
     found = _seeds_sentences_counts(counts)
-    return _interval_of(_f1(found.sum(axis=1)).mean(), _bootstrap_f1(found, random_state, 1), level)
+    return _interval_of(_f1(found.sum(axis=1)).mean(), _bootstrap_f1(found, seed, 1), level)
 
 
 def paired_f1_interval(
@@ -354,13 +529,14 @@ def paired_f1_interval(
 
     Source: as `paired_interval`; chapter 4.
     """
+    level, seed = _level_and_seed(level, random_state)
     a, b = _seeds_sentences_counts(counts_a), _seeds_sentences_counts(counts_b)
     if a.shape[1] != b.shape[1] or (a[:1, :, 2] != b[..., 2]).any():
         raise ValueError(
             f"A has shape {a.shape} and B {b.shape}; a paired comparison needs the same sentences, "
             "with the same true entities, for both."
         )
-    difference = _bootstrap_f1(a, random_state, 1) - _bootstrap_f1(b, random_state, 2)
+    difference = _bootstrap_f1(a, seed, 1) - _bootstrap_f1(b, seed, 2)
     estimate = _f1(a.sum(axis=1)).mean() - _f1(b.sum(axis=1)).mean()
     return _interval_of(estimate, difference, level)
 
@@ -425,14 +601,17 @@ def _shared(a: Span, b: Span) -> int:
 
 
 def _tag_rows(gold: Any, predicted: Any) -> tuple[list[list[str]], list[list[str]]]:
-    both = [("gold", list(gold)), ("predicted", list(predicted))]
-    for name, rows in both:
+    both = []
+    for name, rows in (("gold", gold), ("predicted", predicted)):
+        if not isinstance(rows, str | list | tuple | np.ndarray):
+            rows = _listed(rows, name, "lists of tags")
         flat = next((row for row in rows if isinstance(row, str)), None)
         if flat is not None:
             raise ValueError(
                 f"{name} holds the tag {flat!r} where a sentence should be; pass a list of tags "
                 "for each sentence, or entities cannot be told from words."
             )
+        both.append((name, check_rows(rows, name)))
     (_, gold), (_, predicted) = both
     if len(gold) != len(predicted) or not gold:
         raise ValueError(
@@ -470,12 +649,18 @@ def _f1(totals: np.ndarray) -> np.ndarray:
 
 
 def _seeds_sentences_counts(counts: ArrayLike) -> np.ndarray:
-    found = np.asarray(counts, dtype=np.float64)
+    found = _numbers("counts", counts)
     found = found[None] if found.ndim == 2 else found
     if found.ndim != 3 or found.shape[-1] != 3 or found.size == 0:
         raise ValueError(
             f"counts have shape {np.shape(counts)}; pass (sentences, 3) or (seeds, sentences, 3), "
             "as entity_counts returns them."
+        )
+    whole = (found >= 0).all() and (found == np.trunc(found)).all()
+    if not whole or (found[..., 0] > found[..., 1:].min(axis=-1)).any():
+        raise ValueError(
+            "counts must be whole numbers from 0 on: right, predicted and true entities, of which "
+            "right is the smallest. Pass what entity_counts returns."
         )
     return found
 
@@ -488,11 +673,9 @@ def _bootstrap_f1(counts: np.ndarray, random_state: int, method: int) -> np.ndar
     num_seeds, num_sentences, _ = counts.shape
     sentences, draws = (np.random.default_rng([random_state, which]) for which in (0, method))
     flat = counts.transpose(1, 0, 2).reshape(num_sentences, -1)
-    found = []
-    for size in _chunks(NUM_RESAMPLES, 500):
-        times = sentences.multinomial(
-            num_sentences, np.full(num_sentences, 1 / num_sentences), size=size
-        )
+    found, once = [], np.ones(num_sentences, dtype=int)
+    for size in _chunks(NUM_RESAMPLES, 500 if num_sentences <= MANY else CHUNK // num_sentences):
+        times = _times(sentences, once, size)
         f1 = _f1((times @ flat).reshape(size, num_seeds, 3))
         seeds = draws.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=size)
         found.append((f1 * seeds).sum(axis=1) / num_seeds)

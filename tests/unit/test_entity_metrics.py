@@ -381,3 +381,74 @@ def test_every_seed_is_compared_with_the_same_true_entities():
     other[1, 0, 2] = 1
     with pytest.raises(ValueError, match="same true entities"):
         metrics.paired_f1_interval(counts, other)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (None, "is None; pass a list"),
+        ("O", "holds the tag 'O'"),
+        ({("O",): 1}, "is a dict"),
+        ({"O": 1}, "is a dict"),
+        ([None], r"\[0\] is None; pass a list of tags"),
+        ([{"B-PER": 1}], "pass a list of tags"),
+        ([{"B-PER"}], "pass a list of tags"),
+        ([b"O"], "pass a list of tags"),
+        ([3], "pass a list of tags"),
+        ([[3]], "no BIO2 tag"),
+        ([[None]], "no BIO2 tag"),
+    ],
+)
+def test_what_is_no_list_of_tags_is_refused(rows, message):
+    for call in (metrics.entity_scores, metrics.entity_counts, metrics.entity_errors):
+        with pytest.raises(ValueError, match=message):
+            call(rows, [["B-PER"]])
+        with pytest.raises(ValueError, match=message):
+            call([["B-PER"]], rows)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([[1, 1, -1]], "whole numbers from 0 on"),
+        ([[0.5, 1, 1]], "whole numbers from 0 on"),
+        ([[2, 1, 3]], "right is the smallest"),
+        ([[1, 2, float("nan")]], "must be finite"),
+        ([["1", "1", "1"]], "pass numbers"),
+        (None, "is a NoneType"),
+        ([1, 1, 1], r"have shape \(3,\)"),
+        ({}, "is a dict"),
+    ],
+)
+def test_counts_that_no_sentence_has(counts, message):
+    for call in (
+        metrics.f1_interval,
+        lambda counts: metrics.paired_f1_interval(counts, [[1, 1, 1]]),
+        lambda counts: metrics.paired_f1_interval([[1, 1, 1]], counts),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(counts)
+
+
+def test_f1_intervals_are_those_that_the_records_hold():
+    """The draws may never change: stored outputs and tables rest on them."""
+    counts = np.sort(np.random.default_rng(7).integers(0, 4, (2, 200, 3)), axis=-1)
+    counts[1, :, 2] = counts[0, :, 2] = 4
+    one = metrics.f1_interval(counts)
+    two = metrics.paired_f1_interval(counts[:1], counts[1:])
+    assert (one.estimate, one.low, one.high) == pytest.approx(
+        (0.216560593244697, 0.17620227971336314, 0.25829726449518076), rel=1e-12
+    )
+    assert (two.estimate, two.low, two.high) == pytest.approx(
+        (0.03384713930246119, -0.01804163277019388, 0.08532105537719624), rel=1e-12
+    )
+
+
+def test_many_sentences_keep_their_pairs():
+    """Both methods are scored on the same drawn sentences, also where these are many."""
+    counts = np.array([[0, 1, 1], [1, 1, 1]] * 5_001)
+    worse = counts.copy()
+    worse[:200, 0] = 0
+    interval = metrics.paired_f1_interval(counts, worse)
+    assert interval.estimate == pytest.approx(100 / 10_002)
+    assert 0.007 < interval.low < interval.estimate < interval.high < 0.013

@@ -1,8 +1,18 @@
+import tracemalloc
+import warnings
+from decimal import Decimal
+
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score
 
 from reptune import metrics
+
+cheap = settings(max_examples=60, deadline=None, database=None)
 
 
 def test_scores_by_hand():
@@ -109,3 +119,244 @@ def test_mean_and_deviation():
 def test_bad_input_names_the_cure(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- labels that are no class indices --------------------------------------------------------
+
+TWO = [[0.9, 0.1], [0.2, 0.8]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["neg", "pos"], r"labels are strings such as 'neg'; pass class indices: np.searchsorted"),
+        (["0", "1"], "labels are strings"),
+        ([1, 2], "label 2 is no column of 2; class indices count from 0 to 1"),
+        ([0, -1], "label -1 is no column of 2"),
+        ([[0], [1]], r"labels \(2, 1\)"),
+        ([0], "n at least 1"),
+        ([], "n at least 1"),
+        (0, "n at least 1"),
+        (None, "labels is a NoneType; pass a list"),
+        ([0, None], "labels hold values of the types NoneType, int"),
+        ([0, float("nan")], "labels hold 0.0; pass"),
+        ([0.5, 1.0], "labels hold 0.5; pass"),
+        ([b"0", b"1"], "pass strings or whole numbers"),
+        ({0: 1, 1: 0}, "labels is a dict"),
+        ([0, "1"], "labels hold values of the types int, str"),
+        ([[0], [1, 0]], "labels make no array"),
+    ],
+)
+def test_labels_that_are_no_class_indices(labels, message):
+    for call in (
+        metrics.reliability,
+        metrics.expected_calibration_error,
+        lambda scores, labels: metrics.fit_temperature(np.log(scores), labels),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(TWO, labels)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0.0, 1.0], [False, True], pd.Series([0, 1])])
+def test_class_indices_of_any_kind(labels):
+    assert metrics.expected_calibration_error(TWO, labels) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (None, "is a NoneType; pass a list"),
+        ([["0.9", "0.1"]], "hold '0.9'; pass numbers"),
+        ([[0.9, None]], "hold None, a NoneType; pass numbers"),
+        ([[Decimal("0.9"), 1]], "a Decimal; pass numbers"),
+        ([[0.9, 0.1j]], "pass numbers"),
+        ([[0.9, float("nan")]], r"\[0, 1\] is nan; every number must be finite"),
+        ([[0.9, float("inf")]], r"\[0, 1\] is inf; every number must be finite"),
+        ([[10**400, 1]], "beyond what a float can say"),
+        ([0.9, 0.1], "n at least 1"),
+        ([[0.9], [0.1, 0.2]], "make no array"),
+        (np.array([0.9, pd.NA], dtype=object), "a NAType; pass numbers"),
+    ],
+)
+def test_scores_that_are_no_numbers(scores, message):
+    for call in (metrics.reliability, metrics.fit_temperature):
+        with pytest.raises(ValueError, match=message):
+            call(scores, [0])
+
+
+@pytest.mark.parametrize("num_bins", [10**9, 10_001, 0, -1, "10", 10.0, True, None])
+def test_a_number_of_bins_that_makes_no_sense(num_bins):
+    with pytest.raises(ValueError, match="num_bins="):
+        metrics.reliability(TWO, [0, 1], num_bins)
+    with pytest.raises(ValueError, match="num_bins="):
+        metrics.expected_calibration_error(TWO, [0, 1], num_bins)
+
+
+def test_a_temperature_beyond_the_search_is_said():
+    logits = np.array([[2.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+    with pytest.warns(UserWarning, match=r"beyond 0.0183, where the search ends"):
+        low = metrics.fit_temperature(logits, [0, 1, 0])
+    with pytest.warns(UserWarning, match=r"beyond 54.6, where the search ends"):
+        high = metrics.fit_temperature(logits, [1, 0, 1])
+    assert low < 0.1 and high == pytest.approx(np.exp(4), rel=0.01)
+
+
+def test_a_temperature_within_the_search_comes_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metrics.fit_temperature([[2.0, 0.0]] * 3, [0, 0, 1])
+        assert metrics.fit_temperature([[1.0, 1.0], [5.0, 5.0]], [0, 1]) == 1
+
+
+def test_logits_that_would_overflow_are_refused():
+    with pytest.raises(ValueError, match="beyond 1e100"):
+        metrics.fit_temperature([[1e308, 0.0]], [0])
+
+
+# --- classes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "message"),
+    [
+        (["1", "0"], [1, 0], "labels such as '1' and predictions such as 1 are never equal"),
+        ([1, "0"], ["1", "0"], "labels hold values of the types int, str"),
+        (["a", None], ["a", "b"], "labels hold values of the types NoneType, str"),
+        (["a", "b"], ["a", float("nan")], "predictions hold values of the types float, str"),
+        ([0.5, 1.0], [0.5, 1.0], "labels hold 0.5"),
+        ([0, float("nan")], [0, 1], "labels hold 0.0"),
+        (None, [0], "labels is a NoneType"),
+        ([[0], [1]], [[0], [1]], "do not pair"),
+        ([[0, 1]], [0, 1], "do not pair"),
+        ("01", "01", "do not pair"),
+        (b"01", [0, 1], "pass strings or whole numbers"),
+        ({0: 0}, [0], "labels is a dict"),
+        ({0, 1}, [0, 1], "labels is a set"),
+        (iter([0]), [0], "pass a list"),
+    ],
+)
+def test_classes_that_cannot_be_compared(labels, predictions, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.classification_scores(labels, predictions)
+
+
+@cheap
+@given(
+    pairs=st.lists(st.tuples(st.integers(-2, 3), st.integers(-2, 3)), min_size=1, max_size=30),
+    as_strings=st.booleans(),
+)
+def test_scores_agree_with_scikit_learn(pairs, as_strings):
+    labels, predictions = zip(*pairs, strict=True)
+    if as_strings:
+        labels, predictions = map(str, labels), map(str, predictions)
+    labels, predictions = list(labels), list(predictions)
+    scores = metrics.classification_scores(labels, predictions)
+    assert scores["accuracy"] == accuracy_score(labels, predictions)
+    expected = f1_score(labels, predictions, average="macro", zero_division=0)
+    assert scores["macro_f1"] == expected
+
+
+# --- values of a bootstrap -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        # Two lists compared give one False, whose interval was [0, 0].
+        (["a"] == ["b"], "values is one value, 0; pass one an item. Two lists compare as a whole"),
+        (np.ones((5, 1)), r"shape \(5, 1\): 5 seeds of 1 item"),
+        (np.ones((2, 2, 2)), r"pass \(items,\) or \(seeds, items\)"),
+        ([1.0, float("nan")], r"values\[1\] is nan"),
+        ([1.0, None], "hold None"),
+        (["1", "0"], "hold '1'; pass numbers"),
+        ("10", "hold '10'; pass numbers"),
+        (None, "is a NoneType"),
+        ({1: 0}, "is a dict"),
+        ([[1, 0], [1]], "make no array"),
+    ],
+)
+def test_values_without_an_interval(values, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.mean_interval(values)
+
+
+@pytest.mark.parametrize("level", [95, 0, 1, -0.5, "0.95", None, float("nan"), True])
+def test_levels_are_shares(level):
+    for call in (
+        lambda: metrics.mean_interval([0, 1], level=level),
+        lambda: metrics.paired_interval([0, 1], [1, 1], level=level),
+        lambda: metrics.f1_interval([[1, 1, 1]], level=level),
+        lambda: metrics.paired_f1_interval([[1, 1, 1]], [[1, 1, 1]], level=level),
+    ):
+        with pytest.raises(ValueError, match="level="):
+            call()
+
+
+@pytest.mark.parametrize("random_state", ["1", -1, 1.5, True, [1]])
+def test_seeds_are_whole_numbers(random_state):
+    for call in (metrics.mean_interval, metrics.f1_interval):
+        with pytest.raises(ValueError, match="random_state="):
+            call([[1, 1, 1]], random_state=random_state)
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2], [0.5, 1.0], [0, None], ["True", "False"], [0, -1]])
+def test_mcnemar_takes_right_or_wrong(values):
+    with pytest.raises(ValueError, match=r"True or False|pass numbers"):
+        metrics.mcnemar_p(values, [1] * len(values))
+
+
+@cheap
+@given(
+    pairs=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40),
+)
+def test_mcnemar_agrees_with_the_binomial_test(pairs):
+    only_a = sum(a and not b for a, b in pairs)
+    only_b = sum(b and not a for a, b in pairs)
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert metrics.mcnemar_p(*zip(*pairs, strict=True)) == pytest.approx(expected)
+
+
+def test_intervals_are_those_that_the_records_hold():
+    """The draws may never change: stored outputs and tables rest on them."""
+    generator = np.random.default_rng(7)
+    right = generator.random((3, 300)) < 0.8
+    found = [
+        metrics.mean_interval(right),
+        metrics.mean_interval(generator.random(400)),
+        metrics.paired_interval(right, right[::-1, ::-1]),
+    ]
+    expected = [
+        (0.8111111111111111, 0.77, 0.85),
+        (0.5114584309822675, 0.4816067476667878, 0.5403019233403007),
+        (0.0, -0.06333333333333334, 0.06333333333333334),
+    ]
+    for interval, numbers in zip(found, expected, strict=True):
+        ends = (interval.estimate, interval.low, interval.high)
+        assert ends == pytest.approx(numbers, rel=1e-12, abs=1e-15)
+
+
+def test_many_different_values_take_little_memory():
+    values = np.random.default_rng(0).random(20_001)
+    tracemalloc.start()
+    interval = metrics.mean_interval(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert interval.low == pytest.approx(values.mean() - half, abs=half / 10)
+    assert interval.high == pytest.approx(values.mean() + half, abs=half / 10)
+
+
+def test_many_items_under_several_seeds():
+    values = np.random.default_rng(0).random((2, 10_050))
+    values[1] += 0.1
+    interval = metrics.mean_interval(values)
+    # Both seeds, twice the one or twice the other: the seeds' difference is most of it.
+    assert interval.low == pytest.approx(values[0].mean(), abs=0.01)
+    assert interval.high == pytest.approx(values[1].mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("values", [[], ["1"], [1.0, None], [float("nan")], 0.5, [[1.0]], None])
+def test_a_mean_and_deviation_of_what_is_no_list_of_numbers(values):
+    with pytest.raises(ValueError, match="values"):
+        metrics.mean_and_deviation(values)
