@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +18,13 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
 from reptune.checks import check_texts, check_whole_number
+from reptune.prompts import check_generation, cut_at
 from reptune.training import half_precision as autocast
 from reptune.training import model_limit
 
 Pooling = Literal["last", "mean"]
 BATCH_SIZE = 16
+COLDEST = 1e-6  # below, logits overflow when divided, and the likeliest piece is always drawn
 PACK_PIECES = 512  # pieces of one pass; more of them make attention's share grow
 
 
@@ -75,9 +77,7 @@ class CausalLM:
 
         Source: chapter 5.
         """
-        check_generation(prompt, max_new_tokens, temperature)
-        if isinstance(stop, str):
-            raise ValueError(f"stop={stop!r} is a string; pass a tuple of end sequences.")
+        check_generation(prompt, max_new_tokens, temperature, stop, random_state)
         pieces = self.encode(prompt)
         if len(pieces) + max_new_tokens > self.limit:
             raise ValueError(
@@ -86,7 +86,7 @@ class CausalLM:
             )
         inputs = torch.tensor([pieces], device=self.model.device)
         cache, new = None, []
-        with runtime.seeded(random_state):
+        with runtime.seeded(None if random_state is None else int(random_state)):
             for _ in range(max_new_tokens):
                 output = self.model.base_model(inputs, past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
@@ -172,15 +172,16 @@ class CausalLM:
             Shape `(n, hidden size)`, for several layers `(layers, n, hidden size)`.
 
         Raises:
-            ValueError: If a text is empty or `pooling` is unknown.
+            ValueError: If a text is empty, `pooling` is unknown, or there is no such layer.
 
         Source: chapter 5, "The middle way".
         """
+        layers = _checked_layers(layer, self.model.config.num_hidden_layers)
+        check_whole_number("batch_size", batch_size)
         if pooling not in ("last", "mean"):
             raise ValueError(f"pooling={pooling!r}; use 'last' or 'mean'.")
         encoded = [self.encode(text)[: self.limit] for text in check_texts(texts)]
         self._check_lengths(texts, encoded, (), ())
-        layers = [layer] if isinstance(layer, int) else list(layer)
         vectors = np.empty((len(layers), len(encoded), self.model.config.hidden_size))
         with torch.inference_mode(), autocast(self.model.device, half_precision):
             for rows in _batches([len(pieces) for pieces in encoded], batch_size):
@@ -190,7 +191,7 @@ class CausalLM:
                 ).hidden_states
                 for place, one in enumerate(layers):
                     vectors[place, rows] = _pooled(states[one].float(), mask, pooling).cpu().numpy()
-        return vectors[0] if isinstance(layer, int) else vectors
+        return vectors[0] if isinstance(layer, int | np.integer) else vectors
 
     # What follows is plumbing.
 
@@ -266,41 +267,42 @@ def load_causal_lm(model: str | Path) -> CausalLM:
     """Load a causal language model.
 
     Args:
-        model: An asset's name, such as `"SmolLM2-135M-Instruct"`, a local folder or a Hub id.
+        model: An asset's name, such as `"SmolLM2-135M-Instruct"`, a local folder or a Hub id. No
+            code that lies beside its weights is run.
 
     Raises:
-        ValueError: If it is no causal model.
+        ValueError: If it is no causal model, lacks weights, or needs code of its own.
         reptune.assets.AssetUnavailable: If it cannot be had.
     """
     source = str(assets.resolve_model(model))
     with runtime.quiet():
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         kinds = config.architectures or []
         if not any("CausalLM" in kind or "LMHead" in kind for kind in kinds):
             raise ValueError(
                 f"{model} is a {', '.join(kinds) or config.model_type}, which cannot go on with a "
                 "text; use a causal language model, such as 'SmolLM2-135M-Instruct'."
             )
-        loaded = AutoModelForCausalLM.from_pretrained(
-            source, use_safetensors=True, dtype=torch.float32
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            source,
+            use_safetensors=True,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        check_complete(model, info["missing_keys"])
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     return CausalLM(loaded.to(runtime.device()).eval(), tokenizer)
 
 
-def cut_at(text: str, stop: Sequence[str]) -> str:
-    """The text before the first of the end sequences."""
-    places = [text.find(mark) for mark in stop if mark and mark in text]
-    return text[: min(places)] if places else text
-
-
-def check_generation(prompt: str, max_new_tokens: int, temperature: float) -> None:
-    """Raise a `ValueError` unless these can be generated from, here or elsewhere."""
-    if not isinstance(prompt, str) or not prompt:
-        raise ValueError(f"prompt={prompt!r}; pass some text.")
-    check_whole_number("max_new_tokens", max_new_tokens)
-    if not temperature >= 0:
-        raise ValueError(f"temperature={temperature!r}; use 0 for the likeliest text, or more.")
+def check_complete(model: str | Path, missing: Collection[str]) -> None:
+    """Raise a `ValueError` if weights are missing: the library would draw them at random."""
+    if missing:
+        named = ", ".join(sorted(missing)[:2])
+        raise ValueError(
+            f"{model} lacks {len(missing)} of its weights ({named}{', …' * (len(missing) > 2)}); "
+            "restore the folder, or use another model."
+        )
 
 
 def common_prefix(encoded: Sequence[Sequence[int]]) -> int:
@@ -397,6 +399,24 @@ def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         yield order[start : start + batch_size].tolist()
 
 
+def _checked_layers(layer: int | Sequence[int], num_blocks: int) -> list[int]:
+    """The layers in a list, or a `ValueError` for one that the model has not."""
+    single = isinstance(layer, int | np.integer)
+    if not single and (isinstance(layer, str) or not isinstance(layer, Iterable)):
+        raise ValueError(f"layer={layer!r}; use a whole number, or a list of them.")
+    layers = [layer] if single else list(layer)
+    if not layers:
+        raise ValueError(f"layer={layer!r} names no layer; use a whole number, or a list of them.")
+    for one in layers:
+        whole = isinstance(one, int | np.integer) and not isinstance(one, bool)
+        if not whole or not -num_blocks - 1 <= one <= num_blocks:
+            raise ValueError(
+                f"layer={one!r}; use a whole number from 0, the embeddings, to {num_blocks}, the "
+                "last block, or count from the end with -1 and below."
+            )
+    return [int(one) for one in layers]
+
+
 def _pooled(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     if pooling == "last":
         return states[torch.arange(len(states)), mask.sum(dim=1) - 1]
@@ -405,7 +425,7 @@ def _pooled(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch
 
 
 def _next_piece(logits: torch.Tensor, temperature: float) -> int:
-    if temperature == 0:
+    if temperature < COLDEST:
         return int(logits.argmax())
     return int(torch.multinomial((logits / temperature).softmax(dim=-1), 1))
 

@@ -8,6 +8,7 @@ scikit-learn's interface.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 import warnings
@@ -99,30 +100,60 @@ def parse_answer(answer: str, words: Iterable[str]) -> str | None:
         answer: What a model wrote.
         words: The label words.
 
+    Raises:
+        ValueError: If the answer is no string, a word is none or blank, or two words differ in
+            nothing but case and white space.
+
     Source: chapter 5.
     """
-    words = list(words)
-    folded, cleaned = {_bare(word): word for word in words}, _bare(answer)
-    if len(folded) < len(words):  # punctuation tells some apart, as with "1" and "-1"
-        folded = {word.casefold().strip(): word for word in words}
-        cleaned = answer.casefold().strip()
+    folded, cleaned = _folded(answer, words)
     # The longest first: "not hate speech" begins like "not".
-    mentions = sorted(folded, key=len, reverse=True)
-    for word in mentions:
+    for word in sorted(folded, key=len, reverse=True):
         if re.match(rf"{re.escape(word)}(?!\w)", cleaned):
             return folded[word]
     found = set()
-    for word in mentions:
+    for _, group in itertools.groupby(sorted(folded, key=len, reverse=True), key=len):
+        patterns = {word: rf"(?<!\w){re.escape(word)}(?!\w)" for word in group}
+        found |= {word for word, pattern in patterns.items() if re.search(pattern, cleaned)}
         # What a longer word has been found in does not count as a shorter word's mention.
-        cleaned, count = re.subn(rf"(?<!\w){re.escape(word)}(?!\w)", " ", cleaned)
-        if count:
-            found.add(folded[word])
-    return found.pop() if len(found) == 1 else None
+        for pattern in patterns.values():
+            cleaned = re.sub(pattern, " ", cleaned)
+    return folded[found.pop()] if len(found) == 1 else None
+
+
+def _folded(answer: str, words: Iterable[str]) -> tuple[dict[str, str], str]:
+    """The label words by how they are sought, and the answer made alike; or a `ValueError`."""
+    if not isinstance(answer, str):
+        raise ValueError(f"answer={answer!r}; pass the text that a model wrote.")
+    if isinstance(words, str | bytes) or not isinstance(words, Iterable):
+        raise ValueError(f"words={words!r}; pass a list of label words.")
+    words = list(words)
+    for word in words:
+        if not isinstance(word, str) or not word.strip():
+            raise ValueError(f"words={words!r} holds {word!r}; use words with some text.")
+    words = list(dict.fromkeys(words))
+    folded = {_bare(word): word for word in words}
+    if len(folded) == len(words):
+        return folded, _bare(answer)
+    # Punctuation tells some apart, as with "1" and "-1".
+    folded = {word.casefold().strip(): word for word in words}
+    if len(folded) < len(words):
+        raise ValueError(
+            f"words={words!r} differ in nothing but case and white space, which do not count in an "
+            "answer; use words that differ."
+        )
+    return folded, answer.casefold().strip()
 
 
 def _bare(text: str) -> str:
     """Case folded, without what is no letter or digit around it; as it is, if nothing else is."""
-    return re.sub(r"^\W+|\W+$", "", text.casefold()) or text.casefold().strip()
+    text = text.casefold()
+    first = re.search(r"\w", text)
+    if first is None:
+        return text.strip()
+    # Backwards by hand: a pattern for what stands at the end would be tried at every place.
+    last = next(place for place in reversed(range(len(text))) if re.match(r"\w", text[place]))
+    return text[first.start() : last + 1]
 
 
 # --- scores --------------------------------------------------------------------------------------

@@ -469,7 +469,7 @@ def test_an_empty_end_sequence_never_occurs(lm, script):
 
 
 def test_end_sequences_are_no_single_string(lm):
-    with pytest.raises(ValueError, match="stop='END' is a string; pass a tuple"):
+    with pytest.raises(ValueError, match="stop='END' is one text; pass a list"):
         lm.generate("a", stop="END")  # would end at the first "E"
 
 

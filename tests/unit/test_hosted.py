@@ -1,9 +1,14 @@
 import contextlib
 import copy
+import gzip
 import json
+import random
 import socket
+import subprocess
+import sys
 import threading
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,10 +17,13 @@ from typing import NamedTuple
 import huggingface_hub
 import numpy as np
 import pytest
-from huggingface_hub.inference import _providers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reptune import hosted
 from reptune.hosted import HostedModel, HostedModelError
+from tests.soak_cases import prompting
+from tests.soak_cases.prompting import BadServer
 
 TOKEN = "hf_SecretSecretSecret"
 
@@ -214,8 +222,7 @@ def test_no_token(monkeypatch):
 
 @pytest.mark.parametrize("source", ["argument", "environment", "login"])
 def test_where_the_token_comes_from(server, monkeypatch, tmp_path, source):
-    router = _providers.CONVERSATIONAL_AUTO_ROUTER
-    monkeypatch.setattr(router, "base_url", server.url.removesuffix("/v1"))
+    monkeypatch.setattr(hosted, "ROUTER", server.url.removesuffix("/v1"))
     given = None
     if source == "argument":
         monkeypatch.setenv("HF_TOKEN", "hf_another")
@@ -226,6 +233,7 @@ def test_where_the_token_comes_from(server, monkeypatch, tmp_path, source):
         (tmp_path / "token").write_text(TOKEN)
     assert HostedModel("someone/model", token=given).generate("x") == "positive"
     (request,) = server.requests
+    assert request["path"] == "/v1/chat/completions"
     assert request["headers"]["Authorization"] == f"Bearer {TOKEN}"
     assert request["body"]["model"] == "someone/model"
 
@@ -235,7 +243,7 @@ def test_own_server_gets_no_token_but_one_meant_for_it(make, server, monkeypatch
     make().generate("x")
     make(token="sk-mine").generate("x")
     sent = [request["headers"]["Authorization"] for request in server.requests]
-    assert TOKEN not in sent[0] and sent[1] == "Bearer sk-mine"
+    assert sent == [None, "Bearer sk-mine"]
 
 
 def test_the_token_is_never_shown(make, server):
@@ -302,7 +310,19 @@ def test_different_faults_are_counted_apart(make):
 
 
 @pytest.mark.parametrize(
-    ("header", "pause"), [("7", 7), ("0", 0), ("2.5", 2.5), ("soon", 1), ("-3", 1), ("", 1)]
+    ("header", "pause"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("2.5", 2.5),
+        ("soon", 1),
+        ("-3", 1),
+        ("", 1),
+        ("9" * 5000, 1),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999", 1),
+        ("Mon, 01 Jan 2024 00:00:00 +9999", 1),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 1),
+    ],
 )
 def test_the_server_says_how_long_to_wait(make, pauses, header, pause):
     assert make(refuses(429, Retry_After=header), says("a")).generate("x") == "a"
@@ -331,10 +351,10 @@ def test_pauses_stay_below_the_most_in_total(make, server, pauses):
 @pytest.mark.parametrize("manner", ["late", "trickle"])
 def test_slow_servers_end_in_the_time_out(make, server, manner):
     start = time.monotonic()
-    message = failure(make(says("a")._replace(manner=manner), timeout=0.1, max_retries=1))
-    assert 0.2 <= time.monotonic() - start < 2
+    message = failure(make(says("a")._replace(manner=manner), timeout=0.3, max_retries=1))
+    assert 0.6 <= time.monotonic() - start < 4
     assert len(server.requests) == 2
-    assert "no complete answer within 0.1 s (2 times)" in message and "Raise timeout" in message
+    assert "no complete answer within 0.3 s (2 times)" in message and "Raise timeout" in message
 
 
 def test_no_request_outlives_a_silent_server(make):
@@ -448,18 +468,18 @@ def test_words_that_never_arrive_in_full(make, server):
         (b"<html>hi</html>", "<html>hi</html>"),
         (b'{"choices": [', '{"choices": ['),
         (b"\xff\xfe", r"b'\xff\xfe'"),
-        (b"[" * 100_000, "Recursion"),
+        (b"[" * 100_000, "[[[["),
         ({}, "{}"),
         ({"error": "no more"}, "no more"),
         ({"choices": None, "id": "x7"}, "x7"),
-        ({"choices": []}, "'choices': []"),
+        ({"choices": []}, '{"choices": []}'),
         ({"choices": {}}, "choices"),
         ({"choices": "hello"}, "hello"),
-        ({"choices": [1]}, "int"),
-        ({"choices": [{"text": "old style"}]}, "'message': None"),
+        ({"choices": [1]}, '{"choices": [1]}'),
+        ({"choices": [{"text": "old style"}]}, "old style"),
         ({"choices": [{"message": "bare"}]}, "bare"),
-        ([], "list"),
-        (7, "int"),
+        ([], ": []"),
+        (7, ": 7"),
     ],
 )
 def test_answers_that_are_no_completion(make, server, pauses, body, quoted):
@@ -483,8 +503,21 @@ def test_long_garbage_is_cut(make):
 
 def test_a_broken_encoding(make, server):
     broken = Answer(body=b"no gzip", headers={"Content-Encoding": "gzip"})
-    assert "the answer could not be read: DecodingError" in failure(make(broken))
+    assert "the answer could not be read: it is no gzip" in failure(make(broken))
     assert len(server.requests) == 1
+
+
+def test_a_packed_answer_is_unpacked(make, server):
+    packed = Answer(body=gzip.compress(json.dumps(says("fine").body).encode()))
+    assert make(packed._replace(headers={"Content-Encoding": "gzip"})).generate("x") == "fine"
+    assert server.requests[0]["headers"]["Accept-Encoding"] == "gzip"
+    message = failure(make(packed._replace(headers={"Content-Encoding": "br"})))
+    assert "could not be read: its Content-Encoding 'br' was not asked for" in message
+
+
+def test_an_answer_that_no_file_could_hold_is_made_text(make):
+    body = b'{"choices": [{"message": {"content": "a\\ud800b\\ud83d\\ude00"}}]}'
+    assert make(Answer(body=body)).generate("x") == "a\ufffdb\U0001f600"
 
 
 def test_other_errors_are_not_hidden(make, monkeypatch):
@@ -496,7 +529,174 @@ def test_other_errors_are_not_hidden(make, monkeypatch):
         make().generate("x")
 
 
+# --- redirects -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_prompt_is_not_sent_on_to_another_server(make, server, pauses, status):
+    with BadServer() as other:
+        elsewhere = f"{other.url}/chat/completions"
+        model = make(Answer(status, headers={"Location": elsewhere}), token=TOKEN)
+        message = failure(model)
+        assert not other.requests, "the prompt went to an address that nobody named"
+    assert f"HTTP {status}" in message and f"a redirect not followed: {elsewhere}" in message
+    assert "Your prompt was not sent on" in message and "pass it as base_url" in message
+    assert len(server.requests) == 1 and pauses == [] and "Secret" not in message
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://127.0.0.1:1/v1", "http://[::1", "//example.invalid/", "http://a:b", "", "data:,x"],
+)
+def test_odd_redirects_are_not_followed(make, server, location):
+    assert "a redirect not followed" in failure(make(Answer(307, headers={"Location": location})))
+    assert len(server.requests) == 1
+
+
+def test_another_scheme_or_user_is_another_server(make, server):
+    port = server.server_address[1]
+    for place in (f"https://127.0.0.1:{port}/v1", f"http://me:Secret@127.0.0.1:{port}/v1"):
+        server.requests.clear()
+        failure(make(Answer(307, headers={"Location": place}), says("no")))
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_on_the_same_server_is_followed(make, server, status):
+    moved = Answer(status, headers={"Location": "/v2/chat/completions"})
+    assert make(moved, says("positive"), token=TOKEN).generate("x") == "positive"
+    first, second = server.requests
+    assert second["path"] == "/v2/chat/completions" and first["body"] == second["body"]
+    assert second["headers"]["Authorization"] == f"Bearer {TOKEN}"
+
+
+def test_redirects_without_end(make, server, pauses):
+    message = failure(make(Answer(307, headers={"Location": "/v1/chat/completions"})))
+    assert "more than 5 redirects" in message and "Check base_url" in message
+    assert len(server.requests) == 6 and pauses == []
+
+
+# --- too much ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bad():
+    with BadServer() as server:
+        yield server
+
+
+def _ask(bad, play, **changes):
+    bad.play = play
+    knobs = {"base_url": bad.url, "timeout": 5, "max_retries": 0, "token": TOKEN} | changes
+    message = failure(HostedModel("someone/model", **knobs))
+    for thread in threading.enumerate():
+        if thread.name == "reptune-hosted":
+            thread.join(60)  # it reads what is in the system's buffers
+            assert not thread.is_alive(), "the request goes on"
+    return message
+
+
+@pytest.mark.parametrize("status", [200, 307, 500])
+def test_a_body_without_end_is_not_read_to_the_end(bad, status):
+    location = {"Location": "/v1/chat/completions"} if status == 307 else {}
+    start = time.monotonic()
+    message = _ask(bad, prompting.endless(prompting.head(status, location), b" " * 65536))
+    assert time.monotonic() - start < 4, "it ended before the time-out"
+    assert bad.sent < 64 * 2**20 * (6 if status == 307 else 1)
+    expected = {200: "longer than 4 MiB", 307: "more than 5 redirects", 500: "HTTP 500"}
+    assert expected[status] in message
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_bomb_is_not_unpacked(bad, status):
+    bomb = prompting.gzip_bomb(100)
+    assert len(bomb) < 2**17
+    play = prompting.answers(status, bomb, Content_Encoding="gzip")
+    tracemalloc.start()
+    try:
+        message = _ask(bad, play, timeout=30)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * 2**20, f"{peak:,} bytes for an answer of {len(bomb):,}"
+    assert ("longer than 4 MiB" if status == 200 else "HTTP 400") in message
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        prompting.endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        prompting.endless(b"HTTP/1.1 200 OK\r\nX-Y: ", b"z", 0.05),
+        prompting.endless(prompting.head(200, {}), b" ", 0.05),
+    ],
+    ids=["1xx", "headers", "body"],
+)
+def test_a_request_given_up_ends(bad, play):
+    message = _ask(bad, play, timeout=0.5)
+    assert "no complete answer within 0.5 s" in message
+    time.sleep(0.3)  # until the server notices
+    sent = bad.sent
+    time.sleep(0.3)
+    assert bad.sent == sent, "the client still reads"
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 2**32))
+def test_bad_servers_and_bad_arguments(seed):
+    for label, call in prompting.hosted_cases(random.Random(seed), 4):
+        with contextlib.suppress(ValueError):
+            prompting.labeled(label, call)
+
+
+def test_asking_a_server_loads_no_model_library():
+    code = (
+        "import sys, reptune.hosted; "
+        "print([n for n in ('torch', 'transformers', 'datasets', 'pandas') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 # --- bad arguments -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://[::1", "http://localhost:99999999", "http://localhost:x", "http://localhost:0",
+        "http://a..b/v1", "http://" + "a" * 70, "http://:8000/v1", "http://\ud800/v1",
+        "http://localhost/\ud800", "http://[x]/v1", "http://a/\x00",
+    ],
+)  # fmt: skip
+def test_addresses_that_cannot_be(base_url):
+    with pytest.raises(ValueError, match="use an address such as") as caught:
+        HostedModel("someone/model", base_url=base_url)
+    assert repr(base_url) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["timeout", "max_wait"])
+@pytest.mark.parametrize("value", [1e300, 86401, 2**70, float("inf"), "3", True, [3]])
+def test_seconds_that_no_clock_takes(name, value):
+    with pytest.raises(ValueError, match=f"{name}=.*up to 86400"):
+        HostedModel("someone/model", base_url="http://localhost:1", **{name: value})
+
+
+def test_text_that_is_no_unicode_is_not_sent(make, server):
+    with pytest.raises(ValueError, match=r"prompt is not valid Unicode.*at character 3"):
+        make().generate("abc\ud800")
+    with pytest.raises(ValueError, match=r"stop\[1\] is not valid Unicode"):
+        make().generate("abc", stop=["a", "\udfff"])
+    with pytest.raises(ValueError, match="model is not valid Unicode"):
+        HostedModel("a\ud800", base_url=server.url)
+    assert not server.requests
+
+
+def test_numbers_of_numpy(make, server):
+    model = make(timeout=np.float32(5), max_retries=np.int64(1), max_wait=np.int64(3))
+    model.generate("x", max_new_tokens=np.int64(3), random_state=np.int32(7))
+    body = server.requests[0]["body"]
+    assert body["max_tokens"] == 3 and body["seed"] == 7
+    assert "within 5 s" in hosted.HostedModel._diagnose(model, TimeoutError()).what
 
 
 @pytest.mark.parametrize(
@@ -510,13 +710,13 @@ def test_other_errors_are_not_hidden(make, monkeypatch):
         ({"base_url": ""}, "base_url=''"),
         ({"base_url": "http:///v1"}, "base_url='http:///v1'"),
         ({"base_url": "http://me:Secret@localhost"}, "base_url holds a user or a password"),
-        ({"timeout": 0}, "timeout=0; use a number above 0"),
+        ({"timeout": 0}, "timeout=0; use a number above 0 up to 86400"),
         ({"timeout": -1}, "timeout=-1"),
         ({"timeout": None}, "timeout=None"),
         ({"timeout": float("inf")}, "timeout=inf"),
         ({"max_retries": -1}, "max_retries=-1"),
         ({"max_retries": 1.5}, "max_retries=1.5"),
-        ({"max_wait": -1}, "max_wait=-1; use a number from 0 on"),
+        ({"max_wait": -1}, "max_wait=-1; use a number from 0 up to 86400"),
         ({"max_wait": float("nan")}, "max_wait=nan"),
     ],
 )
@@ -539,8 +739,9 @@ def test_bad_arguments(changes, message):
         ({"temperature": float("inf")}, "temperature=inf"),
         ({"temperature": "hot"}, "temperature='hot'"),
         ({"stop": "\n"}, "is one text; pass a list"),
-        ({"stop": [""]}, "none of them empty"),
-        ({"stop": [1]}, "pass a list of texts"),
+        ({"stop": [""]}, "holds an empty text"),
+        ({"stop": [1]}, r"stop\[0\]=1, a int"),
+        ({"stop": None}, "pass a list of texts"),
         ({"random_state": -1}, "random_state=-1"),
     ],
 )
