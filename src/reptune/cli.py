@@ -44,13 +44,13 @@ def main(
 
 
 def _say(line: str) -> None:
-    """Prints a line as it is: no markup, and no wrapping, which would cut paths in two."""
+    """Print a line as it is: no markup, and no wrapping, which would cut paths in two."""
     Console(highlight=False, markup=False, soft_wrap=True).print(line)
 
 
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Ends the command with one line and exit code 1 where the user can cure the error."""
+    """End the command with one line and exit code 1 where the user can cure the error."""
     try:
         yield
     except (assets.AssetError, ValueError, OSError) as error:
@@ -106,7 +106,7 @@ def fetch_assets(
 
 
 def _choose(names: list[str], group: str | None, everything: bool) -> list[str]:
-    """Returns the assets that the arguments of `fetch` mean, in order, each once."""
+    """Return the assets that the arguments of `fetch` mean, in order, each once."""
     if (bool(names) + (group is not None) + everything) > 1:
         raise ValueError("Give names, or --group, or --all, not several of them.")
     if everything:

@@ -121,14 +121,14 @@ def test_a_ready_asset_is_had_from_a_read_only_cache(copied, cache):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_pip_does_not_outlive_the_fetch(registry, index, start_python, number):
-    index.delay = 0.05
+    index.delay = 1.0  # half a minute for the whole wheel
     process = start_python(FETCH)
     assert index.started.wait(30)
     children = psutil.Process(process.pid).children(recursive=True)
     assert any("download" in child.cmdline() for child in children)
     process.send_signal(number)
     process.wait(10)
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=12)
     assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 

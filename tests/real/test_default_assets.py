@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reptune import data
+from reptune import assets, data
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,6 +83,61 @@ def test_every_entity_type_of_wnut_is_in_every_split(loaded):
 def test_conll_says_how_much_of_test_is_in_train(capsys):
     data.load("conll2003")
     assert "of 3,453 test sentences occur in train too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [*assets.names("default"), "SmolLM2-135M-Instruct"])
+def test_an_asset_takes_the_disk_that_the_registry_says(name):
+    """A bundle may not bring more, so too small a number would shut an honest one out."""
+    size = sum(path.stat().st_size for path in assets.get(name).rglob("*") if path.is_file())
+    stated = assets.info(name).unpacked
+    assert size == stated or (assets.info(name).recipe == "gguf" and 0.99 * stated < size <= stated)
+
+
+def test_verify_says_what_it_compared_with():
+    assert assets.verify("wnut16") == "every sha256 is right (1 file, as pinned by reptune)"
+    said = assets.verify("SmolLM2-135M-Instruct")
+    assert said.startswith("unchanged since its conversion (6 files, as recorded then)")
+    assert said.endswith("model.safetensors has the pinned sha256")
+
+
+NO_NETWORK = """
+import socket, time
+
+def refuse(*args, **kwargs):
+    raise OSError("the network is cut off")
+
+socket.getaddrinfo = socket.create_connection = refuse
+waited, wait = [], time.sleep
+
+def sleep(seconds):
+    waited.append(seconds)
+    wait(min(seconds, 0.01))
+
+time.sleep = sleep
+from reptune import assets
+
+for model in ("all-MiniLM-L6-v2", "owner/model"):
+    try:
+        assets.resolve_model(model)
+    except assets.AssetUnavailable as error:
+        print(error)
+print("waited", max(waited, default=0))
+"""
+
+
+def test_without_a_network_the_cure_is_said_at_once(tmp_path):
+    """Where it took the Hub's library half a minute, in pauses of up to 8 seconds."""
+    gone = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
+    environment = {key: value for key, value in os.environ.items() if key not in gone}
+    environment |= {"REPTUNE_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple/"}
+    command = [sys.executable, "-c", NO_NETWORK]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    asset, hub_id, waited = done.stdout.splitlines()
+    assert "'all-MiniLM-L6-v2' could not be fetched: no server answers. What to do:" in asset
+    assert "'owner/model' is neither an asset" in hub_id and "What to do:" in hub_id
+    assert float(waited.removeprefix("waited ")) < 1
 
 
 OFFLINE = """
