@@ -43,10 +43,14 @@ Case = tuple[str, Callable[[], None]]
 
 
 def bundle_cases(rng: random.Random, count: int) -> Iterator[Case]:
-    """Yield `count` pairs of a label and a callable that tries one hostile bundle."""
-    makers = list(MAKERS.items())
-    for number in range(count):
-        label, make = makers[number % len(makers)]
+    """Yield `count` pairs of a label and a callable that tries one hostile bundle.
+
+    Each kind of harm comes once before one comes again, in an order of its own each time.
+    """
+    order: list[tuple[str, Callable[[random.Random], bytes]]] = []
+    for _ in range(count):
+        order = order or rng.sample(list(MAKERS.items()), len(MAKERS))
+        label, make = order.pop()
         seed = rng.getrandbits(64)
         yield f"{label} {seed:016x}", _case(make, seed)
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,11 +129,18 @@ def test_one_server_that_answers_is_enough(silent):
 
 
 def test_a_look_up_that_hangs_is_not_waited_for(monkeypatch):
+    over = threading.Event()
+
+    def hang(*args, **kwargs):
+        over.wait(30)
+        raise OSError("no such host")
+
     monkeypatch.setattr(network, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(network.socket, "create_connection", lambda *a, **k: time.sleep(30))
+    monkeypatch.setattr(network.socket, "create_connection", hang)
     start = time.monotonic()
     assert not network._any_answers([("a", 1), ("b", 2)])
     assert time.monotonic() - start < 10
+    over.set()
 
 
 # --- the Hub --------------------------------------------------------------------------------
