@@ -478,7 +478,7 @@ class EntityTagger(SavedEstimator):
             learning_rate=float(self.learning_rate or DEFAULT_LEARNING_RATE),
             per_device_train_batch_size=int(self.batch_size),
             weight_decay=float(self.weight_decay),
-            warmup_steps=_warmup(float(self.warmup), num_steps),
+            warmup_steps=training.warmup_steps(float(self.warmup), num_steps),
             save_strategy="no",
             logging_steps=max(1, num_steps // 50),
             remove_unused_columns=False,
@@ -539,15 +539,6 @@ class EntityTagger(SavedEstimator):
             start += count
         model.train(mode)
         return rows
-
-
-def _warmup(share: float, num_steps: int) -> float:
-    """The share of the steps to warm up, or a number of them where none would be left.
-
-    The library's rate is 0 at the first step. A warm-up of every step would never reach the peak,
-    and where there is but one step, nothing would be learned.
-    """
-    return share if math.ceil(share * num_steps) < num_steps else float(num_steps - 1)
 
 
 def _every_piece_alike(features: Sequence[dict[str, list[int]]], batch_size: int) -> Any:

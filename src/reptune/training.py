@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import re
 import shutil
 import warnings
@@ -109,6 +110,17 @@ def padding_multiple(fast: Collection[str], limit: int) -> int | None:
     has = runtime.precision()
     wanted = "half_precision" in fast and (has["bf16"] or has["fp16"])
     return HALF_PRECISION_MULTIPLE if wanted and limit % HALF_PRECISION_MULTIPLE == 0 else None
+
+
+def warmup_steps(share: float, num_steps: int) -> float:
+    """What `TrainingArguments(warmup_steps=…)` takes for a share of the steps.
+
+    The share itself, or a number of steps where the share would leave none after the warm-up.
+
+    The library's rate is 0 at the first step. A warm-up of every step would never reach the peak,
+    and where there is but one step, nothing would be learned.
+    """
+    return share if math.ceil(share * num_steps) < num_steps else float(num_steps - 1)
 
 
 # --- blocks --------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from transformers import (
     set_seed,
 )
 
-from reptune import ner
+from reptune import ner, training
 from reptune.classification import FineTunedClassifier
 from reptune.metrics import entity_scores
 from reptune.ner import EntityTagger, align, windows
@@ -339,7 +339,7 @@ def test_a_warm_up_of_every_step_still_learns(make, warmup):
     [(0.1, 30, 0.1), (0, 1, 0), (0, 9, 0), (0.1, 1, 0), (0.6, 2, 1), (0.99, 40, 39), (0.5, 2, 0.5)],
 )
 def test_the_library_s_warm_up_is_used_where_it_leaves_a_step(share, num_steps, expected):
-    assert ner._warmup(share, num_steps) == expected
+    assert training.warmup_steps(share, num_steps) == expected
 
 
 def test_numpy_numbers_are_numbers(make):
