@@ -9,7 +9,6 @@ options change is in `reptune.training`.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -234,7 +233,7 @@ class FineTunedClassifier(TextClassifier):
         """How many passes are asked for, or what the default comes to with so many texts."""
         if self.num_epochs is not None:
             return int(self.num_epochs)
-        steps_per_epoch = -(-num_texts // self.batch_size)
+        steps_per_epoch = -(-num_texts // (int(self.batch_size) * runtime.world_size()))
         return int(max(DEFAULT_EPOCHS, -(-MINIMUM_STEPS // steps_per_epoch)))
 
     def _warn_if_underfit(
@@ -306,9 +305,9 @@ class FineTunedClassifier(TextClassifier):
         fast = training.fast_options(self.fast)
         multiple = training.padding_multiple(fast, model_limit(tokenizer, model))
         collator: Any = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
-        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        with runtime.scratch_folder() as folder, contextlib.ExitStack() as stack:
             model.to(runtime.device())
-            states = self._frozen_states(model, tokenizer, train_set, eval_set, Path(folder))
+            states = self._frozen_states(model, tokenizer, train_set, eval_set, folder)
             if states is not None:
                 stack.callback(states.close)
                 train_set, eval_set = _with_rows(train_set, eval_set)
@@ -374,21 +373,22 @@ class FineTunedClassifier(TextClassifier):
         )
 
     def _training_arguments(
-        self, folder: str, num_texts: int, evaluates: bool
+        self, folder: Path, num_texts: int, evaluates: bool
     ) -> TrainingArguments:
         rates = DEFAULT_LEARNING_RATES
         default = rates["head"] if self.trainable == "head" else rates["encoder"]
         num_epochs = self._epochs(num_texts)
-        num_steps = num_epochs * -(-num_texts // self.batch_size)
+        together = int(self.batch_size) * runtime.world_size()
+        num_steps = num_epochs * -(-num_texts // together)
         half = "half_precision" in training.fast_options(self.fast)
         return TrainingArguments(
-            folder,
+            str(folder),
             num_train_epochs=num_epochs,
             learning_rate=self.learning_rate or default,
             per_device_train_batch_size=int(self.batch_size),
             per_device_eval_batch_size=PREDICTION_BATCH_SIZE,
             weight_decay=self.weight_decay,
-            warmup_steps=self.warmup,
+            warmup_steps=training.warmup_steps(float(self.warmup), num_steps),
             eval_strategy="epoch" if evaluates else "no",
             save_strategy="no",
             logging_steps=max(1, num_steps // 50),

@@ -280,7 +280,7 @@ def _params_of(
                 f"{reptune.__version__} does not know{did_you_mean(name, known)}. Load it with the "
                 "version that saved it, or train the model again."
             )
-    if isinstance(params.get("fast"), list):  # what format 1 made of a tuple
+    if manifest["format"] == 1 and isinstance(params.get("fast"), list):  # it was a tuple
         params["fast"] = tuple(params["fast"])
     return params
 

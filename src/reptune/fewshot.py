@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -481,9 +480,9 @@ class _Contrast:
     def run(self, score: Callable[[], float] | None = None) -> list[dict[str, float]]:
         """Train in place; return the history. `score()` gives the accuracy on held-out texts."""
         transformer = self._transformer
-        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        with runtime.scratch_folder() as folder, contextlib.ExitStack() as stack:
             body = Body(transformer)
-            states = self._frozen_states(body, Path(folder))
+            states = self._frozen_states(body, folder)
             if states is not None:
                 stack.callback(states.close)
             if "cheap_dropout" in self._fast:
