@@ -32,8 +32,13 @@ from transformers import PreTrainedModel
 
 from reptune import runtime, training
 from reptune.checks import (
+    check_finite_weights,
+    check_flag,
     check_labels,
+    check_number,
     check_optimizer,
+    check_random_state,
+    check_training_set,
     check_validation,
     check_whole_number,
     nearest,
@@ -295,10 +300,11 @@ class _PromptTuned(SavedEstimator):
         return tags
 
     def _options(self) -> frozenset[str]:
-        if isinstance(self.fast, bool):
+        if isinstance(self.fast, bool | np.bool_):
             return frozenset(self.FAST_OPTIONS if self.fast else ())
         known = ", ".join(self.FAST_OPTIONS)
-        if isinstance(self.fast, str) or not all(isinstance(name, str) for name in self.fast):
+        listed = isinstance(self.fast, Iterable) and not isinstance(self.fast, str)
+        if not listed or not all(isinstance(name, str) for name in self.fast):
             raise ValueError(f"fast={self.fast!r}; use True, False, or some of {known} in a tuple.")
         for name in self.fast:
             if name not in self.FAST_OPTIONS:
@@ -317,13 +323,18 @@ class _PromptTuned(SavedEstimator):
             check_whole_number("num_steps", self.num_steps, least=0)
         if self.max_length is not None:
             check_whole_number("max_length", self.max_length)
-        check_optimizer(self.learning_rate, self.warmup)
+        check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
+        check_random_state(self.random_state)
+        check_flag("show_progress", self.show_progress)
 
     def _load(self, template: Template) -> PromptModel:
         adapter = self.adapter
         if adapter == "auto":
             adapter = REVIEW_START if str(self.model) == DEFAULT_MODEL else None
-        loaded = load_prompt_model(self.model, adapter)
+        return self._checked(load_prompt_model(self.model, adapter), template)
+
+    def _checked(self, loaded: PromptModel, template: Template) -> PromptModel:
+        """The model, if it can fill the template within `max_length`."""
         check_gap(template, loaded.tokenizer, loaded.causal)
         self._limit(loaded)
         return loaded
@@ -387,6 +398,7 @@ class _PromptTuned(SavedEstimator):
                 bar.update()
                 if score is not None and step in looks:
                     history.append({"step": step, **score()})
+        check_finite_weights(loaded.model)
         losses.warn(prompts.limit, self.max_length is not None)
         loaded.model.eval()
         return history
@@ -467,18 +479,18 @@ class _PromptTuned(SavedEstimator):
         return manifest | {"words": self._prompts.words, "seed": self._prompts.seed}
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
-        loaded = load_prompt_model(folder)
-        rows = []
+        self._check_parameters()
+        words, classes = manifest.get("words"), self.classes_
+        if not isinstance(words, list) or len(words) != len(classes):
+            raise ValueError(f"words={words!r} in the manifest for {len(classes)} classes")
+        seed = check_whole_number("seed in the manifest", manifest.get("seed"), least=0)
+        template = Template.of(self.template)
+        inputs, groups = [], []
         if self.num_demonstrations:
             rows = json.loads((folder / EXAMPLES).read_text(encoding="utf-8"))
-        words, classes = manifest["words"], self.classes_
-        prompts = self._prompts_for(
-            loaded,
-            words,
-            [(text, text2) for text, text2, _ in rows],
-            np.array([group for *_, group in rows], dtype=int),
-            manifest["seed"],
-        )
+            inputs, groups = _read_examples(rows, template, len(words))
+        loaded = self._checked(load_prompt_model(folder), template)
+        prompts = self._prompts_for(loaded, words, inputs, np.array(groups, dtype=int), seed)
         by_label = dict(zip(classes.tolist(), words, strict=True))
         ids = word_ids(
             by_label, classes, loaded.tokenizer, causal=loaded.causal, template=prompts.template
@@ -553,7 +565,10 @@ class PromptTunedClassifier(TextClassifier, _PromptTuned):
         """
         template = Template.of(self.template)
         inputs = check_inputs(texts, template)
-        label_array = check_labels(labels, len(inputs), num_classes=2)
+        if template.pair:
+            label_array = check_labels(labels, len(inputs), num_classes=2)
+        else:
+            _, label_array = check_training_set([text for text, _ in inputs], labels)
         self._check_parameters()
         classes, places = np.unique(label_array, return_inverse=True)
         held_out = _check_held_out(validation, template, classes)
@@ -722,7 +737,10 @@ class PromptTunedRegressor(RegressorMixin, _PromptTuned):
         template = Template.of(self.template)
         self._check_parameters()
         inputs, shares = self._check_targets(texts, targets, template)
-        held_out = validation and self._check_targets(*validation, template, "validation ")
+        held_out = None
+        if validation is not None:
+            both = _check_pair(validation, "(texts, targets)")
+            held_out = self._check_targets(*both, template, "validation ")
         seed = seed_of(self.random_state)
         with runtime.seeded(seed), runtime.quiet():
             loaded = self._load(template)
@@ -751,7 +769,7 @@ class PromptTunedRegressor(RegressorMixin, _PromptTuned):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+        if check_number("low", self.low) >= check_number("high", self.high):
             raise ValueError(
                 f"low={self.low!r}, high={self.high!r}; use numbers, the lower one as low."
             )
@@ -772,6 +790,8 @@ class PromptTunedRegressor(RegressorMixin, _PromptTuned):
     ) -> tuple[list[Input], np.ndarray]:
         """The inputs, and each target's share of the way from `low` to `high`."""
         inputs = check_inputs(texts, template, f"{what}texts")
+        if isinstance(targets, str | Mapping) or not isinstance(targets, Iterable):
+            raise ValueError(f"{what}targets={targets!r}; pass a list of numbers, one per text.")
         values = list(targets)
         if len(values) != len(inputs):
             raise ValueError(
@@ -801,7 +821,16 @@ class PromptTunedRegressor(RegressorMixin, _PromptTuned):
 
 
 def share_of_rate(step: int, num_steps: int, warmup: float) -> float:
-    """Share of the peak rate at a step, from 1 on: linearly up, then down to 0 after the last."""
+    """Share of the peak rate at a step, from 1 on: linearly up, then down to 0 after the last.
+
+    Without a warm-up the first step has the peak rate; with one of every step, the last one has.
+
+    Raises:
+        ValueError: If there is no such step, or `warmup` is no share from 0 to 1.
+    """
+    if not 1 <= step <= num_steps:
+        raise ValueError(f"step={step} of {num_steps}; use 1 to {num_steps}.")
+    check_number("warmup", warmup, least=0, most=1)
     warm = math.ceil(warmup * num_steps)
     return step / warm if step <= warm else (num_steps + 1 - step) / (num_steps - warm)
 
@@ -853,7 +882,30 @@ def _check_held_out(
     """Held-out inputs and their labels as places in `classes`, or raise."""
     if validation is None:
         return None
+    validation = _check_pair(validation, "(texts, labels)")
     inputs = check_inputs(validation[0], template, "validation texts")
     # Only the labels are looked at; the inputs may be pairs, which this check does not know.
     _, places = check_validation((list(map(_joined, inputs)), validation[1]), classes)
     return inputs, places
+
+
+def _check_pair(validation: Any, of: str) -> tuple[Any, Any]:
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ValueError(f"validation={validation!r}; pass a pair, {of}.")
+    return validation[0], validation[1]
+
+
+def _read_examples(
+    rows: Any, template: Template, num_classes: int
+) -> tuple[list[Input], list[int]]:
+    """The demonstrations of a saved folder and their classes, or a `ValueError`."""
+    whole = isinstance(rows, list) and rows
+    if not whole or not all(isinstance(row, list) and len(row) == 3 for row in rows):
+        raise ValueError(f"{EXAMPLES} holds no list of examples")
+    groups = [check_whole_number(f"a class in {EXAMPLES}", row[2], least=0) for row in rows]
+    if max(groups) >= num_classes:
+        raise ValueError(f"{EXAMPLES} has a class {max(groups)} of {num_classes}")
+    if not template.pair and any(row[1] is not None for row in rows):
+        raise ValueError(f"{EXAMPLES} has pairs, but template={template.pattern!r} takes none")
+    texts = [row[:2] if template.pair else row[0] for row in rows]
+    return check_inputs(texts, template, f"examples in {EXAMPLES}"), groups

@@ -22,10 +22,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from reptune import assets, runtime
 from reptune.causal import CausalLM, load_causal_lm
-from reptune.checks import check_labels, check_texts, check_whole_number, seed_of
+from reptune.checks import (
+    check_random_state,
+    check_texts,
+    check_training_set,
+    check_unicode,
+    check_whole_number,
+    seed_of,
+)
 from reptune.estimator import TextClassifier
 from reptune.meter import Meter
 from reptune.neighbors import Neighbors
+from reptune.prompts import check_text
 
 Selection = Literal["random", "nearest", "given"]
 Calibration = Literal["contextual", "batch"] | None
@@ -71,18 +79,38 @@ def build_prompt(
     Review: dull .
     Sentiment:
 
+    Raises:
+        ValueError: If a part is no string of valid Unicode, or the template cannot be filled.
+
     Source: Brown et al., *Language Models are Few-Shot Learners* (2020), section 2; chapter 5.
     """
     check_template(template)
+    for name, part in (("text", text), ("description", description), ("separator", separator)):
+        check_text(name, part)
+    examples = _check_examples(examples)
     shown = [f"{template.replace('{text}', known)} {answer}" for known, answer in examples]
     parts = [description, *shown, template.replace("{text}", text)]
     return separator.join(part for part in parts if part)
+
+
+def _check_examples(examples: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The examples in a list, or a `ValueError` that names the bad one."""
+    if isinstance(examples, str) or not isinstance(examples, Iterable):
+        raise ValueError(f"examples={examples!r}; pass pairs of a text and its answer.")
+    pairs = list(examples)
+    for place, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"examples[{place}] is {pair!r}; pass a pair: a text, its answer.")
+        for part, name in zip(pair, ("text", "answer"), strict=True):
+            check_text(f"examples[{place}]'s {name}", part)
+    return pairs
 
 
 def check_template(template: str) -> None:
     """Raise a `ValueError` unless a template has one `{text}` and does not end in white space."""
     if not isinstance(template, str) or template.count("{text}") != 1:
         raise ValueError(f"template={template!r}; write {{text}} once, where the input goes.")
+    check_unicode(template, "template")
     if template != template.rstrip():
         raise ValueError(
             f"template={template!r} ends in white space; leave it out: the space belongs to the "
@@ -281,8 +309,7 @@ class InContextClassifier(TextClassifier):
             ValueError: If the input or a parameter is bad; raised before the model is loaded.
             reptune.assets.AssetUnavailable: If the model cannot be had.
         """
-        texts = check_texts(texts)
-        label_array = check_labels(labels, len(texts), num_classes=2)
+        texts, label_array = check_training_set(texts, labels)
         self._check_parameters()
         classes, encoded = np.unique(label_array, return_inverse=True)
         words = self._check_words(classes)
@@ -335,17 +362,20 @@ class InContextClassifier(TextClassifier):
         (folder / EXAMPLES_FILE).write_text(text, encoding="utf-8")
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self._check_parameters()
         content = json.loads((folder / EXAMPLES_FILE).read_text(encoding="utf-8"))
-        self.words_ = [str(word) for word in content["words"]]
-        self.examples_ = [(text, label) for text, label in content["examples"]]
-        self.reference_ = list(content["reference"])
+        self.words_, self.examples_, self.reference_ = _read_examples(content, self.classes_)
+        if bool(self.reference_) != (self.calibrate is not None):
+            raise ValueError(f"calibrate={self.calibrate!r}, {len(self.reference_)} references")
         self.lm_ = _shared_lm(str(assets.resolve_model(self.model)))
         texts = [text for text, _ in self.examples_]
         self._neighbors = Neighbors(texts) if self.selection == "nearest" else None
 
     def _check_parameters(self) -> None:
         check_template(self.template)
+        check_text("description", self.description)
         fast_options(self.fast)
+        check_random_state(self.random_state)
         check_whole_number("per_class", self.per_class, least=0)
         if self.max_length is not None:
             check_whole_number("max_length", self.max_length)
@@ -361,7 +391,12 @@ class InContextClassifier(TextClassifier):
     def _check_words(self, classes: np.ndarray) -> list[str]:
         """A word for each class, in their order."""
         names = classes.tolist()
-        given = {name: str(name) for name in names} if self.words is None else dict(self.words)
+        if self.words is not None and not isinstance(self.words, Mapping):
+            raise ValueError(
+                f"words={self.words!r}; pass a dictionary from label to word, or None for the "
+                "labels themselves."
+            )
+        given = {name: str(name) for name in names} if self.words is None else self.words
         lacking = [name for name in names if name not in given]
         if lacking:
             raise ValueError(f"words lacks {lacking}; give every label a word.")
@@ -369,6 +404,7 @@ class InContextClassifier(TextClassifier):
         for name, word in zip(names, words, strict=True):
             if not isinstance(word, str) or not word.strip():
                 raise ValueError(f"the word of label {name!r} is {word!r}; use some text.")
+            check_unicode(word, f"the word of label {name!r}")
         folded = [word.strip() for word in words]
         for word in folded:
             if folded.count(word) > 1:
@@ -526,16 +562,39 @@ def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
     Raises:
         ValueError: If a name is unknown.
     """
-    if isinstance(fast, bool):
+    if isinstance(fast, bool | np.bool_):
         return frozenset(FAST_OPTIONS if fast else ())
-    unknown = (
-        [fast] if isinstance(fast, str) else [name for name in fast if name not in FAST_OPTIONS]
-    )
-    if unknown:
+    listed = isinstance(fast, Iterable) and not isinstance(fast, str)
+    if not listed or any(name not in FAST_OPTIONS for name in fast):
         raise ValueError(
             f"fast={fast!r}; use True, False, or some of {', '.join(FAST_OPTIONS)} in a tuple."
         )
     return frozenset(fast)
+
+
+def _read_examples(
+    content: Any, classes: np.ndarray
+) -> tuple[list[str], list[tuple[str, Any]], list[str]]:
+    """Words, examples and reference inputs of a saved folder, or a `ValueError`."""
+    parts = ("words", "examples", "reference")
+    if not isinstance(content, dict) or not all(isinstance(content.get(n), list) for n in parts):
+        raise ValueError(f"{EXAMPLES_FILE} lacks one of {', '.join(parts)}")
+    words, rows, reference = (content[name] for name in parts)
+    if len(words) != len(classes):
+        raise ValueError(f"{EXAMPLES_FILE} has {len(words)} words for {len(classes)} labels")
+    for name, texts in (("words", words), ("reference", reference)):
+        if texts:
+            check_texts(texts, f"{name} in {EXAMPLES_FILE}")
+    known, examples = set(classes.tolist()), []
+    for row in rows:
+        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[1], str | int):
+            raise ValueError(f"{EXAMPLES_FILE} holds {row!r} instead of a text and its label")
+        if row[1] not in known:
+            raise ValueError(f"{EXAMPLES_FILE} has an example of {row[1]!r}, which is no label")
+        examples.append((row[0], row[1]))
+    if examples:
+        check_texts([text for text, _ in examples], f"examples in {EXAMPLES_FILE}")
+    return words, examples, reference
 
 
 def _longest(lm: CausalLM, words: Sequence[str]) -> int:

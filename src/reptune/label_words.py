@@ -87,7 +87,7 @@ def search_words(
 
     Source: Gao et al. (2021), section 5.1; chapter 6.
     """
-    check_whole_number("top_n", top_n)
+    top_n = check_whole_number("top_n", top_n)
     found = _Candidates(prompt_model, template, texts, labels, top_k)
     combinations, accuracies = best_combinations(found.scores, found.places, found.columns, top_n)
     labels = found.classes.tolist()
@@ -167,7 +167,7 @@ class _Candidates:
         labels: Iterable[str | int],
         top_k: int,
     ) -> None:
-        check_whole_number("top_k", top_k)
+        top_k = check_whole_number("top_k", top_k)
         template = Template.of(template)
         inputs = check_inputs(texts, template)
         label_array = check_labels(labels, len(inputs), num_classes=2)

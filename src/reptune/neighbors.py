@@ -41,9 +41,8 @@ class Neighbors:
     def __init__(
         self, texts: Iterable[str], model: str | Path = "all-MiniLM-L6-v2", batch_size: int = 64
     ) -> None:
-        check_whole_number("batch_size", batch_size)
+        self._batch_size = check_whole_number("batch_size", batch_size)
         self._texts = check_texts(texts)
-        self._batch_size = batch_size
         self._encoder = _load_encoder(model)
         self._vectors: dict[str, np.ndarray] = {}
         self._embed(self._texts)
@@ -110,6 +109,7 @@ def _load_encoder(model: str | Path) -> SentenceTransformer:
             device=str(runtime.device()),
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             local_files_only=Path(source).is_dir(),
+            trust_remote_code=False,
         )
     encoder.default_prompt_name = None
     return encoder

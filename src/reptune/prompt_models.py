@@ -8,7 +8,8 @@ code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTra
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime, training
-from reptune.causal import load_causal_lm
+from reptune.causal import check_complete, load_causal_lm
 from reptune.checks import check_texts
 from reptune.lowrank import apply_adapter
 from reptune.templates import Encoded, Template
@@ -78,11 +79,13 @@ def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> P
 
     Raises:
         reptune.assets.AssetUnavailable: If the model cannot be had.
-        ValueError: If a masked model ships without its head and there is no adapter, or the
-            adapter is missing or for another model.
+        ValueError: If a masked model ships without its head and there is no adapter, or lacks
+            other weights, or needs code of its own, or the adapter is missing or for another model.
     """
     source = str(assets.resolve_model(model))
-    if adapter is not None and not Path(adapter).is_file():
+    if adapter is not None and not (
+        isinstance(adapter, str | os.PathLike) and Path(adapter).is_file()
+    ):
         raise ValueError(
             f"adapter={str(adapter)!r} is no file; pass one that "
             "reptune.pretraining.continue_pretraining(rank=...) wrote, or None."
@@ -90,8 +93,9 @@ def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> P
     # A head that is missing is drawn at random before an adapter replaces it; seeded, so that the
     # caller's generators stay as they are.
     with runtime.quiet(), runtime.seeded(0):
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        kinds = AutoConfig.from_pretrained(source).architectures or []
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        kinds = config.architectures or []
         named = any("CausalLM" in kind or "LMHeadModel" in kind for kind in kinds)
         causal = named or tokenizer.mask_token is None
         loaded = load_causal_lm(model).model if causal else _load_masked(model, source, adapter)
@@ -104,9 +108,14 @@ def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> P
 
 def _load_masked(model: str | Path, source: str, adapter: str | Path | None) -> PreTrainedModel:
     loaded, info = AutoModelForMaskedLM.from_pretrained(
-        source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        source,
+        use_safetensors=True,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        output_loading_info=True,
     )
     prefix = f"{loaded.base_model_prefix}."
+    check_complete(model, [name for name in info["missing_keys"] if name.startswith(prefix)])
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(prefix))
     if missing and adapter is None:
         raise ValueError(
@@ -140,12 +149,19 @@ def _label_head(model: PreTrainedModel, causal: bool) -> LabelHead | None:
         return LabelHead(model.cls.predictions.transform, model.cls.predictions.decoder)
     head = getattr(model, "lm_head", None)
     if all(hasattr(head, part) for part in ("dense", "layer_norm", "decoder")):
-
-        def transform(states: torch.Tensor) -> torch.Tensor:
-            return head.layer_norm(nn.functional.gelu(head.dense(states)))
-
-        return LabelHead(transform, head.decoder)
+        return LabelHead(_RobertaTransform(head.dense, head.layer_norm), head.decoder)
     return None
+
+
+@dataclass(frozen=True)
+class _RobertaTransform:
+    """What RoBERTa's head does before its output layer; an object, so that it can be pickled."""
+
+    dense: nn.Module
+    layer_norm: nn.Module
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return self.layer_norm(nn.functional.gelu(self.dense(states)))
 
 
 # --- the logits of label words -------------------------------------------------------------------
@@ -277,16 +293,19 @@ def check_inputs(texts: Iterable[Any], template: Template, what: str = "texts") 
     Raises:
         ValueError: If there are none, or one is not what the template takes.
     """
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        check_texts(texts, what)  # which raises
-    rows = list(texts)
     if not template.pair:
-        if rows and isinstance(rows[0], tuple | list):
+        first = texts[0] if isinstance(texts, list | tuple) and texts else None
+        if isinstance(first, tuple | list):
             raise ValueError(
-                f"{what}[0] is {rows[0]!r}, but template={template.pattern!r} takes one text; add "
+                f"{what}[0] is {first!r}, but template={template.pattern!r} takes one text; add "
                 "{text2} to it for pairs."
             )
-        return [(text, None) for text in check_texts(rows, what)]
+        return [(text, None) for text in check_texts(texts, what)]
+    # Neither one string nor a table nor a mapping is a list of pairs.
+    odd = isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable)
+    if odd or hasattr(texts, "columns") or hasattr(texts, "column_names"):
+        check_texts(texts, what)  # which raises
+    rows = list(texts)
     for place, row in enumerate(rows):
         if isinstance(row, str) or not isinstance(row, tuple | list | np.ndarray) or len(row) != 2:
             raise ValueError(

@@ -23,8 +23,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
-from reptune.causal import load_causal_lm
-from reptune.checks import check_labels, check_texts, check_whole_number
+from reptune.causal import check_complete, load_causal_lm
+from reptune.checks import check_labels, check_texts, check_unicode, check_whole_number
 from reptune.templates import Template, word_ids
 from reptune.templates import pieces as pieces_of
 from reptune.training import half_precision as autocast
@@ -112,7 +112,10 @@ class CausalGenerator:
         batch_size: int = 32,
         half_precision: bool = True,
     ) -> None:
-        _check_numbers(beam_width, max_pieces, max_text_pieces, batch_size)
+        beam_width = check_whole_number("beam_width", beam_width)
+        max_pieces = check_whole_number("max_pieces", max_pieces)
+        max_text_pieces = check_whole_number("max_text_pieces", max_text_pieces)
+        batch_size = check_whole_number("batch_size", batch_size)
         self._lm = load_causal_lm(model)
         self._beam_width, self._max_pieces = beam_width, max_pieces
         self._max_text_pieces, self._batch_size = max_text_pieces, batch_size
@@ -320,14 +323,22 @@ class SpanGenerator:
         max_text_pieces: int = MAX_TEXT_PIECES,
         batch_size: int = 32,
     ) -> None:
-        _check_numbers(beam_width, max_pieces, max_text_pieces, batch_size)
+        beam_width = check_whole_number("beam_width", beam_width)
+        max_pieces = check_whole_number("max_pieces", max_pieces)
+        max_text_pieces = check_whole_number("max_text_pieces", max_text_pieces)
+        batch_size = check_whole_number("batch_size", batch_size)
         source = str(assets.resolve_model(model))
         with runtime.quiet():
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
+            self._tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             self._spans = _sentinel_ids(self._tokenizer, model)
-            loaded = AutoModelForSeq2SeqLM.from_pretrained(
-                source, use_safetensors=True, dtype=torch.float32
+            loaded, info = AutoModelForSeq2SeqLM.from_pretrained(
+                source,
+                use_safetensors=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
+            check_complete(model, info["missing_keys"])
         self._model = loaded.to(runtime.device()).eval()
         self._beam_width, self._max_pieces = beam_width, max_pieces
         self._max_text_pieces, self._batch_size = max_text_pieces, batch_size
@@ -492,13 +503,6 @@ def _prints(string: str) -> bool:
     )
 
 
-def _check_numbers(beam_width: int, max_pieces: int, max_text_pieces: int, batch_size: int) -> None:
-    check_whole_number("beam_width", beam_width)
-    check_whole_number("max_pieces", max_pieces)
-    check_whole_number("max_text_pieces", max_text_pieces)
-    check_whole_number("batch_size", batch_size)
-
-
 def _check_examples(
     texts: Iterable[str], labels: Iterable[Label], words: Mapping[Label, str], num_templates: int
 ) -> tuple[list[str], list[Label]]:
@@ -506,6 +510,8 @@ def _check_examples(
     check_whole_number("num_templates", num_templates)
     texts = check_texts(texts)
     labels = check_labels(labels, len(texts)).tolist()
+    if not isinstance(words, Mapping):
+        raise ValueError(f"words={words!r}; pass a dictionary from label to word.")
     for label in dict.fromkeys(labels):
         word = words.get(label)
         if not isinstance(word, str) or not word.strip():
@@ -513,6 +519,7 @@ def _check_examples(
                 f"words has {word!r} for the label {label!r}; give every label a word, such as "
                 f"words={{{label!r}: 'great', …}}."
             )
+        check_unicode(word, f"the word of label {label!r}")
     return texts, labels
 
 

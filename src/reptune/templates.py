@@ -8,7 +8,7 @@ for which label. A tokenizer is all that this module needs. Chapter 6 uses it.
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from reptune.checks import nearest
+from reptune.checks import check_unicode, check_whole_number, nearest
+from reptune.prompts import check_text
 
 SLOTS = ("text", "text2", "mask")
 # What byte-level and sentence-piece vocabularies write for a space before a word.
@@ -37,8 +38,9 @@ class Template:
         pattern: Such as `"{text} It was {mask} ."`.
 
     Raises:
-        ValueError: If the pattern is no string, a brace is unbalanced, a slot is unknown, `{text}`
-            or `{mask}` does not occur exactly once, or `{text2}` occurs more than once.
+        ValueError: If the pattern is no string of valid Unicode, a brace is unbalanced, a slot is
+            unknown, `{text}` or `{mask}` does not occur exactly once, or `{text2}` occurs more than
+            once.
 
     Source: Gao et al., *Making Pre-trained Language Models Better Few-shot Learners* (2021),
     section 4; chapter 6.
@@ -51,6 +53,7 @@ class Template:
             raise ValueError(
                 f"template={self.pattern!r}; use a string such as '{{text}} It was {{mask}} .'."
             )
+        check_unicode(self.pattern, "template")
         slots = [slot for _, slot in self.parts if slot is not None]
         for slot in ("text", "mask"):
             if slots.count(slot) != 1:
@@ -109,7 +112,14 @@ class Template:
         return self.halves("x", "x")[0].endswith(" ")
 
     def halves(self, text: str, text2: str | None = None) -> tuple[str, str]:
-        """What stands before the gap, and what after it."""
+        """What stands before the gap, and what after it.
+
+        Raises:
+            ValueError: If a text is no string of valid Unicode.
+        """
+        check_text("text", text)
+        if text2 is not None:
+            check_text("text2", text2)
         filled = {"text": text, "text2": text2 or "", "mask": ""}
         sides = ["", ""]
         side = 0
@@ -134,16 +144,18 @@ class Template:
             mask_token: the tokenizer's sign for a gap.
 
         Raises:
-            ValueError: If `text2` is missing or one too many, or not exactly one of `word` and
-                `mask_token` is given.
+            ValueError: If `text2` is missing or one too many, not exactly one of `word` and
+                `mask_token` is given, or one of them all is no string.
         """
         self.check_pair(text2)
         if (word is None) == (mask_token is None):
             raise ValueError(
                 f"word={word!r} and mask_token={mask_token!r}; give one of them for the gap."
             )
+        name, filling = ("word", word) if mask_token is None else ("mask_token", mask_token)
+        check_text(name, filling)
         before, after = self.halves(text, text2)
-        return before + (mask_token if word is None else word) + after
+        return before + filling + after
 
     def check_pair(self, text2: str | None) -> None:
         """Raise a `ValueError` unless `text2` is given exactly where the pattern has a slot."""
@@ -152,6 +164,8 @@ class Template:
                 f"template={self.pattern!r} takes pairs, but text2 is None; give a second text, or "
                 "leave {text2} out."
             )
+        if text2 is not None:
+            check_text("text2", text2)
         if not self.pair and text2 is not None:
             raise ValueError(
                 f"text2={text2[:40]!r}, but template={self.pattern!r} has no {{text2}}; add it, or "
@@ -212,14 +226,17 @@ def encode(
 
     Raises:
         ValueError: If `text2` does not match the template, the tokenizer lacks a mask token, a
-            causal prompt goes on after the gap or has nothing before it, or the template alone
-            exceeds `limit`.
+            causal prompt goes on after the gap or has nothing before it, the template alone
+            exceeds `limit`, or something is not of the type it should be.
 
     Source: Gao et al. (2021), sections 4 and 6; chapter 6.
     """
+    template = Template.of(template)
+    check_whole_number("limit", limit)
+    check_text("text", text)
     template.check_pair(text2)
     check_gap(template, tokenizer, causal)
-    shown = list(demonstrations)
+    shown = _check_demonstrations(demonstrations, template)
     texts = (text, text2)
     ids, mask = _assemble(template, tokenizer, texts, shown, causal)
     while len(ids) > limit and shown:
@@ -242,6 +259,29 @@ def encode(
         ]
         cut = max(1, sizes[0] - sizes[1])
     return Encoded(ids, mask, len(demonstrations) - len(shown), cut)
+
+
+def _check_demonstrations(
+    demonstrations: Sequence[Demonstration], template: Template
+) -> list[Demonstration]:
+    """The demonstrations in a list, or a `ValueError` that names the bad one."""
+    if isinstance(demonstrations, str) or not isinstance(demonstrations, Iterable):
+        raise ValueError(
+            f"demonstrations={demonstrations!r}; pass triples of text, second text or None, word."
+        )
+    shown = list(demonstrations)
+    for place, one in enumerate(shown):
+        name = f"demonstrations[{place}]"
+        if not isinstance(one, tuple | list) or len(one) != 3:
+            raise ValueError(f"{name} is {one!r}; pass a triple: text, second text or None, word.")
+        text, text2, word = one
+        check_text(f"{name}'s text", text)
+        check_text(f"{name}'s word", word)
+        try:
+            template.check_pair(text2)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return shown
 
 
 def check_gap(template: Template, tokenizer: Tokenizer, causal: bool) -> None:
@@ -294,12 +334,7 @@ def _assemble(
 
 
 def _shown(template: Template, text: str, text2: str | None, word: str, causal: bool) -> str:
-    """A demonstration; for a causal model with the space before its word that `word_ids` expects.
-
-    Raises:
-        ValueError: If `text2` does not match the template.
-    """
-    template.check_pair(text2)
+    """A demonstration; for a causal model with the space before its word, as in `word_ids`."""
     before, after = template.halves(text, text2)
     return f"{before.rstrip(' ')} {word}" if causal else before + word + after
 
@@ -366,12 +401,13 @@ def word_ids(
         Shape `(num_classes,)`, in the order of `classes`.
 
     Raises:
-        ValueError: If a label has no word, a word no label, two labels have one piece, or a word
-            is more than one piece or unknown to the tokenizer.
+        ValueError: If a label has no word, a word no label, two labels have one piece, a word is
+            more than one piece or unknown to the tokenizer, or a label is no string or integer.
 
     Source: Gao et al. (2021), section 4.1; chapter 6.
     """
-    labels = np.asarray(classes).tolist()
+    template = Template.of(template)
+    labels = _check_classes(classes)
     _check_words(words, labels)
     taken: dict[int, Any] = {}
     for label in labels:
@@ -387,6 +423,7 @@ def word_ids(
 
 def word_pieces(word: str, tokenizer: Tokenizer, *, causal: bool, template: Template) -> list[int]:
     """The pieces of a word where it fills the template's gap; see `word_ids`."""
+    check_text("word", word)
     before = template.halves("x", "x")[0].rstrip(" ")
     written = f" {word}" if causal or template.spaced else word
     context, whole = pieces(tokenizer, before), pieces(tokenizer, before + written)
@@ -418,6 +455,14 @@ def vocabulary_words(tokenizer: Tokenizer, *, causal: bool, template: Template) 
     return {place: found[place] for place in sorted(found) if place not in special}
 
 
+def _check_classes(classes: Sequence[Any] | np.ndarray) -> list[Any]:
+    plain = isinstance(classes, list | tuple | np.ndarray)
+    labels = np.asarray(classes, dtype=None if plain else object).tolist()
+    if not isinstance(labels, list) or not all(isinstance(one, str | int) for one in labels):
+        raise ValueError(f"classes={classes!r}; pass a list of labels, strings or integers.")
+    return labels
+
+
 def _check_words(words: Mapping[Any, str], labels: Sequence[Any]) -> None:
     if not isinstance(words, Mapping):
         raise ValueError(f"words={words!r}; pass a dictionary from label to word.")
@@ -432,6 +477,7 @@ def _check_words(words: Mapping[Any, str], labels: Sequence[Any]) -> None:
     for label in labels:
         if not isinstance(words[label], str) or not words[label].strip():
             raise ValueError(f"the word of label {label!r} is {words[label]!r}; use a string.")
+        check_unicode(words[label], f"the word of label {label!r}")
     for place, label in enumerate(labels):
         for other in labels[:place]:
             if words[other].strip() == words[label].strip():

@@ -20,7 +20,7 @@ from typing import Any
 
 from reptune.hosted import HostedModel, HostedModelError
 from reptune.incontext import build_prompt, parse_answer
-from reptune.templates import Template, encode, vocabulary_words, word_ids
+from reptune.templates import Template, encode, word_ids
 from tests import tiny
 
 Case = tuple[str, Callable[[], None]]
@@ -347,50 +347,44 @@ def answer_cases(rng: random.Random, count: int) -> Iterator[Case]:
 PARTS = ("{text}", "{mask}", "{text2}", "{", "}", "{{", "}}", " was ", "good", ".", "\n", "{x}",
          "{0}", "{text!r}", "{mask:>5}", "{text.a}", "\ud800", "é", "[MASK]",
          "  ", "\x00")  # fmt: skip
-ANY = (None, 5, 1.5, True, b"x", "", "x", "\ud800", ["x"], ("x", "y"), {"x": 1}, object(), Template)
-TEXTS = (
-    "",
-    " ",
-    "the film is good",
-    "[MASK] [SEP]",
-    "good " * 200,
-    "\ud800",
-    None,
-    5,
-    "{text}",
-    "é\x00",
-)
+ODD = (None, 5, 1.5, True, b"x", "", "x", "\ud800", "a\x00", ["x"], ("x", "y"), {"x": 1}, object(),
+       Template, float("nan"), -1, 10**30, [None], [("a", "b", "c")], "good " * 300)  # fmt: skip
+TEXTS = ("", " ", "the film is good", "[MASK] [SEP]", "good " * 200, "{text}", "é\x00", "<|end|> a")
+LITERAL = ("", " ", " was ", "good", ".", "\n", "{{", "}}", "é", "[MASK]", "  ", "{{text}}")
+LIMITS = (5, 8, 12, 32, 128)
 
 
-def _tokenizers() -> tuple[Any, Any]:
-    return tiny.tokenizer(), tiny.causal_tokenizer()
+def _pattern(rng: random.Random, pair: bool, causal: bool) -> str:
+    """A pattern that a model of this kind can fill."""
+    slots = ["{text}", *["{text2}"] * pair]
+    rng.shuffle(slots)
+    if not causal:
+        slots.insert(rng.randint(0, len(slots)), "{mask}")
+    filled = "".join(rng.choice(LITERAL) + slot for slot in slots)
+    return f"{filled} is {{mask}}" if causal else filled + rng.choice(LITERAL)
 
 
-def _pattern(rng: random.Random) -> Any:
-    if rng.random() < 0.1:
-        return rng.choice(ANY)
-    parts = rng.choices(PARTS, k=rng.randint(0, 5))
-    if rng.random() < 0.7:
-        parts += ["{text}", rng.choice([" ", "", " is "]), "{mask}"]
-    return "".join(parts)
+def _spoiled(rng: random.Random, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same with one argument exchanged for something odd, in every second case."""
+    if rng.random() < 0.5:
+        return arguments
+    name = rng.choice(sorted(arguments))
+    odd = "".join(rng.choices(PARTS, k=4)) if name == "template" else rng.choice(ODD)
+    return arguments | {name: odd}
 
 
-def _render(pattern: Any, text: Any, text2: Any, word: Any, mask_token: Any) -> None:
-    template = Template.of(pattern)
-    assert str(template) == template.pattern and Template.of(template) is template
-    shown = template.render(text, text2, word, mask_token)
+def _render(template: Any, text: Any, text2: Any, word: Any, mask_token: Any) -> None:
+    made = Template.of(template)
+    assert str(made) == made.pattern and Template.of(made) is made
+    shown = made.render(text, text2, word, mask_token)
     assert text in shown and (text2 or "") in shown and (word or mask_token or "") in shown
     shown.encode()
 
 
-def _encode(
-    tokenizers: tuple, pattern: Any, text: Any, text2: Any, causal: bool, **rest: Any
-) -> None:
-    tokenizer = tokenizers[causal]
-    template = Template.of(pattern)
-    found = encode(template, tokenizer, text, text2, causal=causal, **rest)
+def _encode(tokenizer: Any, template: Any, text: Any, **rest: Any) -> None:
+    found = encode(Template.of(template), tokenizer, text, **rest)
     assert len(found.input_ids) <= rest["limit"], "longer than the limit"
-    if causal:
+    if rest["causal"]:
         assert found.mask == len(found.input_ids) - 1
     else:
         gaps = [place for place, piece in enumerate(found.input_ids)
@@ -398,62 +392,68 @@ def _encode(
         assert gaps == [found.mask], "not one gap"
 
 
-def _name(tokenizers: tuple, pattern: Any, words: Any, classes: Any, causal: bool) -> None:
-    template = Template.of(pattern)
-    found = word_ids(words, classes, tokenizers[causal], causal=causal, template=template)
+def _name(tokenizer: Any, words: Any, classes: Any, causal: bool, template: Any) -> None:
+    made = Template.of(template)
+    found = word_ids(words, classes, tokenizer, causal=causal, template=made)
     assert len(found) == len(classes) == len(set(found.tolist()))
 
 
-def _build(text: Any, examples: Any, description: Any, template: Any, separator: Any) -> None:
-    shown = build_prompt(
-        text, examples, description=description, template=template, separator=separator
-    )
-    assert text in shown and description in shown
+def _build(text: Any, examples: Any, **rest: Any) -> None:
+    shown = build_prompt(text, examples, **rest)
+    assert text in shown and rest["description"] in shown
     shown.encode()
 
 
-def _encoding_case(rng: random.Random, tokenizers: tuple) -> Callable[[], None]:
-    example = (rng.choice(TEXTS), rng.choice([None, "good", 5]), rng.choice(["good", "bad", None]))
-    shown = rng.choice([(), [example], [example] * 5, None, 5, [5], ["ab"], [("a", None)], "x"])
-    limit = rng.choice([0, 1, 5, 12, 32, 128, -1, None, 1.5, "8", True, 10**30])
-    pattern, text, text2 = _pattern(rng), rng.choice(TEXTS), rng.choice([None, None, *TEXTS])
+def _rendering(rng: random.Random) -> Case:
+    pair = rng.random() < 0.3
+    word, mask_token = rng.choice([("good", None), (None, "[MASK]")])
+    row = _spoiled(rng, {
+        "template": _pattern(rng, pair, rng.random() < 0.5), "text": rng.choice(TEXTS),
+        "text2": rng.choice(TEXTS) if pair else None, "word": word, "mask_token": mask_token,
+    })  # fmt: skip
+    return f"render {row}", lambda: _render(**row)
+
+
+def _encoding(rng: random.Random, tokenizers: dict[bool, Any]) -> Case:
+    pair, causal = rng.random() < 0.3, rng.random() < 0.5
+    example = (rng.choice(TEXTS), "good" if pair else None, "good")
+    if rng.random() < 0.2:
+        example = (*example[:2], rng.choice(ODD))
+    row = _spoiled(rng, {
+        "template": _pattern(rng, pair, causal), "text": rng.choice(TEXTS),
+        "text2": rng.choice(TEXTS) if pair else None, "limit": rng.choice(LIMITS),
+        "demonstrations": [example] * rng.randint(0, 4),
+    })  # fmt: skip
+    return f"encode {row}", lambda: _encode(tokenizers[causal], causal=causal, **row)
+
+
+def _naming(rng: random.Random, tokenizers: dict[bool, Any]) -> Case:
     causal = rng.random() < 0.5
-    return lambda: _encode(
-        tokenizers, pattern, text, text2, causal, limit=limit, demonstrations=shown
-    )
+    classes: list[Any] = rng.choice([["a", "b"], [0, 1], [True, False], ["b", "c", "a"]])
+    known = ["good", "bad", "film", "nice"] * 3 + ["", " ", "zzzz", "good bad", "\ud800", None, 5]
+    row = _spoiled(rng, {
+        "template": _pattern(rng, False, causal), "classes": classes,
+        "words": {label: rng.choice(known) for label in classes},
+    })  # fmt: skip
+    return f"words {row}", lambda: _name(tokenizers[causal], causal=causal, **row)
 
 
-def _words_case(rng: random.Random, tokenizers: tuple) -> Callable[[], None]:
-    classes = rng.choice([["a", "b"], [0, 1], [], None, "ab", [["a"], ["b"]], [None, "a"], [{}], 5])
-    known = ["good", "bad", "", " ", "film", "zzzz", "good bad", "\ud800", None, 5]
-    labels = classes if isinstance(classes, list) and classes in (["a", "b"], [0, 1]) else ["a"]
-    words = {label: rng.choice(known) for label in labels}
-    words = rng.choice([words, words, words, None, 5, ["good", "bad"], "good"])
-    pattern, causal = rng.choice([_pattern(rng), "{text} is {mask}"]), rng.random() < 0.5
-    return lambda: _name(tokenizers, pattern, words, classes, causal)
+def _prompting(rng: random.Random) -> Case:
+    example = (rng.choice(TEXTS), rng.choice(TEXTS))
+    row = _spoiled(rng, {
+        "template": rng.choice(["Review: {text}\nSentiment:", "{text}", "{{{text}} {mask}."]),
+        "text": rng.choice(TEXTS), "examples": [example] * rng.randint(0, 3),
+        "description": rng.choice(TEXTS), "separator": rng.choice(["\n\n", "", "###"]),
+    })  # fmt: skip
+    return f"prompt {row}", lambda: _build(**row)
 
 
 def template_cases(rng: random.Random, count: int) -> Iterator[Case]:
     """Patterns, texts, demonstrations, words and few-shot prompts of every kind and type."""
-    tokenizers = _tokenizers()
-    for tokenizer, causal in zip(tokenizers, (False, True), strict=True):
-        known = vocabulary_words(tokenizer, causal=causal, template=Template("{text} is {mask}"))
-        assert {"good", "bad"} <= set(known.values())
-    for number in range(count):
-        kind = rng.randrange(4)
-        if kind == 0:
-            row = [_pattern(rng), rng.choice([*TEXTS, *ANY]), rng.choice([None, *TEXTS])]
-            row += [rng.choice([None, "good", *ANY]), rng.choice([None, None, "[MASK]", *ANY])]
-            yield f"render {row}"[:200], lambda row=row: _render(*row)
-        elif kind == 1:
-            yield f"encode {number}", _encoding_case(rng, tokenizers)
-        elif kind == 2:
-            yield f"words {number}", _words_case(rng, tokenizers)
-        else:
-            shown = rng.choice(
-                [(), [("a", "b")], None, 5, [5], ["ab"], [("a", None)], [(1, 2, 3)], "x"]
-            )
-            template = rng.choice(["Review: {text}\nSentiment:", "{text}", _pattern(rng)])
-            row = [rng.choice(TEXTS), shown, rng.choice(["", "Task", *ANY])]
-            row += [template, rng.choice(["\n\n", "", *ANY])]
-            yield f"prompt {row}"[:200], lambda row=row: _build(*row)
+    tokenizers = {False: tiny.tokenizer(), True: tiny.causal_tokenizer()}
+    for _ in range(count):
+        label, call = rng.choice([
+            lambda: _rendering(rng), lambda: _encoding(rng, tokenizers),
+            lambda: _naming(rng, tokenizers), lambda: _prompting(rng),
+        ])()  # fmt: skip
+        yield label[:200], call
