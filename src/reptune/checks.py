@@ -352,13 +352,19 @@ def _reads_as_number(value: Any) -> bool:
         return False
 
 
-def check_finite_weights(model: Any) -> None:
-    """Raise a `ValueError` if a trained PyTorch model holds a weight that is no number.
+def check_finite_weights(model: Any, trained: bool = True) -> None:
+    """Raise a `ValueError` if a PyTorch model holds a weight that is no number.
 
     Such a model predicts the first class for every text, and saves and loads without a word.
+
+    Args:
+        model: The model.
+        trained: Whether it was trained just now, rather than loaded.
     """
     for name, weight in model.named_parameters():
         if not bool(weight.detach().isfinite().all()):
+            if not trained:
+                raise ValueError(f"{name} holds weights that are not finite")
             raise ValueError(
                 f"training diverged: {name} holds weights that are not finite. Lower "
                 "learning_rate or the class weights; the estimator is as it was before fit."
@@ -407,9 +413,9 @@ def check_model_folder(folder: str | Path) -> None:
 def _read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > _CONFIGURATION_BYTES:
-            raise ValueError(f"{path} has {path.stat().st_size:,} bytes; that is no configuration.")
+            raise ValueError(f"{path.stat().st_size:,} bytes are no configuration")
         return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number without end
         raise ValueError(f"{path} is damaged ({error}); restore the folder.") from error
 
 

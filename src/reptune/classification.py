@@ -211,7 +211,12 @@ class FineTunedClassifier(TextClassifier):
             trust_remote_code=False,
             output_loading_info=True,
         )
-        check_complete(report, model.config.num_labels, len(self.classes_))
+        check_complete(report["missing_keys"], report["unexpected_keys"])
+        if model.config.num_labels != len(self.classes_):
+            raise ValueError(
+                f"the model has {model.config.num_labels} outputs for {len(self.classes_)} classes"
+            )
+        check_finite_weights(model, trained=False)
         self.tokenizer_ = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -251,7 +256,7 @@ class FineTunedClassifier(TextClassifier):
             )
 
     def _pretrained(self, classes: np.ndarray) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-        source = assets.resolve_model(str(self.model))
+        source = assets.resolve_model(self.model)
         id2label = {index: str(label) for index, label in enumerate(classes.tolist())}
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = AutoModelForSequenceClassification.from_pretrained(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
@@ -21,8 +22,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from reptune import runtime, training
-from reptune.checks import check_texts
-from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier
+from reptune.checks import check_finite_weights, check_texts
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_complete
 from reptune.training import position_limit
 
 CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
@@ -263,7 +264,10 @@ class EmbeddingClassifier(TextClassifier):
         }
         self.body_ = load_body(str(folder), True).eval()
         set_length(self.body_, self.max_length)
-        check_head(arrays, len(self.classes_), self.body_)
+        check_body(folder, self.body_)
+        width = self.body_.get_embedding_dimension()
+        if arrays["coef"].shape[1:] != (width,):
+            raise ValueError(f"a head of shape {arrays['coef'].shape} on {width} dimensions")
         self.head_ = self._restored_head(manifest["head"], arrays)
 
     def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -271,13 +275,33 @@ class EmbeddingClassifier(TextClassifier):
         raise NotImplementedError
 
 
-def check_head(arrays: dict[str, np.ndarray], num_classes: int, body: SentenceTransformer) -> None:
-    """Raise a `ValueError` unless the head's arrays fit the classes and the embeddings."""
+def check_body(folder: Path, body: SentenceTransformer) -> None:
+    """Raise a `ValueError` unless a saved body's weights are whole, finite, and all in use."""
+    encoder = body[0].auto_model
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        saved = set(file.keys())
+    tied = set(getattr(encoder, "all_tied_weights_keys", None) or {})
+    wanted = set(encoder.state_dict())
+    check_complete(wanted - saved - tied, saved - wanted)
+    check_finite_weights(body, trained=False)
+
+
+def check_head(
+    arrays: dict[str, np.ndarray], classes: np.ndarray, num_rows: int | None = None
+) -> None:
+    """Raise a `ValueError` unless a head's arrays are finite and fit the classes.
+
+    Args:
+        arrays: `coef` of shape `(rows, dimensions)` and `intercept` of shape `(rows,)`.
+        classes: The labels.
+        num_rows: How many rows there should be; `None` for a logistic regression's, which has
+            one for two classes.
+    """
+    num_rows = num_rows or (1 if len(classes) == 2 else len(classes))
     coef, intercept = arrays["coef"], arrays["intercept"]
-    rows = {num_classes, 1} if num_classes == 2 else {num_classes}
-    width = body.get_embedding_dimension()
-    if coef.shape not in {(row, width) for row in rows} or intercept.shape != coef.shape[:1]:
+    if len(classes) < 2 or len(coef) != num_rows or intercept.shape != (num_rows,):
         raise ValueError(
-            f"a head of shape {coef.shape} and {intercept.shape} for {num_classes} classes and "
-            f"embeddings of {width} dimensions"
+            f"a head of shape {coef.shape} and {intercept.shape} for {len(classes)} classes"
         )
+    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+        raise ValueError("the head's weights are not finite")

@@ -141,20 +141,17 @@ class TextClassifier(ClassifierMixin, SavedEstimator):
         return tags
 
 
-def check_complete(report: dict[str, Any], num_outputs: int, num_classes: int) -> None:
-    """Raise a `ValueError` if a saved model lacks weights or has not an output for each class.
+def check_complete(missing: Iterable[str], unexpected: Iterable[str]) -> None:
+    """Raise a `ValueError` unless a saved model's weights are those that its configuration names.
 
     Args:
-        report: What `from_pretrained(..., output_loading_info=True)` says of the weights; those
-            that are missing would be drawn at random.
-        num_outputs: How many outputs the model has.
-        num_classes: How many the manifest names.
+        missing: Weights that the file lacks, as `from_pretrained(..., output_loading_info=True)`
+            reports them; they would be drawn at random.
+        unexpected: Weights that the configuration has no place for; they would be left out.
     """
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ValueError(f"the weights lack {', '.join(missing[:3])}")
-    if num_outputs != num_classes:
-        raise ValueError(f"the model has {num_outputs} outputs for {num_classes} classes")
+    for names, what in ((sorted(missing), "lack"), (sorted(unexpected), "hold, unused,")):
+        if names:
+            raise ValueError(f"the weights {what} {', '.join(names[:3])}")
 
 
 def pack(value: Any) -> Any:
@@ -222,10 +219,12 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
     missing = [name for name in (MANIFEST, *kind._FILES) if not (folder / name).is_file()]
     # A folder of another class lacks other files; its manifest says so better.
     manifest = _manifest_of(folder) if MANIFEST not in missing else {"class": kind.__name__}
-    if manifest.get("class") != kind.__name__:
+    name = manifest.get("class")
+    if not isinstance(name, str):
+        raise ValueError(f"{folder / MANIFEST} is damaged (class {name!r}); save the model again.")
+    if name != kind.__name__:
         raise ValueError(
-            f"{folder} holds a {manifest.get('class')}, not a {kind.__name__}; "
-            f"load it with {manifest.get('class')}.load."
+            f"{folder} holds a {name}, not a {kind.__name__}; load it with {name}.load."
         )
     if missing:
         raise ValueError(
@@ -235,7 +234,7 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
     _check_format(folder, manifest)
     manifest["params"] = _params_of(folder, manifest, kind)
     manifest["classes"] = _classes_of(folder, manifest)
-    manifest["files"] = _files_of(folder, manifest)
+    manifest["files"] = _files_of(folder, manifest, kind)
     return manifest
 
 
@@ -243,7 +242,7 @@ def _manifest_of(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number without end
         raise ValueError(f"{path} is damaged ({error}); save the model again.") from error
     if not isinstance(manifest, dict):
         raise ValueError(f"{path} is damaged (it holds no JSON object); save the model again.")
@@ -252,7 +251,7 @@ def _manifest_of(folder: Path) -> dict[str, Any]:
 
 def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
     number = manifest.get("format")
-    if not isinstance(number, int) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise ValueError(f"{folder / MANIFEST} is damaged (format {number!r}); save it again.")
     if number > FORMAT:
         versions = manifest.get("versions")
@@ -298,9 +297,12 @@ def _classes_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     return array
 
 
-def _files_of(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
-    files = manifest.get("files", {} if manifest["format"] == 1 else None)
+def _files_of(folder: Path, manifest: dict[str, Any], kind: type[SavedEstimator]) -> dict[str, str]:
+    if manifest["format"] == 1:  # had no hashes
+        return {}
+    files = manifest.get("files")
     named = isinstance(files, dict) and all(isinstance(value, str) for value in files.values())
+    named = named and set(kind._FILES) <= set(files)
     if not named or any(".." in Path(name).parts or Path(name).is_absolute() for name in files):
         raise ValueError(f"{folder / MANIFEST} is damaged (files); save the model again.")
     return files

@@ -51,6 +51,7 @@ from reptune.embeddings import (
     Body,
     EmbeddingClassifier,
     Encoder,
+    check_head,
     embed,
     fitted_logistic_regression,
     load_body,
@@ -373,7 +374,7 @@ class SetFitClassifier(EmbeddingClassifier):
             )
 
     def _pretrained(self) -> SentenceTransformer:
-        source = assets.resolve_model(str(self.model))
+        source = assets.resolve_model(self.model)
         body = load_body(str(source), Path(source).is_dir())
         set_length(body, self.max_length)
         if self.trainable != "head":
@@ -428,9 +429,11 @@ class SetFitClassifier(EmbeddingClassifier):
 
     def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
         if name == "LinearHead":
+            check_head(arrays, self.classes_, len(self.classes_))
             return LinearHead(self.classes_, arrays["coef"], arrays["intercept"])
         if name != "LogisticRegression":
             raise ValueError(f"the head {name!r} is none that save writes")
+        check_head(arrays, self.classes_)
         params = self.head.get_params() if self.head is not None else {"max_iter": 1000}
         return fitted_logistic_regression(
             params, self.classes_, arrays["coef"], arrays["intercept"]

@@ -23,6 +23,7 @@ from reptune.checks import (
 )
 from reptune.embeddings import (
     EmbeddingClassifier,
+    check_head,
     embed,
     fitted_logistic_regression,
     load_body,
@@ -102,7 +103,7 @@ class FrozenClassifier(EmbeddingClassifier):
             body = self._pretrained()
             ids = token_ids(body, texts, self.max_length)
             with Meter("fit") as cost:
-                head = LogisticRegression(C=self.C, max_iter=MAX_ITERATIONS)
+                head = LogisticRegression(C=float(self.C), max_iter=MAX_ITERATIONS)
                 by_text = None if weights is None else weights[indices]
                 head.fit(embed(body, ids), array, sample_weight=by_text)
         self.body_, self.head_, self.classes_, self.cost_ = body, head, classes, cost
@@ -117,7 +118,7 @@ class FrozenClassifier(EmbeddingClassifier):
             check_whole_number("max_length", self.max_length)
 
     def _pretrained(self) -> Any:
-        source = assets.resolve_model(str(self.model))
+        source = assets.resolve_model(self.model)
         body = load_body(str(source), Path(source).is_dir()).eval()
         set_length(body, self.max_length)
         return body
@@ -128,7 +129,8 @@ class FrozenClassifier(EmbeddingClassifier):
     def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> LogisticRegression:
         if name != "LogisticRegression":
             raise ValueError(f"the head {name!r} is none that save writes")
-        params = {"C": self.C, "max_iter": MAX_ITERATIONS}
+        check_head(arrays, self.classes_)
+        params = {"C": float(self.C), "max_iter": MAX_ITERATIONS}
         return fitted_logistic_regression(
             params, self.classes_, arrays["coef"], arrays["intercept"]
         )
