@@ -294,7 +294,7 @@ def _array(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def _example(array: np.ndarray) -> str:
-    return f"{array.flat[0].item()!r}" if array.size else "nothing"
+    return repr(array.ravel().tolist()[0]) if array.size else "nothing"
 
 
 def _classes(name: str, values: ArrayLike) -> np.ndarray:
@@ -603,7 +603,8 @@ def _shared(a: Span, b: Span) -> int:
 def _tag_rows(gold: Any, predicted: Any) -> tuple[list[list[str]], list[list[str]]]:
     both = []
     for name, rows in (("gold", gold), ("predicted", predicted)):
-        if not isinstance(rows, str | list | tuple | np.ndarray):
+        table = isinstance(rows, np.ndarray) and rows.ndim == 2
+        if not table and not isinstance(rows, str | list | tuple):
             rows = _listed(rows, name, "lists of tags")
         flat = next((row for row in rows if isinstance(row, str)), None)
         if flat is not None:

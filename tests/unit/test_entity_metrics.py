@@ -394,6 +394,8 @@ def test_every_seed_is_compared_with_the_same_true_entities():
         ([{"B-PER": 1}], "pass a list of tags"),
         ([{"B-PER"}], "pass a list of tags"),
         ([b"O"], "pass a list of tags"),
+        (np.array("O"), "pass one dimension"),
+        (np.array(["O"]), "holds the tag 'O'"),
         ([3], "pass a list of tags"),
         ([[3]], "no BIO2 tag"),
         ([[None]], "no BIO2 tag"),

@@ -144,6 +144,7 @@ TWO = [[0.9, 0.1], [0.2, 0.8]]
         ([b"0", b"1"], "pass strings or whole numbers"),
         ({0: 1, 1: 0}, "labels is a dict"),
         ([0, "1"], "labels hold values of the types int, str"),
+        ([0, 10**30], "labels hold 0; pass"),
         ([[0], [1, 0]], "labels make no array"),
     ],
 )
