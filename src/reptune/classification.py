@@ -45,7 +45,7 @@ from reptune.checks import (
     class_weights,
     seed_of,
 )
-from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_complete
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_weights
 from reptune.meter import Meter
 from reptune.training import Trainable, freeze, model_limit
 
@@ -204,19 +204,14 @@ class FineTunedClassifier(TextClassifier):
         self.tokenizer_.save_pretrained(folder)
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
         )
-        check_complete(report["missing_keys"], report["unexpected_keys"])
+        check_weights(folder, model)
         if model.config.num_labels != len(self.classes_):
             raise ValueError(
                 f"the model has {model.config.num_labels} outputs for {len(self.classes_)} classes"
             )
-        check_finite_weights(model, trained=False)
         self.tokenizer_ = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )

@@ -44,7 +44,7 @@ from reptune.checks import (
     nearest,
     seed_of,
 )
-from reptune.estimator import SavedEstimator, TextClassifier
+from reptune.estimator import SavedEstimator, TextClassifier, check_weights
 from reptune.label_words import (
     BEAM,
     MAX_COMBINATIONS,
@@ -490,6 +490,7 @@ class _PromptTuned(SavedEstimator):
             rows = json.loads((folder / EXAMPLES).read_text(encoding="utf-8"))
             inputs, groups = _read_examples(rows, template, len(words))
         loaded = self._checked(load_prompt_model(folder), template)
+        check_weights(folder, loaded.model)
         prompts = self._prompts_for(loaded, words, inputs, np.array(groups, dtype=int), seed)
         by_label = dict(zip(classes.tolist(), words, strict=True))
         ids = word_ids(

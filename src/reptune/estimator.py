@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from safetensors import safe_open
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 import reptune
 from reptune import assets, runtime
-from reptune.checks import check_labels, check_model_folder, did_you_mean
+from reptune.checks import check_finite_weights, check_labels, check_model_folder, did_you_mean
 from reptune.folders import MANIFEST, check_hashes, file_hashes, find_folder, write_folder
 
 PREDICTION_BATCH_SIZE = 64
@@ -141,17 +142,25 @@ class TextClassifier(ClassifierMixin, SavedEstimator):
         return tags
 
 
-def check_complete(missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    """Raise a `ValueError` unless a saved model's weights are those that its configuration names.
+def check_weights(folder: Path, model: Any) -> None:
+    """Raise a `ValueError` unless a saved model's weights are those that it was built for.
+
+    Weights that a file lacks are drawn at random by the library, those that the configuration has
+    no place for are left out, both without a word.
 
     Args:
-        missing: Weights that the file lacks, as `from_pretrained(..., output_loading_info=True)`
-            reports them; they would be drawn at random.
-        unexpected: Weights that the configuration has no place for; they would be left out.
+        folder: Where its safetensors files lie.
+        model: The model that was loaded from them.
     """
-    for names, what in ((sorted(missing), "lack"), (sorted(unexpected), "hold, unused,")):
+    saved: set[str] = set()
+    for path in folder.glob("model*.safetensors"):
+        with safe_open(path, "pt") as file:
+            saved |= set(file.keys())
+    wanted, tied = set(model.state_dict()), set(getattr(model, "all_tied_weights_keys", None) or ())
+    for names, what in ((wanted - saved - tied, "lack"), (saved - wanted, "hold, unused,")):
         if names:
-            raise ValueError(f"the weights {what} {', '.join(names[:3])}")
+            raise ValueError(f"the weights {what} {', '.join(sorted(names)[:3])}")
+    check_finite_weights(model, trained=False)
 
 
 def pack(value: Any) -> Any:

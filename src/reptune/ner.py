@@ -46,7 +46,7 @@ from reptune.checks import (
     check_whole_number,
     seed_of,
 )
-from reptune.estimator import SavedEstimator
+from reptune.estimator import SavedEstimator, check_weights
 from reptune.meter import Meter
 from reptune.tagged import Word, split_words
 from reptune.tags import OUTSIDE, check_sentences, check_tags, spans, viterbi
@@ -284,14 +284,15 @@ class EntityTagger(SavedEstimator):
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
         options = {"local_files_only": True, "trust_remote_code": False}
-        model, info = AutoModelForTokenClassification.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, **options
+        model = AutoModelForTokenClassification.from_pretrained(
+            folder, use_safetensors=True, **options
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         shares = _saved_shares(manifest.get("shares"), len(self.classes_))
         self._check_parameters()
         self._check_model(tokenizer, model)
-        _check_loaded(model, info, tokenizer, self.classes_)
+        check_weights(folder, model)
+        _check_loaded(model, tokenizer, self.classes_)
         self.tokenizer_, self.shares_ = tokenizer, shares
         self.model_ = model.to(runtime.device()).eval()
 
@@ -723,22 +724,14 @@ def _saved_shares(values: Any, num_tags: int) -> np.ndarray:
 
 
 def _check_loaded(
-    model: PreTrainedModel,
-    info: dict[str, Any],
-    tokenizer: PreTrainedTokenizerBase,
-    classes: np.ndarray,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, classes: np.ndarray
 ) -> None:
-    """Raise a `ValueError` unless weights, tokenizer and tags belong together."""
-    if info["missing_keys"] or info["mismatched_keys"]:
-        raise ValueError(f"model.safetensors lacks {sorted(info['missing_keys'])}")
+    """Raise a `ValueError` unless outputs, tokenizer and tags belong together."""
     known = [model.config.id2label.get(index) for index in range(model.config.num_labels)]
     if known != classes.tolist():
         raise ValueError(f"the model's tags are {known}, the manifest's {classes.tolist()}")
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ValueError("the tokenizer has more tokens than the model")
-    for name, weight in model.named_parameters():
-        if not bool(weight.isfinite().all()):
-            raise ValueError(f"{name} holds weights that are not finite")
 
 
 def _classes(gold: Iterable[Sequence[str]]) -> np.ndarray:
