@@ -822,7 +822,7 @@ def _change(folder, part):
         ("no shares", "shares are None, not one share for each of 5 tags"),
         ("shares that are no numbers", "shares are"),
         ("max_length", "max_length=1000000, but the model takes at most 32"),
-        ("no head", "model.safetensors lacks"),
+        ("no head", "the weights lack"),
         ("a flipped weight", "classifier.weight holds weights that are not finite"),
         ("tags of another model", "the model's tags are"),
         ("no tokenizer", ""),
