@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
-from reptune.checks import check_texts, check_whole_number
+from reptune.checks import check_finite_weights, check_texts, check_whole_number
 from reptune.prompts import check_generation, cut_at
 from reptune.training import half_precision as autocast
 from reptune.training import model_limit
@@ -290,19 +290,28 @@ def load_causal_lm(model: str | Path) -> CausalLM:
             trust_remote_code=False,
             output_loading_info=True,
         )
-        check_complete(model, info["missing_keys"])
+        check_loaded(model, loaded, info["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     return CausalLM(loaded.to(runtime.device()).eval(), tokenizer)
 
 
-def check_complete(model: str | Path, missing: Collection[str]) -> None:
-    """Raise a `ValueError` if weights are missing: the library would draw them at random."""
+def check_loaded(model: str | Path, loaded: nn.Module, missing: Collection[str]) -> None:
+    """Raise a `ValueError` if a loaded model's weights cannot be meant.
+
+    Args:
+        model: What the caller named.
+        loaded: The model.
+        missing: Weights that its folder lacks; the library draws them at random.
+    """
+    cure = "restore the folder, or use another model."
     if missing:
         named = ", ".join(sorted(missing)[:2])
-        raise ValueError(
-            f"{model} lacks {len(missing)} of its weights ({named}{', …' * (len(missing) > 2)}); "
-            "restore the folder, or use another model."
-        )
+        more = ", …" if len(missing) > 2 else ""
+        raise ValueError(f"{model} lacks {len(missing)} of its weights ({named}{more}); {cure}")
+    try:
+        check_finite_weights(loaded, trained=False)
+    except ValueError as error:
+        raise ValueError(f"{model}: {error}; {cure}") from None
 
 
 def common_prefix(encoded: Sequence[Sequence[int]]) -> int:

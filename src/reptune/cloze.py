@@ -32,6 +32,7 @@ from transformers import PreTrainedModel
 
 from reptune import runtime, training
 from reptune.checks import (
+    _listed,
     check_finite_weights,
     check_flag,
     check_labels,
@@ -791,9 +792,9 @@ class PromptTunedRegressor(RegressorMixin, _PromptTuned):
     ) -> tuple[list[Input], np.ndarray]:
         """The inputs, and each target's share of the way from `low` to `high`."""
         inputs = check_inputs(texts, template, f"{what}texts")
-        if isinstance(targets, str | Mapping) or not isinstance(targets, Iterable):
+        if isinstance(targets, str | bytes):
             raise ValueError(f"{what}targets={targets!r}; pass a list of numbers, one per text.")
-        values = list(targets)
+        values = _listed(targets, f"{what}targets", "numbers")
         if len(values) != len(inputs):
             raise ValueError(
                 f"{len(inputs)} {what}texts but {len(values)} targets; pass one target a text."

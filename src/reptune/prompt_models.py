@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTra
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime, training
-from reptune.causal import check_complete, load_causal_lm
+from reptune.causal import check_loaded, load_causal_lm
 from reptune.checks import check_texts
 from reptune.lowrank import apply_adapter
 from reptune.templates import Encoded, Template
@@ -115,7 +115,8 @@ def _load_masked(model: str | Path, source: str, adapter: str | Path | None) -> 
         output_loading_info=True,
     )
     prefix = f"{loaded.base_model_prefix}."
-    check_complete(model, [name for name in info["missing_keys"] if name.startswith(prefix)])
+    lacking = [name for name in info["missing_keys"] if name.startswith(prefix)]
+    check_loaded(model, loaded, lacking)
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(prefix))
     if missing and adapter is None:
         raise ValueError(

@@ -23,7 +23,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
-from reptune.causal import check_complete, load_causal_lm
+from reptune.causal import check_loaded, load_causal_lm
 from reptune.checks import check_labels, check_texts, check_unicode, check_whole_number
 from reptune.templates import Template, word_ids
 from reptune.templates import pieces as pieces_of
@@ -338,7 +338,7 @@ class SpanGenerator:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-            check_complete(model, info["missing_keys"])
+            check_loaded(model, loaded, info["missing_keys"])
         self._model = loaded.to(runtime.device()).eval()
         self._beam_width, self._max_pieces = beam_width, max_pieces
         self._max_text_pieces, self._batch_size = max_text_pieces, batch_size
