@@ -13,7 +13,7 @@ PROFILE ?= cpu
 SOURCES := src tests tools studies book/_ext
 
 .DEFAULT_GOAL := help
-.PHONY: help env setup book test run study bench tables lab lint stale test-colab lock set-repo clean
+.PHONY: help env setup book test soak run study bench tables lab lint stale test-colab lock set-repo clean
 
 help:  ## show this list
 	@$(PYTHON) tools/help.py Makefile
@@ -29,6 +29,9 @@ book: setup  ## render the book and print where it is
 
 test: setup  ## run every test
 	@$(VENV)/python -m pytest tests
+
+soak: setup  ## try to break it at random for 20 minutes: make soak MINUTES=…
+	@$(VENV)/python tools/soak.py $(if $(MINUTES),--minutes $(MINUTES))
 
 run: setup  ## execute a chapter in place and stamp it: make run CHAPTER=01 PROFILE=cpu
 	@$(VENV)/python tools/chapters.py run --chapter $(CHAPTER) --profile $(PROFILE)

@@ -52,13 +52,15 @@ def test_a_copy_predicts_the_same_and_can_be_used_on(case, fitted, copied, tmp_p
     np.testing.assert_array_equal(case.output(fitted), before)
 
 
-def test_a_meter_can_be_copied_while_it_runs():
+def test_a_finished_meter_can_be_copied():
     from reptune.meter import Meter
 
     with Meter("training") as meter:
-        twin = pickle.loads(pickle.dumps(copy.deepcopy(meter)))
-        twin.add_tokens(3)
-    assert (twin.name, twin.tokens, meter.tokens) == ("training", 3, 0)
+        meter.add_tokens(3)
+    for twin in (copy.deepcopy(meter), pickle.loads(pickle.dumps(meter))):
+        assert twin == meter and str(twin) == str(meter)
+        with twin:  # and used again
+            pass
 
 
 def test_what_is_not_fitted_can_be_pickled(case, models):

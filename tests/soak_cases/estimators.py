@@ -157,9 +157,12 @@ def killed(work: Callable[[], Any], delay: float, number: int = signal.SIGKILL) 
         AssertionError: If the child ends by an error, or did not end when it had to.
     """
     with tempfile.TemporaryFile("w+") as said:
+        # Kept back until the child is ready: an interrupt in the midst of a fork would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = os.fork()
         if child == 0:
             _run_child(work, said)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         status = _end_of(child, delay, number)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status):
             said.seek(0)
@@ -174,10 +177,17 @@ def _end_of(child: int, delay: float, number: int) -> int:
         if done:
             return status
         time.sleep(min(0.0005 if number else 0.01, max(0.0, until - time.monotonic())))
-    os.kill(child, number or signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert number, f"no end in {delay} s"
-    return status
+    if not number:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise AssertionError(f"no end in {delay} s")
+    while True:  # again, for an interrupt inside a destructor is printed and forgotten
+        os.kill(child, number)
+        for _ in range(1000):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return status
+            time.sleep(0.001)
 
 
 def _run_child(work: Callable[[], Any], said: Any) -> None:
@@ -186,6 +196,7 @@ def _run_child(work: Callable[[], Any], said: Any) -> None:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.stdout = sys.stderr = said  # an interrupt inside a destructor is printed there
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         work()
     except KeyboardInterrupt:
         pass
@@ -651,9 +662,9 @@ def study_cases(rng: random.Random, count: int, world: World) -> Cases:
             with world.folder() as folder, _environment("REPTUNE_RESULTS", str(folder)):
                 for delay in delays:
                     killed(_study, delay)
-                before = len(results.read("soak_study"))
+                before = len(results.read(Path(__file__).stem))
                 killed(_study, 60, number=0)
-                rows = results.read("soak_study")
+                rows = results.read(Path(__file__).stem)
                 found = sorted(zip(rows["random_state"], rows["split"], strict=True))
                 wanted = [(job, split) for job in range(JOBS) for split in ("test", "validation")]
                 assert found == wanted, f"{before} before the last run, then {found}"
@@ -682,11 +693,11 @@ def _study() -> None:
             super().__init__(1)
 
     concurrent.futures.ProcessPoolExecutor = Pool  # this process is a forked one, soon gone
-    sys.argv = ["soak_study"]
+    sys.argv = [Path(__file__).stem]
     fields = {"method": "m", "task": "t", "model": "none", "labels": 1}
     jobs = [{**fields, "random_state": number} for number in range(JOBS)]
     with contextlib.suppress(SystemExit):
-        _common.main(str(Path(__file__).with_name("soak_study.py")), jobs, _run_job)
+        _common.main(__file__, jobs, _run_job)
 
 
 def pretraining_kill_cases(rng: random.Random, count: int, world: World) -> Cases:
