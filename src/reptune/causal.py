@@ -25,6 +25,7 @@ from reptune.training import model_limit
 Pooling = Literal["last", "mean"]
 BATCH_SIZE = 16
 COLDEST = 1e-6  # below, logits overflow when divided, and the likeliest piece is always drawn
+INSTALLED = "_output_capturing_hooks_installed"  # the library's mark of a model with hooks
 PACK_PIECES = 512  # pieces of one pass; more of them make attention's share grow
 
 
@@ -191,6 +192,7 @@ class CausalLM:
                 ).hidden_states
                 for place, one in enumerate(layers):
                     vectors[place, rows] = _pooled(states[one].float(), mask, pooling).cpu().numpy()
+        _forget_hooks(self.model)
         return vectors[0] if isinstance(layer, int | np.integer) else vectors
 
     # What follows is plumbing.
@@ -424,6 +426,19 @@ def _checked_layers(layer: int | Sequence[int], num_blocks: int) -> list[int]:
                 "last block, or count from the end with -1 and below."
             )
     return [int(one) for one in layers]
+
+
+def _forget_hooks(model: nn.Module) -> None:
+    """Take away the hooks that reading hidden states leaves, which no pickle takes.
+
+    The library installs them again when they are needed.
+    """
+    for module in model.modules():
+        for number, hook in list(module._forward_hooks.items()):
+            if getattr(hook, "__module__", "") == "transformers.utils.output_capturing":
+                del module._forward_hooks[number]
+        if hasattr(module, INSTALLED):
+            setattr(module, INSTALLED, False)
 
 
 def _pooled(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:

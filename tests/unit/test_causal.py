@@ -1,12 +1,17 @@
+import copy
+import json
 import math
+import pickle
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -463,6 +468,40 @@ def test_bad_generation_arguments(lm, prompt, changes, message):
         lm.generate(prompt, **changes)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "changes", "message"),
+    [
+        ("a\ud800", {}, "prompt is not valid Unicode"),
+        ("a film", {"max_new_tokens": 10**4000}, "max_new_tokens is above"),
+        ("a film", {"temperature": "hot"}, "temperature='hot'"),
+        ("a film", {"temperature": math.inf}, "temperature=inf"),
+        ("a film", {"stop": None}, "stop=None; pass a list"),
+        ("a film", {"stop": [3]}, "stop[0]=3, a int"),
+        ("a film", {"random_state": -1}, "random_state=-1"),
+        ("a film", {"random_state": 2**40}, "random_state=1099511627776"),
+        ("a film", {"random_state": 1.5}, "random_state=1.5"),
+    ],
+)
+def test_odd_generation_arguments(lm, prompt, changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        lm.generate(prompt, **changes)
+
+
+def test_numbers_of_numpy_generate_the_same(lm):
+    one = lm.generate("a film", max_new_tokens=5, temperature=1.0, stop=(), random_state=3)
+    other = lm.generate(
+        "a film", max_new_tokens=np.int64(5), temperature=np.float32(1), stop=[],
+        random_state=np.int64(3),
+    )  # fmt: skip
+    assert one == other
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-45, 1e-30])
+def test_the_coldest_draw_takes_the_likeliest_piece(lm, temperature):
+    greedy = lm.generate("a film", stop=())
+    assert lm.generate("a film", temperature=temperature, stop=()) == greedy
+
+
 def test_an_empty_end_sequence_never_occurs(lm, script):
     script(" good film\n was bad")
     assert lm.generate("a", stop=("", "\n"), max_new_tokens=5) == " good film"
@@ -536,11 +575,27 @@ def test_texts_longer_than_the_model_reads_lose_their_end(lm):
         (["a film", None], {}, r"texts\[1\] is None"),
         (["a film", ""], {}, "'' has no piece"),
         (["a film"], {"pooling": "first"}, "pooling='first'; use 'last' or 'mean'"),
+        (["a\ud800"], {}, r"texts\[0\] is not valid Unicode"),
+        (["a film"], {"layer": 3}, "layer=3; use a whole number from 0, the embeddings, to 2"),
+        (["a film"], {"layer": [0, -4]}, "layer=-4"),
+        (["a film"], {"layer": None}, "layer=None; use a whole number, or a list"),
+        (["a film"], {"layer": "last"}, "layer='last'"),
+        (["a film"], {"layer": 1.5}, "layer=1.5"),
+        (["a film"], {"layer": []}, "names no layer"),
+        (["a film"], {"batch_size": 0}, "batch_size=0"),
     ],
 )
 def test_bad_texts_for_vectors(lm, texts, changes, message):
     with pytest.raises(ValueError, match=message):
         lm.hidden_states(texts, **changes)
+
+
+def test_numbers_of_numpy_name_layers(lm):
+    expected = lm.hidden_states(["a film", "the"], layer=1)
+    numbers = {"layer": np.int64(1), "batch_size": np.int64(1)}
+    _close(lm.hidden_states(["a film", "the"], **numbers), expected)
+    both = lm.hidden_states(["a film", "the"], layer=np.array([1, -1]))
+    _close(both[0], expected)
 
 
 # --- loading -------------------------------------------------------------------------------------
@@ -582,3 +637,65 @@ def test_pickled_weights_are_refused(lm, tmp_path):
     torch.save(lm.model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
         load_causal_lm(tmp_path)
+
+
+def _change_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_folder_that_lacks_weights_is_refused(tiny_causal_lm, tmp_path):
+    folder = shutil.copytree(tiny_causal_lm, tmp_path / "model")
+    _change_weights(folder, lambda weights: weights.pop("model.layers.1.mlp.up_proj.weight"))
+    with pytest.raises(
+        ValueError, match=r"lacks 1 of its weights \(model\.layers\.1\.mlp\.up_proj"
+    ):
+        load_causal_lm(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny_causal_lm, tmp_path):
+    folder = shutil.copytree(tiny_causal_lm, tmp_path / "model")
+    _change_weights(folder, lambda weights: weights["model.norm.weight"].fill_(math.nan))
+    with pytest.raises(ValueError, match=r"model\.norm\.weight holds weights that are not finite"):
+        load_causal_lm(folder)
+
+
+def test_code_in_a_folder_is_not_run_and_nothing_is_asked(tiny_causal_lm, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
+    folder = shutil.copytree(tiny_causal_lm, tmp_path / "model")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.C"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="code of its own to run"):
+        load_causal_lm(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["AutoConfig", "AutoTokenizer", "AutoModelForCausalLM"])
+def test_no_loader_trusts_code(tiny_causal_lm, monkeypatch, name):
+    """Also of a Hub id, whose files nobody has looked at before the library does."""
+    said = []
+    kind = getattr(causal, name)
+
+    class Spy:
+        @staticmethod
+        def from_pretrained(*args, **kwargs):
+            said.append(kwargs.get("trust_remote_code"))
+            return kind.from_pretrained(*args, **kwargs)
+
+    monkeypatch.setattr(causal, name, Spy)
+    load_causal_lm(tiny_causal_lm)
+    assert said == [False]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda lm: pickle.loads(pickle.dumps(lm))])
+def test_copies_score_the_same(lm, copied):
+    states = lm.hidden_states(["the film"])  # which leaves no hook that cannot be pickled
+    again = copied(lm)
+    np.testing.assert_array_equal(again.hidden_states(["the film"]), states)
+    assert again.model is not lm.model
+    _close(again.continuation_scores(["the film"], ENDINGS),
+           lm.continuation_scores(["the film"], ENDINGS))  # fmt: skip

@@ -100,3 +100,23 @@ def test_searches_that_cannot_be(loaded):
         candidate_words(loaded["masked"], MASKED, TEXTS, LABELS, top_k=0)
     with pytest.raises(ValueError, match=r"goes on after \{mask\}"):
         candidate_words(loaded["causal"], MASKED, TEXTS, LABELS)
+
+
+def test_numbers_of_numpy(loaded):
+    plain = search_words(loaded["masked"], MASKED, TEXTS, LABELS, top_k=4, top_n=2)
+    numpy = {"top_k": np.int64(4), "top_n": np.int32(2)}
+    assert search_words(loaded["masked"], MASKED, TEXTS, LABELS, **numpy) == plain
+    found = candidate_words(loaded["masked"], MASKED, TEXTS, LABELS, top_k=np.int64(3))
+    assert [len(words) for words in found.values()] == [3, 3]
+
+
+@pytest.mark.parametrize("changes", [{"top_k": 1.5}, {"top_k": True}, {"top_n": None}])
+def test_odd_numbers(loaded, changes):
+    (name,) = changes
+    with pytest.raises(ValueError, match=f"{name}=.*; use a whole number from 1 on"):
+        search_words(loaded["masked"], MASKED, TEXTS, LABELS, **changes)
+
+
+def test_a_text_that_is_no_unicode(loaded):
+    with pytest.raises(ValueError, match=r"texts\[1\] is not valid Unicode"):
+        candidate_words(loaded["masked"], MASKED, ["a", "b\ud800"], [0, 1])

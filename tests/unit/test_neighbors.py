@@ -1,3 +1,7 @@
+import copy
+import json
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
+from reptune import neighbors as neighbors_module
 from reptune.neighbors import Neighbors
 from tests import tiny
 from tests.tiny import TEXTS
@@ -129,3 +134,46 @@ def test_bad_batch_size_and_model(tiny_encoder):
         Neighbors(TEXTS, model=tiny_encoder, batch_size=0)
     with pytest.raises(ValueError, match="Did you mean 'all-MiniLM-L6-v2'"):
         Neighbors(TEXTS, model="all-MiniLM-L6")
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_keep_the_order(neighbors, again):
+    np.testing.assert_array_equal(again(neighbors).order(["a good plot"]),
+                                  neighbors.order(["a good plot"]))  # fmt: skip
+
+
+def test_numbers_of_numpy(tiny_encoder):
+    made = Neighbors(TEXTS, model=tiny_encoder, batch_size=np.int64(4))
+    assert made.order(["dull"]).shape == (1, len(TEXTS))
+
+
+def test_a_text_that_is_no_unicode(neighbors, tiny_encoder):
+    with pytest.raises(ValueError, match=r"queries\[1\] is not valid Unicode"):
+        neighbors.order(["a", "b\ud800"])
+    with pytest.raises(ValueError, match=r"texts\[0\] is not valid Unicode"):
+        Neighbors(["\udfff"], model=tiny_encoder)
+
+
+def test_code_in_a_folder_is_not_run(tmp_path, tiny_encoder, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
+    SentenceTransformer(str(tiny_encoder)).save(str(tmp_path / "model"))
+    (tmp_path / "model" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    path = tmp_path / "model" / "modules.json"
+    modules = json.loads(path.read_text())
+    modules[0]["type"] = "evil.Module"
+    path.write_text(json.dumps(modules))
+    with pytest.raises(ValueError, match=r"names the class 'evil\.Module' to run"):
+        Neighbors(TEXTS, model=tmp_path / "model")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_loader_trusts_no_code(tiny_encoder, monkeypatch):
+    said = []
+
+    def spy(*args, **kwargs):
+        said.append(kwargs.get("trust_remote_code"))
+        return SentenceTransformer(*args, **kwargs)
+
+    monkeypatch.setattr(neighbors_module, "SentenceTransformer", spy)
+    Neighbors(TEXTS, model=tiny_encoder)
+    assert said == [False]

@@ -1,6 +1,12 @@
+import copy
+import pickle
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -118,3 +124,98 @@ def test_a_masked_model_without_its_head_is_refused_unless_an_adapter_brings_one
     np.testing.assert_allclose(found.model.cls.predictions.bias.detach(), bias, atol=1e-3)
     with pytest.raises(ValueError, match=r"adapter='.*gone' is no file"):
         load_prompt_model(tiny_encoder, tmp_path / "gone")
+
+
+@pytest.mark.parametrize("name", ["roberta", "bert", "causal"])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_is_whole_and_its_own(name, again, loaded):
+    """RoBERTa's head was a function, which cannot be pickled, and which a deep copy shared."""
+    if name == "roberta":
+        model = PromptModel(_other_model(name).eval(), tiny.tokenizer(), False, limit=20, head=None)
+        model = prompt_models._with_head(model)
+        assert model.head is not None
+    else:
+        model = again(loaded["causal" if name == "causal" else "masked"])
+    batch = collate(model, [Encoded([3, 9, 4, 6], 3, 0, 0)])
+    with torch.inference_mode():
+        before = label_logits(model, batch, [4, 7])
+        other = again(model)
+        np.testing.assert_array_equal(label_logits(other, batch, [4, 7]), before)
+        for weight in model.model.parameters():
+            weight.zero_()
+        np.testing.assert_array_equal(label_logits(other, batch, [4, 7]), before)
+        for fast in (True, False):  # and the copy's head is that of the copy's model
+            for weight in other.model.parameters():
+                weight.zero_()
+            assert not label_logits(other, batch, [4, 7], fast=fast).any()
+
+
+@pytest.mark.parametrize("key", ["bert.encoder.layer.1.output.dense.weight", "bert.embeddings"])
+def test_a_folder_that_lacks_weights_is_refused(tiny_masked_lm, tmp_path, key):
+    folder = shutil.copytree(tiny_masked_lm, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith(key)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"lacks .* of its weights .*{key}"):
+        load_prompt_model(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny_masked_lm, tmp_path):
+    folder = shutil.copytree(tiny_masked_lm, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.embeddings.word_embeddings.weight"][3, 3] = np.inf
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="weights that are not finite; restore the folder"):
+        load_prompt_model(folder)
+
+
+@pytest.mark.parametrize("name", ["AutoConfig", "AutoTokenizer", "AutoModelForMaskedLM"])
+def test_no_loader_trusts_code(tiny_masked_lm, monkeypatch, name):
+    said = []
+    kind = getattr(prompt_models, name)
+
+    class Spy:
+        @staticmethod
+        def from_pretrained(*args, **kwargs):
+            said.append(kwargs.get("trust_remote_code"))
+            return kind.from_pretrained(*args, **kwargs)
+
+    monkeypatch.setattr(prompt_models, name, Spy)
+    load_prompt_model(tiny_masked_lm)
+    assert said == [False]
+
+
+@pytest.mark.parametrize("adapter", [5, b"x", ["x"], True])
+def test_adapters_that_are_no_path(tiny_masked_lm, adapter):
+    with pytest.raises(ValueError, match=r"adapter=.* is no file"):
+        load_prompt_model(tiny_masked_lm, adapter)
+
+
+ONE, TWO = Template(MASKED), Template("{text} {mask} {text2}")
+
+
+@pytest.mark.parametrize(
+    ("texts", "template", "message"),
+    [
+        (pd.DataFrame({"text": ["good", "bad"]}), ONE, r"columns \['text'\]"),
+        (pd.DataFrame({"ab": ["good"], "cd": ["bad"]}), TWO, r"columns \['ab', 'cd'\]"),
+        ({"good": 1}, ONE, "is a dict"),
+        ({("good", "bad"): 1}, TWO, "is a dict"),
+        ({("good", "bad")}, TWO, "is a set"),
+        ("good", TWO, "single string"),
+        (None, TWO, "texts is None"),
+        (["a\ud800"], ONE, r"texts\[0\] is not valid Unicode"),
+        ([("a", "b"), ("c", "\udfff")], TWO, r"texts\[1\] is not valid Unicode"),
+    ],
+)
+def test_tables_and_mappings_are_no_texts(texts, template, message):
+    with pytest.raises(ValueError, match=message):
+        prompt_models.check_inputs(texts, template)
+
+
+def test_pairs_come_in_any_rows():
+    expected = [("a", "b"), ("c", "d")]
+    for rows in (expected, [["a", "b"], ["c", "d"]], np.array(expected), pd.Series(expected)):
+        assert prompt_models.check_inputs(rows, TWO) == expected
+    assert prompt_models.check_inputs(iter("ab"), ONE) == [("a", None), ("b", None)]

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -370,3 +371,47 @@ def test_top_takes_the_best_of_what_is_allowed():
     assert found == [(0, 1, -1.0), (1, 1, -1.5), (0, 2, -2.0)]
     everything = template_search._top(totals, allowed, 99)
     assert [place[:2] for place in everything] == [(0, 1), (1, 1), (0, 2), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"words": None}, "words=None; pass a dictionary"),
+        ({"words": ["bad", "great"]}, "pass a dictionary"),
+        ({"words": {0: "bad", 1: "a\ud800"}}, "the word of label 1 is not valid Unicode"),
+        ({"texts": ["a\ud800", "b", "c"]}, r"texts\[0\] is not valid Unicode"),
+        ({"num_templates": "3"}, "num_templates='3'"),
+    ],
+)
+def test_odd_input(generators, changes, message):
+    given = {"texts": TEXTS, "labels": LABELS, "words": WORDS, "num_templates": 2} | changes
+    for generator in generators:
+        with pytest.raises(ValueError, match=message):
+            generator.generate(**given)
+
+
+def test_numbers_of_numpy(tiny_causal_lm):
+    numbers = {"beam_width": 3, "max_pieces": 2, "max_text_pieces": 12, "batch_size": 2}
+    found = [
+        CausalGenerator(tiny_causal_lm, half_precision=False, **{
+            name: kind(value) for name, value in numbers.items()
+        }).generate(TEXTS, LABELS, WORDS, num_templates=kind(2))
+        for kind in (int, np.int64)
+    ]  # fmt: skip
+    assert found[0] == found[1] and len(found[0]) == 2
+
+
+@pytest.mark.parametrize("name", ["AutoTokenizer", "AutoModelForSeq2SeqLM"])
+def test_no_loader_trusts_code(tiny_t5, monkeypatch, name):
+    said = []
+    kind = getattr(template_search, name)
+
+    class Spy:
+        @staticmethod
+        def from_pretrained(*args, **kwargs):
+            said.append(kwargs.get("trust_remote_code"))
+            return kind.from_pretrained(*args, **kwargs)
+
+    monkeypatch.setattr(template_search, name, Spy)
+    SpanGenerator(tiny_t5)
+    assert said == [False]

@@ -1,3 +1,6 @@
+import contextlib
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +9,7 @@ from tokenizers import AddedToken
 
 from reptune.templates import Template, encode, vocabulary_words, word_ids, word_pieces
 from tests import tiny
+from tests.soak_cases import prompting
 
 MASKED = Template("{text} was {mask} the")
 CAUSAL = Template("{text} is {mask}")
@@ -282,3 +286,85 @@ def test_vocabulary_words_are_whole(wordpiece, byte_level):
     found = vocabulary_words(byte_level, causal=True, template=CAUSAL)
     assert {"good", "bad", "actor"} <= set(found.values())
     assert all(byte_level.decode([piece]) == f" {word}" for piece, word in found.items())
+
+
+# --- odd input -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_whatever_comes_is_right_or_a_value_error(seed):
+    for label, call in prompting.template_cases(random.Random(seed), 10):
+        with contextlib.suppress(ValueError):
+            prompting.labeled(label, call)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"text": None}, "text=None, a NoneType; pass a string"),
+        ({"text": 5}, "text=5, a int"),
+        ({"text": "a\ud800"}, "text is not valid Unicode: a lone surrogate.* at character 1"),
+        ({"text2": 5}, "text2=5, a int"),
+        ({"limit": None}, "limit=None; use a whole number"),
+        ({"limit": "8"}, "limit='8'"),
+        ({"demonstrations": None}, "demonstrations=None; pass triples"),
+        ({"demonstrations": "abc"}, "demonstrations='abc'; pass triples"),
+        ({"demonstrations": [("a", None, "b"), 5]}, r"demonstrations\[1\] is 5; pass a triple"),
+        ({"demonstrations": [("a", "b")]}, r"demonstrations\[0\] is \('a', 'b'\)"),
+        ({"demonstrations": [(None, None, "b")]}, r"demonstrations\[0\]'s text=None"),
+        ({"demonstrations": [("a", None, 5)]}, r"demonstrations\[0\]'s word=5"),
+        ({"demonstrations": [("a", None, "\ud800")]}, r"demonstrations\[0\]'s word is not valid"),
+        ({"demonstrations": [("a", 5, "b")]}, r"demonstrations\[0\]: text2=5"),
+        ({"demonstrations": [("a", "x", "b")]}, r"demonstrations\[0\]: text2='x', but"),
+        ({"template": None}, "template=None; use a string"),
+    ],
+)
+def test_prompts_of_odd_parts(wordpiece, given, message):
+    whole = {"template": MASKED, "tokenizer": wordpiece, "text": "a", "limit": 30} | given
+    with pytest.raises(ValueError, match=message):
+        encode(**whole)
+
+
+def test_a_pattern_stands_for_its_template(wordpiece):
+    assert encode(MASKED.pattern, wordpiece, "a", limit=30) == encode(
+        MASKED, wordpiece, "a", limit=np.int64(30)
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"text": None, "word": "a"}, "text=None"),
+        ({"text": "a", "word": 5}, "word=5, a int"),
+        ({"text": "a", "mask_token": b"x"}, "mask_token=b'x', a bytes"),
+        ({"text": "a", "text2": 5, "word": "a"}, "text2=5, a int"),
+        ({"text": "a", "word": "\udfff"}, "word is not valid Unicode"),
+    ],
+)
+def test_odd_parts_are_not_rendered(given, message):
+    with pytest.raises(ValueError, match=message):
+        MASKED.render(**given)
+
+
+def test_a_pattern_that_is_no_unicode():
+    with pytest.raises(ValueError, match="template is not valid Unicode"):
+        Template("{text} \ud800 {mask}")
+
+
+@pytest.mark.parametrize(
+    ("words", "classes", "message"),
+    [
+        ({"a": "good\ud800"}, ["a"], "the word of label 'a' is not valid Unicode"),
+        ({"a": "good"}, None, "classes=None; pass a list of labels"),
+        ({"a": "good"}, "a", "classes='a'"),
+        ({"a": "good"}, 5, "classes=5"),
+        ({"a": "good"}, [["a"]], "classes="),
+        ({"a": "good"}, [None, "a"], "classes="),
+        ({"a": "good"}, [{}], "classes="),
+        ("good", ["a"], "words='good'; pass a dictionary"),
+    ],
+)
+def test_words_and_classes_of_odd_types(wordpiece, words, classes, message):
+    with pytest.raises(ValueError, match=message):
+        word_ids(words, classes, wordpiece, causal=False, template=MASKED)
