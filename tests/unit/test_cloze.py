@@ -1,6 +1,8 @@
+import copy
 import itertools
 import json
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from reptune import cloze, label_words, lowrank, prompt_models
@@ -19,6 +21,7 @@ from reptune.neighbors import Neighbors
 from reptune.prompt_models import collate, label_logits, load_prompt_model
 from reptune.templates import Template, encode, word_ids
 from tests import tiny
+from tests.soak_cases.estimators import reseal
 from tests.tiny import LABELS, TEXTS
 
 MASKED, CAUSAL = "{text} was {mask} .", "{text} is {mask}"
@@ -433,6 +436,15 @@ def test_a_regressor_shows_one_example_of_each_half(make_regressor, shown):
         ({"words": ("good", "good")}, NUMBERS, "are the same"),
         ({"words": ("unheard", "good")}, NUMBERS, "'unheard' is unknown"),
         ({"num_steps": -1}, NUMBERS, "num_steps=-1"),
+        ({"low": None}, NUMBERS, "low=None; use a finite number"),
+        ({"high": math.inf}, NUMBERS, "high=inf"),
+        ({"high": "1"}, NUMBERS, "high='1'"),
+        ({"learning_rate": math.inf}, NUMBERS, "learning_rate=inf"),
+        ({"words": ("good", None)}, NUMBERS, "the word of label None|classes="),
+        ({}, None, "targets is None; pass a list of numbers"),
+        ({}, "abc", "targets='abc'; pass a list of numbers"),
+        ({}, pd.DataFrame({"y": NUMBERS}), r"columns \['y'\]"),
+        ({}, dict.fromkeys(TEXTS, 1.0), "targets is a dict"),
     ],
 )
 def test_bad_regressions(make_regressor, changes, targets, message):
@@ -441,6 +453,12 @@ def test_bad_regressions(make_regressor, changes, targets, message):
 
 
 # --- scikit-learn, saving ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("validation", [5, (TEXTS,), "ab", (TEXTS, NUMBERS, 1)])
+def test_bad_validation_of_a_regressor(make_regressor, validation):
+    with pytest.raises(ValueError, match=r"pass a pair, \(texts, targets\)"):
+        make_regressor().fit(TEXTS, NUMBERS, validation=validation)
 
 
 def test_it_works_in_scikit_learn(make, make_regressor):
@@ -513,6 +531,160 @@ def test_load_says_what_is_missing(fitted, tmp_path):
         PromptTunedClassifier.load(folder)
 
 
+def _damage(folder, name, change):
+    path = folder / name
+    path.write_text(json.dumps(change(json.loads(path.read_text("utf-8")))), "utf-8")
+    reseal(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"words": ["bad"]}, r"words=\['bad'\] in the manifest for 2 classes"),
+        ({"words": ["bad", "good", "fine"]}, "for 2 classes"),
+        ({"words": None}, "words=None in the manifest"),
+        ({"words": "ab"}, "words='ab' in the manifest"),
+        ({"words": ["bad", "bad"]}, "share the word 'bad'"),
+        ({"words": ["bad", 5]}, "the word of label 'positive' is 5"),
+        ({"seed": None}, "seed in the manifest=None"),
+        ({"seed": -1}, "seed in the manifest=-1"),
+        ({"classes": ["a", "b", "c"]}, "for 3 classes"),
+    ],
+)
+def test_damaged_manifests_are_refused(fitted, tmp_path, change, message):
+    folder = fitted.save(tmp_path / "model")
+    _damage(folder, "reptune.json", lambda manifest: manifest | change)
+    with pytest.raises(ValueError, match=rf"damaged model \(.*{message}"):
+        PromptTunedClassifier.load(folder)
+
+
+@pytest.mark.parametrize("name", ["words", "seed", "classes", "params"])
+def test_manifests_that_lack_a_key_are_refused(fitted, tmp_path, name):
+    folder = fitted.save(tmp_path / "model")
+    _damage(
+        folder, "reptune.json", lambda manifest: {k: manifest[k] for k in manifest if k != name}
+    )
+    with pytest.raises(ValueError, match=f"damaged.*{name}"):
+        PromptTunedClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "holds no list of examples"),
+        ({}, "holds no list of examples"),
+        ([["a", None]], "holds no list of examples"),
+        ([["a", None, 2]], "has a class 2 of 2"),
+        ([["a", None, -1]], "a class in examples.json=-1"),
+        ([["a", None, "x"]], "a class in examples.json='x'"),
+        ([[5, None, 0]], r"examples in examples\.json\[0\] is 5"),
+        ([["a", "b", 0]], "has pairs, but template="),
+    ],
+)
+def test_damaged_demonstrations_are_refused(make, near, tmp_path, rows, message):
+    folder = make(num_demonstrations=1, num_steps=1).fit(TEXTS, LABELS).save(tmp_path / "model")
+    _damage(folder, "examples.json", lambda _: rows)
+    with pytest.raises(ValueError, match=rf"damaged model \(.*{message}"):
+        PromptTunedClassifier.load(folder)
+
+
+def test_fast_options_come_back_as_they_were(make, tmp_path):
+    for fast in (("label_rows",), (), True, False):
+        classifier = make(fast=fast, num_steps=1).fit(TEXTS, LABELS)
+        assert PromptTunedClassifier.load(classifier.save(tmp_path / "model")).fast == fast
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+WAYS = [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
+
+
+@pytest.mark.parametrize("again", WAYS)
+@pytest.mark.parametrize("changes", [{}, {"num_demonstrations": 1, "demonstration_draws": 2}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_predict_the_same(make, near, kind, changes, again):
+    classifier = make(kind, num_steps=2, **changes).fit(TEXTS, LABELS)
+    expected = classifier.predict_proba(TEXTS)
+    copied = again(classifier)
+    np.testing.assert_array_equal(copied.predict_proba(TEXTS), expected)
+    assert copied.history_ == classifier.history_ and copied.words_ == classifier.words_
+    assert copied.model_ is copied.prompt_model_.model is copied._prompts.prompt_model.model
+    with torch.no_grad():
+        for weight in copied.model_.parameters():
+            weight.zero_()
+    np.testing.assert_array_equal(classifier.predict_proba(TEXTS), expected)
+
+
+@pytest.mark.parametrize("again", WAYS)
+def test_copies_of_a_regressor_predict_the_same(make_regressor, again):
+    regressor = make_regressor(num_steps=2).fit(TEXTS, NUMBERS)
+    np.testing.assert_array_equal(again(regressor).predict(TEXTS), regressor.predict(TEXTS))
+
+
+def test_cross_validation_in_processes_gives_its_estimators_back(make):
+    found = cross_validate(
+        make(num_steps=1), TEXTS, LABELS, cv=2, n_jobs=2, return_estimator=True, error_score="raise"
+    )
+    for estimator in found["estimator"]:
+        assert set(estimator.predict(TEXTS)) <= set(LABELS)
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_numbers_of_numpy(make, make_regressor, tmp_path):
+    integers = {"num_steps": 2, "batch_size": 4, "max_length": 20, "random_state": 3}
+    floats = {"learning_rate": 1e-3, "warmup": 0.25, "weight_decay": 0.125}
+    numbers = {name: np.int64(value) for name, value in integers.items()}
+    numbers |= {name: np.float64(value) for name, value in floats.items()}
+    plain = make(**integers, **floats).fit(TEXTS, LABELS)
+    other = make(**numbers).fit(TEXTS, LABELS)
+    np.testing.assert_array_equal(other.logits(TEXTS), plain.logits(TEXTS))
+    loaded = PromptTunedClassifier.load(other.save(tmp_path / "model"))
+    assert loaded.get_params() | {"model": 0} == plain.get_params() | {"model": 0}
+    ends = {"low": np.float32(-1), "high": np.int64(1)}
+    regressor = make_regressor(**numbers, **ends).fit(TEXTS, np.array(NUMBERS))
+    plain = make_regressor(**integers, **floats).fit(TEXTS, NUMBERS)
+    np.testing.assert_array_equal(regressor.predict(TEXTS), plain.predict(TEXTS))
+
+
+def test_a_model_that_diverges_is_not_returned(make):
+    classifier = make(num_steps=2).fit(TEXTS, LABELS)
+    before = classifier.predict_proba(TEXTS)
+    with pytest.raises(ValueError, match=r"training diverged: .* not finite. Lower learning_rate"):
+        classifier.set_params(learning_rate=1e38, num_steps=4).fit(TEXTS, LABELS)
+    np.testing.assert_array_equal(classifier.predict_proba(TEXTS), before)
+
+
+def test_the_recorded_shape_of_the_rates():
+    """Those of the default, which every recorded number has: bit for bit."""
+    warm, steps = 6, 60
+    expected = [s / warm if s <= warm else (steps + 1 - s) / (steps - warm) for s in range(1, 61)]
+    assert [cloze.share_of_rate(step, steps, 0.1) for step in range(1, 61)] == expected
+    rates = [cloze.share_of_rate(step, 5, 0.1) for step in range(1, 6)]
+    assert rates == [1, 1, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("warmup", [0, 0.0, 1e-9, 0.1, 0.5, 0.9, 0.999, 1, np.float32(0.1)])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 5, 10, 61])
+def test_any_warm_up_rises_to_the_peak_and_falls_from_it(num_steps, warmup):
+    rates = [cloze.share_of_rate(step, num_steps, warmup) for step in range(1, num_steps + 1)]
+    assert max(rates) == 1 and min(rates) > 0
+    peak = rates.index(1)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("step", "num_steps", "warmup"),
+    [(0, 5, 0.1), (6, 5, 1), (6, 5, 0.1), (1, 0, 0.1), (1, 5, -0.1), (1, 5, 1.5), (1, 5, math.nan)],
+)
+def test_steps_that_are_none_have_no_rate(step, num_steps, warmup):
+    with pytest.raises(ValueError, match=r"step=|warmup="):
+        cloze.share_of_rate(step, num_steps, warmup)
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
@@ -525,6 +697,8 @@ def test_load_says_what_is_missing(fitted, tmp_path):
         ([*TEXTS[:-1], None], LABELS, r"texts\[15\] is None"),
         ("good film", ["a"], "single string"),
         (3, ["a"], "texts is 3"),
+        ([*TEXTS[:-1], "a\ud800"], LABELS, r"texts\[15\] is not valid Unicode"),
+        (pd.DataFrame({"text": TEXTS}), LABELS, r"columns \['text'\]"),
         ([("a", "b")] * 16, LABELS, r"add \{text2\} to it for pairs"),
     ],
 )
@@ -567,6 +741,27 @@ def test_bad_pairs(make, texts, message):
         ("masked", {"fast": "label_rows"}, "in a tuple"),
         ("masked", {"fast": ("label_row",)}, "did you mean 'label_rows'"),
         ("masked", {"adapter": "gone"}, "adapter='gone' is no file"),
+        ("masked", {"adapter": 5}, "adapter='5' is no file"),
+        ("masked", {"learning_rate": math.inf}, "learning_rate=inf"),
+        ("masked", {"learning_rate": math.nan}, "learning_rate=nan"),
+        ("masked", {"learning_rate": -1.0}, r"learning_rate=-1\.0"),
+        ("masked", {"learning_rate": "1e-4"}, "learning_rate='1e-4'.*without the quotes"),
+        ("masked", {"weight_decay": math.nan}, "weight_decay=nan"),
+        ("masked", {"weight_decay": -0.1}, r"weight_decay=-0\.1"),
+        ("masked", {"warmup": math.nan}, "warmup=nan"),
+        ("masked", {"warmup": None}, "warmup=None"),
+        ("masked", {"fast": 5}, "fast=5; use True, False"),
+        ("masked", {"fast": None}, "fast=None; use True"),
+        ("masked", {"fast": [5]}, r"fast=\[5\]; use True"),
+        ("masked", {"random_state": -1}, "random_state=-1"),
+        ("masked", {"random_state": 2.0}, r"random_state=2\.0"),
+        ("masked", {"show_progress": "no"}, "show_progress='no'; use True or False"),
+        ("masked", {"template": "{text} \ud800 {mask}"}, "template is not valid Unicode"),
+        (
+            "masked",
+            {"words": {"positive": "good", "negative": "\ud800"}},
+            "the word of label 'negative' is not valid Unicode",
+        ),
     ],
 )
 def test_bad_parameters(make, monkeypatch, kind, changes, message):
@@ -581,6 +776,11 @@ def test_bad_parameters(make, monkeypatch, kind, changes, message):
         ((TEXTS, ["unseen"] * 16), r"labels that training has not: \['unseen'\]"),
         ((TEXTS, LABELS[:3]), "16 texts but 3 labels"),
         (([3], ["positive"]), r"validation texts\[0\] is 3"),
+        (([("a", "b")], ["positive"]), r"add \{text2\} to it for pairs"),
+        (5, r"validation=5; pass a pair, \(texts, labels\)"),
+        ((TEXTS,), "pass a pair"),
+        ("ab", "validation='ab'"),
+        ({"texts": TEXTS, "labels": LABELS}, "pass a pair"),
     ],
 )
 def test_bad_validation(make, validation, message):

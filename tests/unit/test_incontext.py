@@ -1,13 +1,18 @@
+import contextlib
+import copy
 import itertools
 import json
+import pickle
+import random
 import re
+import time
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
@@ -15,7 +20,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from reptune import incontext, runtime
+from reptune import incontext, neighbors, runtime
 from reptune.causal import load_causal_lm
 from reptune.incontext import (
     CONTENT_FREE,
@@ -27,6 +32,8 @@ from reptune.incontext import (
     fast_options,
     parse_answer,
 )
+from tests.soak_cases import prompting
+from tests.soak_cases.estimators import reseal
 from tests.tiny import LABELS, TEXTS
 
 NEW = ["the plot is very good", "dull", "a nice film but a very awful actor", "not bad"]
@@ -142,6 +149,27 @@ def test_bad_templates(make, unloadable, template, message):
             call()
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"text": None}, "text=None, a NoneType; pass a string"),
+        ({"text": "a\ud800"}, "text is not valid Unicode: a lone surrogate"),
+        ({"description": None}, "description=None"),
+        ({"separator": 5}, "separator=5, a int"),
+        ({"template": "\ud800{text}:"}, "template is not valid Unicode"),
+        ({"examples": None}, "examples=None; pass pairs"),
+        ({"examples": "ab"}, "examples='ab'; pass pairs"),
+        ({"examples": [("a", "b"), "ab"]}, "examples[1] is 'ab'; pass a pair"),
+        ({"examples": [("a", None)]}, "examples[0]'s answer=None"),
+        ({"examples": [(5, "b")]}, "examples[0]'s text=5"),
+        ({"examples": [("\udfff", "b")]}, "examples[0]'s text is not valid Unicode"),
+    ],
+)
+def test_prompts_of_odd_parts(given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build_prompt(**({"text": "x"} | given))
+
+
 def test_a_template_may_end_in_the_text(make):
     check_template("Classify {text}")
     shown = build_prompt("dull", [("fun", "positive")], template="Classify {text}")
@@ -214,6 +242,57 @@ def test_words_that_only_punctuation_tells_apart(words):
         for word in words:
             assert parse_answer(word, order) == word
             assert parse_answer(f"it is {word} .", iter(order)) == word
+
+
+@pytest.mark.parametrize("middle", ["!", " ", "a ", "a-", "a", "\n"])
+def test_long_answers_take_no_longer_than_their_length(middle):
+    start = time.process_time()
+    for answer in (
+        f"a{middle * 64_000}b",
+        f"{middle * 64_000}positive",
+        f"positive{middle * 64_000}",
+    ):
+        parse_answer(answer, TWO)
+    assert time.process_time() - start < 2, "it was 30 s when the time grew with the square"
+
+
+def test_a_word_in_long_punctuation_is_found():
+    marks = "!?" * 10_000
+    assert parse_answer(f"{marks}positive{marks}", TWO) == "positive"
+    assert parse_answer(f"well{marks}positive{marks}", TWO) == "positive"
+
+
+def test_mentions_that_overlap_do_not_hang_on_the_order_of_the_words():
+    for words in (("a b", "b a"), ("b a", "a b")):
+        assert parse_answer("x a b a", words) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "message"),
+    [
+        (None, TWO, "answer=None"),
+        (3, TWO, "answer=3"),
+        (b"positive", TWO, "answer=b'positive'"),
+        ("x", "positive", "words='positive'; pass a list"),
+        ("x", None, "words=None"),
+        ("x", 5, "words=5"),
+        ("x", ["positive", None], "holds None"),
+        ("x", ["positive", " "], "holds ' '"),
+        ("x", ["positive", 5], "holds 5"),
+        ("x", ["Yes", "yes "], "differ in nothing but case and white space"),
+    ],
+)
+def test_answers_and_words_that_are_none(answer, words, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_answer(answer, words)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_any_answer_is_a_word_or_none_or_a_value_error(seed):
+    for label, call in prompting.answer_cases(random.Random(seed), 5):
+        with contextlib.suppress(ValueError):
+            prompting.labeled(label, call)
 
 
 # --- calibration ---------------------------------------------------------------------------------
@@ -659,6 +738,90 @@ def test_load_says_what_is_missing(fitted, tmp_path):
         InContextClassifier.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"words": ["negative"]}, "has 1 words for 2 labels"),
+        ({"words": ["a", "b", "c"]}, "has 3 words for 2 labels"),
+        ({"words": ["a", 5]}, r"words in examples\.json\[1\] is 5"),
+        ({"words": "ab"}, "lacks one of words"),
+        ({"words": None}, "lacks one of words"),
+        ({"examples": [["a film", "neutral"]]}, "an example of 'neutral', which is no label"),
+        ({"examples": [["a film"]]}, "instead of a text and its label"),
+        ({"examples": [["a film", ["positive"]]]}, "instead of a text and its label"),
+        ({"examples": [[None, "positive"]]}, r"examples in examples\.json\[0\] is None"),
+        ({"reference": [5]}, r"reference in examples\.json\[0\] is 5"),
+        ({"reference": []}, "calibrate='contextual', 0 references"),
+    ],
+)
+def test_damaged_examples_are_refused(fitted, tmp_path, change, message):
+    folder = fitted.save(tmp_path / "model")
+    path = folder / "examples.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
+    reseal(folder)
+    with pytest.raises(ValueError, match=rf"holds a damaged model \(.*{message}"):
+        InContextClassifier.load(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '"words"', "{", "[" * 100_000])
+def test_examples_that_are_none_are_refused(fitted, tmp_path, content):
+    folder = fitted.save(tmp_path / "model")
+    (folder / "examples.json").write_text(content)
+    reseal(folder)
+    with pytest.raises(ValueError, match="holds a damaged model"):
+        InContextClassifier.load(folder)
+
+
+@pytest.mark.parametrize("change", [{"per_class": -1}, {"template": "x"}, {"fast": ["fastest"]}])
+def test_damaged_parameters_are_refused(fitted, tmp_path, change):
+    folder = fitted.save(tmp_path / "model")
+    manifest = json.loads((folder / "reptune.json").read_text())
+    manifest["params"] |= change
+    (folder / "reptune.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=f"damaged.*{next(iter(change))}"):
+        InContextClassifier.load(folder)
+
+
+def test_fast_options_come_back_as_they_were(make, tmp_path):
+    for fast in (("shared_prefix",), (), True, False, {"shared_prefix"}):
+        classifier = make(fast=fast).fit(TEXTS, LABELS)
+        assert InContextClassifier.load(classifier.save(tmp_path / "model")).fast == fast
+
+
+@pytest.mark.parametrize("selection", ["random", "nearest"])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_predict_the_same(make, nearest, selection, again):
+    classifier = make(selection=selection, per_class=1).fit(TEXTS, LABELS)
+    expected = classifier.predict_proba(NEW)
+    copied = again(classifier)
+    np.testing.assert_array_equal(copied.predict_proba(NEW), expected)
+    assert copied.cost_.seconds == classifier.cost_.seconds
+    copied.fit(TEXTS, LABELS[::-1])
+    np.testing.assert_array_equal(classifier.predict_proba(NEW), expected)
+
+
+def test_a_copy_with_real_neighbors_predicts_the_same(make, monkeypatch, tiny_encoder):
+    monkeypatch.setattr(
+        incontext, "Neighbors", lambda texts: neighbors.Neighbors(texts, model=tiny_encoder)
+    )
+    classifier = make(selection="nearest", per_class=1).fit(TEXTS, LABELS)
+    copied = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(copied.predict_proba(NEW), classifier.predict_proba(NEW))
+
+
+def test_numbers_of_numpy(make, tmp_path):
+    plain = make(per_class=1, max_length=100, random_state=3).fit(TEXTS, LABELS)
+    numbers = {
+        "per_class": np.int64(1), "max_length": np.int64(100), "random_state": np.int64(3),
+        "fast": np.array(EXACT),
+    }  # fmt: skip
+    other = make(**numbers).fit(TEXTS, LABELS)
+    np.testing.assert_array_equal(other.predict_proba(NEW), plain.predict_proba(NEW))
+    other.set_params(fast=EXACT)
+    loaded = InContextClassifier.load(other.save(tmp_path / "model"))
+    assert loaded.random_state == 3 and loaded.per_class == 1
+
+
 def test_before_fit(make, tmp_path):
     for call in (make().predict, make().predict_proba, make().scores):
         with pytest.raises(NotFittedError):
@@ -705,6 +868,7 @@ def test_a_failed_fit_leaves_the_object_as_it_was(make, nearest, monkeypatch, er
         (TEXTS, [*LABELS[:-1], float("nan")], r"labels\[15\] is nan"),
         (TEXTS, [*LABELS[:-1], 3], "labels mix strings and integers"),
         ("good film", ["a"], "single string"),
+        ([*TEXTS[:-1], "a\ud800"], LABELS, r"texts\[15\] is not valid Unicode"),
     ],
 )
 def test_bad_texts_and_labels(make, unloadable, texts, labels, message):
@@ -731,6 +895,20 @@ def test_bad_texts_and_labels(make, unloadable, texts, labels, message):
         ),
         ({"words": {"positive": " ", "negative": "bad"}}, "the word of label 'positive' is ' '"),
         ({"words": {"positive": 1, "negative": "bad"}}, "the word of label 'positive' is 1"),
+        ({"words": ["good", "bad"]}, "words=['good', 'bad']; pass a dictionary"),
+        ({"words": 5}, "words=5; pass a dictionary"),
+        (
+            {"words": {"positive": "a\ud800", "negative": "bad"}},
+            "the word of label 'positive' is not valid Unicode",
+        ),
+        ({"description": None}, "description=None, a NoneType"),
+        ({"description": "a\udfff"}, "description is not valid Unicode"),
+        ({"fast": 5}, "fast=5; use True, False"),
+        ({"fast": None}, "fast=None; use True"),
+        ({"fast": [3]}, "fast=[3]; use True"),
+        ({"random_state": -1}, "random_state=-1"),
+        ({"random_state": 1.5}, "random_state=1.5"),
+        ({"random_state": "0"}, "random_state='0'"),
     ],
 )
 def test_bad_parameters(make, unloadable, changes, message):
