@@ -55,7 +55,7 @@ DEFAULT_LEARNING_RATES = {"head": 1e-3, "encoder": 5e-5}
 
 # Where nobody says how many epochs: two, or as many as this many steps take. Two epochs of 300
 # texts are 38 steps, which leave a new head near its start (study ch01_minimum_steps).
-DEFAULT_EPOCHS, MINIMUM_STEPS = 2, 120
+DEFAULT_EPOCHS, MINIMUM_STEPS = 2, 240
 
 # A loss at the end above this share of what guessing by the labels' shares costs is an underfit.
 UNDERFIT_SHARE = 0.8
@@ -70,7 +70,7 @@ class FineTunedClassifier(TextClassifier):
     Args:
         model: An asset's name, a local folder or a Hub id.
         trainable: `"all"`, `"head"`, or how many of the last blocks train besides the head.
-        num_epochs: Passes over the training texts; `None` takes 2, or as many as 120 steps take
+        num_epochs: Passes over the training texts; `None` takes 2, or as many as 240 steps take
             where there are few texts.
         learning_rate: Peak rate of AdamW; `None` takes 1e-3 for the head alone and 5e-5
             where the encoder trains too.
