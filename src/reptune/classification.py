@@ -216,6 +216,7 @@ class FineTunedClassifier(TextClassifier):
             folder, local_files_only=True, trust_remote_code=False
         )
         self.model_ = model.to(runtime.device()).eval()
+        self.logits(["a text"])  # a configuration that does not fit fails here, not at prediction
 
     def _check_parameters(self) -> None:
         training.check_trainable(self.trainable)

@@ -268,6 +268,7 @@ class EmbeddingClassifier(TextClassifier):
         if arrays["coef"].shape[1:] != (width,):
             raise ValueError(f"a head of shape {arrays['coef'].shape} on {width} dimensions")
         self.head_ = self._restored_head(manifest["head"], arrays)
+        self.embed(["a text"])  # a configuration that does not fit fails here, not at prediction
 
     def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
         """The fitted head from its class's name and its arrays."""
