@@ -29,6 +29,7 @@ from reptune.tags import Span, check_rows, spans
 
 NUM_RESAMPLES = 10_000
 MAX_BINS = 10_000
+LARGEST_LOGIT = 1e100  # divided by any temperature it is finite, and its exponential 0
 # The search for a temperature goes over its logarithm: e^-4 to e^4 is 0.02 to 55.
 LOG_TEMPERATURES = (-4.0, 4.0)
 # With more different items than this, drawing how often each occurs is slower than drawing items.
@@ -212,7 +213,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     it never changes which class is largest.
 
     Args:
-        logits: Shape `(n, classes)`, from rows the model was not trained on.
+        logits: Shape `(n, classes)`, from rows the model was not trained on; logarithms of
+            probabilities serve too, also of a probability of 0.
         labels: Class indices from 0 on, shape `(n,)`.
 
     Returns:
@@ -221,14 +223,21 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         infinite. Where no row prefers a class, 1.0.
 
     Raises:
-        ValueError: If the shapes do not fit, a logit is not finite, or a label is no column.
+        ValueError: If the shapes do not fit, a logit is NaN or infinite, a label is no column, or
+            a true class has the probability 0, which no temperature changes.
 
     Source: Guo et al. (2017), section 4.2; taught in chapter 1.
     """
-    logits = _numbers("logits", logits)
-    if np.abs(logits).max(initial=0) > 1e100:
+    logits = _numbers("logits", logits, least=-LARGEST_LOGIT)
+    if np.abs(logits).max(initial=0) > LARGEST_LOGIT:
         raise ValueError("logits go beyond 1e100; look at the model that gave them.")
     labels = _fitting_labels("logits", logits, labels)
+    impossible = np.flatnonzero(logits[np.arange(len(labels)), labels] == -LARGEST_LOGIT)
+    if len(impossible):
+        raise ValueError(
+            f"logits[{impossible[0]}] give the true class, {labels[impossible[0]]}, the "
+            "probability 0, which no temperature changes; keep probabilities above 0."
+        )
     if (logits == logits[:, :1]).all():
         return 1.0  # every temperature is as good
     rows = np.arange(len(labels))
@@ -264,8 +273,11 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{array.mean():.3f} ± {array.std(ddof=1):.3f} ({len(array)} seeds)"
 
 
-def _numbers(name: str, values: ArrayLike) -> np.ndarray:
-    """An array of finite floats; strings, missing values and what is no list are refused."""
+def _numbers(name: str, values: ArrayLike, least: float | None = None) -> np.ndarray:
+    """An array of finite floats; strings, missing values and what is no list are refused.
+
+    Where `least` is given, it takes the place of minus infinity.
+    """
     array = _array(name, values)
     if array.dtype.kind == "O":  # such as pandas' nullable columns
         for value in array.flat:
@@ -277,6 +289,8 @@ def _numbers(name: str, values: ArrayLike) -> np.ndarray:
         array = array.astype(np.float64)
     except OverflowError:
         raise ValueError(f"{name} hold a number beyond what a float can say.") from None
+    if least is not None:
+        array[np.isneginf(array)] = least
     if not np.isfinite(array).all():
         place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name}{list(place)} is {array[place]}; every number must be finite.")

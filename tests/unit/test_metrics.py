@@ -209,6 +209,15 @@ def test_a_temperature_within_the_search_comes_without_a_warning():
         assert metrics.fit_temperature([[1.0, 1.0], [5.0, 5.0]], [0, 1]) == 1
 
 
+def test_the_logarithm_of_a_probability_of_zero():
+    some = np.log([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.6, 0.3, 0.1]])
+    some[:, 2] = -np.inf
+    expected = metrics.fit_temperature(some[:, :2], [0, 1, 1])
+    assert metrics.fit_temperature(some, [0, 1, 1]) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"logits\[1\] give the true class, 2, the probability 0"):
+        metrics.fit_temperature(some, [0, 2, 1])
+
+
 def test_logits_that_would_overflow_are_refused():
     with pytest.raises(ValueError, match="beyond 1e100"):
         metrics.fit_temperature([[1e308, 0.0]], [0])
