@@ -152,6 +152,9 @@ def test_an_interrupt_at_any_line_of_a_first_save(tmp_path, no_waiting):
     assert line > 40
 
 
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="a kill needs a process to kill")
+
+
 def _killed_at(step, call):
     """Call it in a forked process that dies at its `step`-th step; say if it came so far."""
     child = os.fork()
@@ -180,6 +183,7 @@ def _die_at(step):
     sys.addaudithook(hook)
 
 
+@forks
 def test_a_kill_at_any_step_of_a_save(tmp_path, no_waiting):
     folder, step, killed = tmp_path / "model", 0, True
     while killed:
@@ -193,6 +197,7 @@ def test_a_kill_at_any_step_of_a_save(tmp_path, no_waiting):
     assert step > 10, "a save takes more steps than these"
 
 
+@forks
 def test_a_kill_while_the_rest_of_a_killed_save_is_swept(tmp_path, no_waiting):
     folder = tmp_path / "model"
     for first in (8, 14, 17, 20, 23):
@@ -207,6 +212,7 @@ def test_a_kill_while_the_rest_of_a_killed_save_is_swept(tmp_path, no_waiting):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@forks
 def test_a_real_save_interrupted_or_killed(case, fitted, models, tmp_path, no_waiting):
     """The moves of a folder are the same for all; here a few moments of each estimator's save."""
     other = case.new(models).fit(case.inputs[2:], case.targets[2:])

@@ -1,5 +1,4 @@
 import copy
-import itertools
 import json
 import math
 import pickle
@@ -10,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
@@ -514,23 +512,6 @@ def test_integer_labels_a_pair_template_and_an_adapters_path_survive_saving(make
     np.testing.assert_array_equal(refitted.logits(pairs), classifier.logits(pairs))
 
 
-def test_a_regressor_survives_saving(make_regressor, tmp_path):
-    regressor = make_regressor().fit(TEXTS, NUMBERS)
-    loaded = PromptTunedRegressor.load(regressor.save(tmp_path / "model"))
-    np.testing.assert_array_equal(loaded.predict(TEXTS), regressor.predict(TEXTS))
-    with pytest.raises(ValueError, match=r"load it with PromptTunedRegressor\.load"):
-        PromptTunedClassifier.load(tmp_path / "model")
-
-
-def test_load_says_what_is_missing(fitted, tmp_path):
-    folder = fitted.save(tmp_path / "model")
-    manifest = json.loads((folder / "reptune.json").read_text())
-    assert manifest["words"] == ["bad", "good"]
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"lacks model\.safetensors"):
-        PromptTunedClassifier.load(folder)
-
-
 def _damage(folder, name, change):
     path = folder / name
     path.write_text(json.dumps(change(json.loads(path.read_text("utf-8")))), "utf-8")
@@ -786,31 +767,6 @@ def test_bad_parameters(make, monkeypatch, kind, changes, message):
 def test_bad_validation(make, validation, message):
     with pytest.raises(ValueError, match=message):
         make().fit(TEXTS, LABELS, validation=validation)
-
-
-def test_predict_before_fit(make, make_regressor):
-    for call in (make().predict, make().predict_proba, make().logits, make_regressor().predict):
-        with pytest.raises(NotFittedError):
-            call(TEXTS)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_fit_leaves_the_object_as_it_was(make, monkeypatch, error):
-    classifier = make(num_steps=3).fit(TEXTS, LABELS)
-    before, history = classifier.predict_proba(TEXTS), classifier.history_
-    calls = itertools.count()
-    train = cloze._PromptTuned._step
-
-    def fail(self, *args):
-        if next(calls) == 2:
-            raise error
-        return train(self, *args)
-
-    monkeypatch.setattr(cloze._PromptTuned, "_step", fail)
-    with pytest.raises(error):
-        classifier.fit(TEXTS, LABELS[::-1])
-    np.testing.assert_array_equal(classifier.predict_proba(TEXTS), before)
-    assert classifier.history_ is history and next(calls) == 3
 
 
 def test_the_progress_bar_leaves_nothing_behind(make, capsys):

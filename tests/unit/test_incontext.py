@@ -16,9 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from reptune import incontext, neighbors, runtime
 from reptune.causal import load_causal_lm
@@ -672,22 +670,6 @@ def test_labels_are_their_own_words(make):
     assert set(classifier.predict(TEXTS).tolist()) <= {0, 1, 2}
 
 
-def test_it_works_in_scikit_learn(make):
-    copy = clone(make(per_class=3, words={"positive": "good", "negative": "bad"}))
-    assert copy.get_params()["per_class"] == 3
-    assert copy.set_params(selection="given").selection == "given"
-    assert set(copy.get_params()) == {
-        "model", "template", "words", "description", "per_class", "selection", "calibrate",
-        "max_length", "fast", "random_state",
-    }  # fmt: skip
-    scores = cross_val_score(make(per_class=1), TEXTS, LABELS, cv=2)
-    assert scores.shape == (2,) and not np.isnan(scores).any()
-    search = GridSearchCV(make(), {"per_class": [0, 1, 2]}, cv=2).fit(TEXTS, LABELS)
-    assert not np.isnan(search.cv_results_["mean_test_score"]).any()
-    assert len(search.best_estimator_.examples_) == 2 * search.best_params_["per_class"]
-    assert set(search.predict(NEW)) <= set(LABELS)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -858,25 +840,6 @@ def test_a_failed_fit_leaves_the_object_as_it_was(make, nearest, monkeypatch, er
 
 
 @pytest.mark.parametrize(
-    ("texts", "labels", "message"),
-    [
-        ([], [], "there are none"),
-        (TEXTS, LABELS[:-1], "16 texts but 15 labels"),
-        (TEXTS, ["positive"] * 16, "labels hold 1 class"),
-        ([*TEXTS[:-1], None], LABELS, r"texts\[15\] is None"),
-        ([*TEXTS[:-1], 3], LABELS, r"texts\[15\] is 3"),
-        (TEXTS, [*LABELS[:-1], float("nan")], r"labels\[15\] is nan"),
-        (TEXTS, [*LABELS[:-1], 3], "labels mix strings and integers"),
-        ("good film", ["a"], "single string"),
-        ([*TEXTS[:-1], "a\ud800"], LABELS, r"texts\[15\] is not valid Unicode"),
-    ],
-)
-def test_bad_texts_and_labels(make, unloadable, texts, labels, message):
-    with pytest.raises(ValueError, match=message):
-        make().fit(texts, labels)
-
-
-@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"per_class": -1}, "per_class=-1; use a whole number from 0 on"),
@@ -921,13 +884,3 @@ def test_a_model_that_cannot_go_on(make, tiny_encoder):
         make(model=tiny_encoder).fit(TEXTS, LABELS)
     with pytest.raises(ValueError, match="SmolLM2-135M-Instruct"):
         make(model="SmolLM2-135M-Instruc").fit(TEXTS, LABELS)
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [([], "there are none"), ("good", "single string"), (["good", None], r"texts\[1\] is None")],
-)
-def test_bad_texts_to_predict(fitted, texts, message):
-    for call in (fitted.predict, fitted.predict_proba, fitted.scores):
-        with pytest.raises(ValueError, match=message):
-            call(texts)

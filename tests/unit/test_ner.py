@@ -1,7 +1,6 @@
 import copy
 import itertools
 import json
-import pickle
 import random
 
 import numpy as np
@@ -11,9 +10,6 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_validate
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -21,14 +17,12 @@ from transformers import (
     BertModel,
     DataCollatorForTokenClassification,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     pipeline,
     set_seed,
 )
 
 from reptune import ner, training
-from reptune.classification import FineTunedClassifier
 from reptune.metrics import entity_scores
 from reptune.ner import EntityTagger, align, windows
 from reptune.tagged import split_words
@@ -691,29 +685,10 @@ def test_mark_case_needs_two_segments(make, one_segment):
 # --- scikit-learn, saving and loading ------------------------------------------------------------
 
 
-def test_it_can_be_cloned_and_its_parameters_go_round(make):
-    changes = {"label_pieces": "all", "mark_case": True, "fast": ("cheap_dropout",)}
-    tagger = make(**changes)
-    params = tagger.get_params()
-    assert params.items() >= changes.items()
-    assert clone(tagger).get_params() == params
-    assert EntityTagger(**params).get_params() == params
-    assert EntityTagger().set_params(**params).get_params() == params
-
-
 @pytest.mark.parametrize("fast", [("cheap_dropout",), (), True, {"cheap_dropout"}])
 def test_fast_comes_back_as_it_was(fitted, tmp_path, fast):
     tagger = copy.copy(fitted).set_params(fast=fast)
     assert EntityTagger.load(tagger.save(tmp_path / "model")).fast == fast
-
-
-def test_a_fitted_tagger_pickles_copies_and_clones(fitted):
-    expected = plain_rows(fitted, FEW)
-    for other in (pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)):
-        assert (plain_rows(other, FEW) == expected).all()
-        assert other.get_params() == fitted.get_params()
-        assert other.entities("the film") == fitted.entities("the film")
-    assert clone(fitted).get_params() == fitted.get_params()
 
 
 def test_score_is_the_f1_of_entities(fitted):
@@ -723,22 +698,8 @@ def test_score_is_the_f1_of_entities(fitted):
         fitted.score(UNSEEN, UNSEEN_TAGS[:1])
 
 
-def test_it_works_in_scikit_learn_s_loops(make):
-    found = cross_validate(make(), FEW, FEW_TAGS, cv=2, return_estimator=True, error_score="raise")
-    assert [len(one.predict(FEW)) for one in found["estimator"]] == [24, 24]
-    search = GridSearchCV(make(), {"num_epochs": [1, 6]}, cv=2, error_score="raise")
-    search.fit(FEW, FEW_TAGS)
-    assert search.best_params_ == {"num_epochs": 6}
-    assert search.predict(FEW) == search.best_estimator_.predict(FEW)
-
-
 def test_default_arguments_suffice():
     assert EntityTagger().get_params()["model"] == "all-MiniLM-L6-v2"
-
-
-def test_a_clone_is_not_fitted(fitted):
-    with pytest.raises(NotFittedError):
-        clone(fitted).predict(FEW)
 
 
 def test_saved_and_loaded_is_the_same(fitted, tmp_path):
@@ -764,24 +725,6 @@ def test_a_stock_pipeline_reads_the_folder(fitted, tmp_path):
         likeliest = fitted.classes_[row.argmax(axis=1)].tolist()
         assert [answer["entity"] for answer in answers] == likeliest
         np.testing.assert_allclose([a["score"] for a in answers], row.max(axis=1), atol=1e-5)
-
-
-def test_load_says_what_is_missing(fitted, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
-        EntityTagger.load(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"lacks reptune\.json, config\.json, model\.safetensors"):
-        EntityTagger.load(tmp_path / "empty")
-    folder = fitted.save(tmp_path / "model")
-    (folder / "model.safetensors").write_bytes(b"cut short")
-    with pytest.raises(ValueError, match="holds a damaged model"):
-        EntityTagger.load(folder)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"lacks model\.safetensors"):
-        EntityTagger.load(folder)
-    (folder / "reptune.json").write_text("{")
-    with pytest.raises(ValueError, match="is damaged"):
-        EntityTagger.load(folder)
 
 
 def _change(folder, part):
@@ -835,51 +778,6 @@ def test_a_damaged_folder_does_not_load(fitted, tmp_path, part, message):
     _change(fitted.save(folder), part)
     with pytest.raises(ValueError, match=f"(?s)holds a damaged model.*{message}"):
         EntityTagger.load(folder)
-
-
-EVIL = """
-from pathlib import Path
-from transformers import PretrainedConfig
-Path({marker!r}).write_text("it ran")
-class C(PretrainedConfig):
-    model_type = "evil"
-"""
-
-
-def test_no_code_runs_from_a_folder_and_nobody_is_asked(fitted, make, tmp_path, monkeypatch):
-    monkeypatch.setattr("builtins.input", lambda *_: "y")
-    folder = fitted.save(tmp_path / "evil")
-    _change(folder, "nothing")
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evilmod.C"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "evilmod.py").write_text(EVIL.format(marker=str(tmp_path / "ran")))
-    for call in (
-        lambda: EntityTagger.load(folder),
-        lambda: make(model=folder).fit(FEW, FEW_TAGS),
-    ):
-        with pytest.raises(ValueError, match="names code of its own to run"):
-            call()
-    assert not (tmp_path / "ran").exists()
-
-
-def test_load_refuses_another_class(fitted, tiny_encoder, tmp_path):
-    texts, labels = tiny.TEXTS[:4], tiny.LABELS[:4]
-    classifier = FineTunedClassifier(tiny_encoder, num_epochs=1).fit(texts, labels)
-    with pytest.raises(ValueError, match="holds a FineTunedClassifier, not a EntityTagger"):
-        EntityTagger.load(classifier.save(tmp_path / "classifier"))
-    with pytest.raises(ValueError, match="holds a EntityTagger, not a FineTunedClassifier"):
-        FineTunedClassifier.load(fitted.save(tmp_path / "tagger"))
-    with pytest.raises(ValueError, match=r"lacks reptune\.json"):
-        EntityTagger.load(tiny_encoder)
-
-
-def test_saving_replaces_only_our_own_folders(fitted, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="holds something that is not a saved model"):
-        fitted.save(tmp_path / "thesis")
-    assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter.tex"]
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -1026,41 +924,6 @@ def test_validation_may_have_an_inside_tag_that_training_has_not(make):
     assert np.isfinite(tagger.history_[-1]["eval_loss"])
 
 
-def test_nothing_goes_before_fit(make, tmp_path):
-    tagger = make()
-    for call in (
-        lambda: tagger.predict(FEW),
-        lambda: tagger.predict_proba(FEW),
-        lambda: tagger.entities("the film"),
-        lambda: tagger.entities(""),
-        lambda: tagger.save(tmp_path / "model"),
-    ):
-        with pytest.raises(NotFittedError):
-            call()
-    assert not (tmp_path / "model").exists()
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_fit_leaves_the_object_as_it_was(make, monkeypatch, error):
-    tagger = make().fit(FEW, FEW_TAGS)
-    before, fields = plain_rows(tagger, FEW), dict(vars(tagger))
-
-    class Interrupt(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            raise error
-
-    monkeypatch.setattr(ner.training, "ProgressBar", Interrupt)
-    tagger.set_params(show_progress=True)
-    state = torch.get_rng_state()
-    with pytest.raises(error):
-        tagger.fit([["the", "film"]], [["O", "B-OTHER"]])
-    assert torch.equal(state, torch.get_rng_state())
-    assert (plain_rows(tagger, FEW) == before).all()
-    after = dict(vars(tagger)) | {"show_progress": False}
-    assert after.keys() == fields.keys()
-    assert all(after[name] is fields[name] for name in fields)
-
-
 def test_a_fit_that_diverges_leaves_the_object_as_it_was(make):
     tagger = make(num_epochs=1).fit(FEW, FEW_TAGS)
     fields = dict(vars(tagger))
@@ -1091,14 +954,6 @@ def test_words_of_one_letter_are_no_reason_to_warn(fitted, recwarn):
     for tokens in (FEW, [["a"], ["I"]], [["北", "京", "很", "好", "。"]], [["New York"], ["is"]]):
         fitted.predict(tokens)
     assert not [one for one in recwarn if "split_words" in str(one.message)]
-
-
-def test_a_refused_fit_leaves_the_object_as_it_was(make):
-    tagger = make(num_epochs=1).fit(FEW, FEW_TAGS)
-    fields = dict(vars(tagger))
-    with pytest.raises(ValueError):
-        tagger.fit([["the", "film"]], [["O", "I-OTHER"]])
-    assert all(vars(tagger)[name] is fields[name] for name in fields)
 
 
 def test_the_progress_bar_leaves_nothing_behind(make, capsys):
