@@ -43,7 +43,7 @@ def check_texts(texts: Iterable[Any], what: str = "texts") -> list[str]:
     """
     if isinstance(texts, str | bytes):
         raise ValueError(f"{what} is a single string; pass a list of strings: [{texts[:40]!r}].")
-    values = _listed(texts, what, "strings")
+    values = listed(texts, what, "strings")
     if not values:
         raise ValueError(f"{what}: there are none; pass at least one string.")
     for position, value in enumerate(values):
@@ -88,7 +88,7 @@ def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) ->
         raise ValueError(f"labels is a single string, {labels[:40]!r}; pass one label per text.")
     values = [
         value.item() if isinstance(value, np.generic) else value
-        for value in _listed(labels, "labels", "labels")
+        for value in listed(labels, "labels", "labels")
     ]
     if len(values) != num_texts:
         raise ValueError(f"{num_texts} texts but {len(values)} labels; pass one label per text.")
@@ -203,8 +203,17 @@ def class_weights(
     return None if class_weight is None else counts.sum() / (len(counts) * counts)
 
 
-def _listed(values: Any, what: str, of: str) -> list[Any]:
-    """The elements of a one-dimensional sequence; a table or a mapping has none to speak of."""
+def listed(values: Any, what: str, of: str) -> list[Any]:
+    """The elements of a one-dimensional sequence, or raise: a table or a mapping has none.
+
+    Args:
+        values: What the caller passed.
+        what: What to call it in the message.
+        of: What it should hold, such as `"strings"`.
+
+    Raises:
+        ValueError: If it is a table, a mapping, a set, no sequence, or has several dimensions.
+    """
     columns = _columns(values)
     if columns is not None:
         name = columns[0] if columns else "a column"

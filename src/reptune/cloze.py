@@ -32,7 +32,6 @@ from transformers import PreTrainedModel
 
 from reptune import runtime, training
 from reptune.checks import (
-    _listed,
     check_finite_weights,
     check_flag,
     check_labels,
@@ -42,6 +41,7 @@ from reptune.checks import (
     check_training_set,
     check_validation,
     check_whole_number,
+    listed,
     nearest,
     seed_of,
 )
@@ -304,8 +304,8 @@ class _PromptTuned(SavedEstimator):
         if isinstance(self.fast, bool | np.bool_):
             return frozenset(self.FAST_OPTIONS if self.fast else ())
         known = ", ".join(self.FAST_OPTIONS)
-        listed = isinstance(self.fast, Iterable) and not isinstance(self.fast, str)
-        if not listed or not all(isinstance(name, str) for name in self.fast):
+        several = isinstance(self.fast, Iterable) and not isinstance(self.fast, str)
+        if not several or not all(isinstance(name, str) for name in self.fast):
             raise ValueError(f"fast={self.fast!r}; use True, False, or some of {known} in a tuple.")
         for name in self.fast:
             if name not in self.FAST_OPTIONS:
@@ -497,6 +497,8 @@ class _PromptTuned(SavedEstimator):
         ids = word_ids(
             by_label, classes, loaded.tokenizer, causal=loaded.causal, template=prompts.template
         )
+        # A configuration that does not fit fails here, not at prediction.
+        all_logits(loaded, prompts.plain([("a", "a" if template.pair else None)]), ids, True)
         self._keep(prompts, ids, classes)
 
 
@@ -794,7 +796,7 @@ class PromptTunedRegressor(RegressorMixin, _PromptTuned):
         inputs = check_inputs(texts, template, f"{what}texts")
         if isinstance(targets, str | bytes):
             raise ValueError(f"{what}targets={targets!r}; pass a list of numbers, one per text.")
-        values = _listed(targets, f"{what}targets", "numbers")
+        values = listed(targets, f"{what}targets", "numbers")
         if len(values) != len(inputs):
             raise ValueError(
                 f"{len(inputs)} {what}texts but {len(values)} targets; pass one target a text."

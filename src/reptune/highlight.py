@@ -9,7 +9,7 @@ import html
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from reptune.checks import _listed
+from reptune.checks import listed
 from reptune.tags import Span, check_entity
 
 # Light grounds under black letters, readable on a white page and on a dark one.
@@ -42,7 +42,7 @@ class Highlighted:
         if not isinstance(text, str):
             raise ValueError(f"text is {text!r}, a {type(text).__name__}; pass one string.")
         self.text = text
-        found = _listed(entities, "entities", "what EntityTagger.entities(text) returned")
+        found = listed(entities, "entities", "what EntityTagger.entities(text) returned")
         for entity in found:
             _check_located(entity, text)
         self.entities = sorted(found, key=lambda entity: entity.start)

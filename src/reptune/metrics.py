@@ -19,10 +19,10 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
 from reptune.checks import (
-    _listed,
     check_number,
     check_random_state,
     check_whole_number,
+    listed,
     seed_of,
 )
 from reptune.tags import Span, check_rows, spans
@@ -619,7 +619,7 @@ def _tag_rows(gold: Any, predicted: Any) -> tuple[list[list[str]], list[list[str
     for name, rows in (("gold", gold), ("predicted", predicted)):
         table = isinstance(rows, np.ndarray) and rows.ndim == 2
         if not table and not isinstance(rows, str | list | tuple):
-            rows = _listed(rows, name, "lists of tags")
+            rows = listed(rows, name, "lists of tags")
         flat = next((row for row in rows if isinstance(row, str)), None)
         if flat is not None:
             raise ValueError(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset, Features, List, Value
 
-from reptune.checks import _listed, check_unicode
+from reptune.checks import check_unicode, listed
 from reptune.files import existing_file, file_text, json_object
 from reptune.tags import Scheme, Span, check_entity, check_sentences, from_spans, to_bio2
 
@@ -251,7 +251,7 @@ def tags_from_spans(
     begins = {word.start: place for place, word in enumerate(words)}
     ends = {word.end: place + 1 for place, word in enumerate(words)}
     found = []
-    for number, span in enumerate(_listed(spans, "spans", "(start, end, type)")):
+    for number, span in enumerate(listed(spans, "spans", "(start, end, type)")):
         if not isinstance(span, tuple | list) or len(span) != 3:
             raise ValueError(f"spans[{number}] is {span!r}; pass (start, end, type).")
         kind, start, end = check_entity((span[2], span[0], span[1]), f"spans[{number}]")
@@ -278,13 +278,13 @@ def tags_from_spans(
 
 
 def _checked_words(text: str, words: Sequence[Word]) -> list[Word]:
-    listed = _listed(words, "words", "words, as split_words returns them")
-    for word in listed:
+    found = listed(words, "words", "words, as split_words returns them")
+    for word in found:
         if not isinstance(word, Word) or text[word.start : word.end] != word.text:
             raise ValueError(
                 f"{word!r} is no word of this text; pass split_words(text) of the same text."
             )
-    return listed
+    return found
 
 
 def _near(words: Sequence[Word], start: int, end: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from reptune.checks import _listed, check_unicode, check_whole_number, nearest
+from reptune.checks import check_unicode, check_whole_number, listed, nearest
 
 OUTSIDE = "O"
 Scheme = Literal["BIO2", "IOB1", "BIOES"]
@@ -107,11 +107,11 @@ def check_rows(rows: Iterable[Sequence[str]], what: str, of: str = "tags") -> li
     """
     if isinstance(rows, str):
         raise ValueError(f"{what} is a single string; pass a list of {of} for each sentence.")
-    listed = _outer(rows, what, f"lists of {of}, one for each sentence")
-    for number, row in enumerate(listed):
+    found = _outer(rows, what, f"lists of {of}, one for each sentence")
+    for number, row in enumerate(found):
         if not _is_row(row):
             raise ValueError(f"{what}[{number}] is {row!r}; pass a list of {of}.")
-    return [list(row) for row in listed]
+    return [list(row) for row in found]
 
 
 def _outer(rows: Any, what: str, of: str) -> list[Any]:
@@ -120,7 +120,7 @@ def _outer(rows: Any, what: str, of: str) -> list[Any]:
         raise ValueError(f"{what} is bytes; pass a list of {of}.")
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
         return list(rows)
-    return _listed(rows, what, of)
+    return listed(rows, what, of)
 
 
 def _is_row(row: Any) -> bool:
@@ -172,7 +172,7 @@ def allowed_moves(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def _check_labels(labels: Sequence[str]) -> list[str]:
     if isinstance(labels, str | bytes):
         raise ValueError(f"labels is {labels!r}; pass a list of tags.")
-    row = _listed(labels, "labels", "tags")
+    row = listed(labels, "labels", "tags")
     for place, tag in enumerate(row):
         _check_tag(tag, f"labels[{place}]")
     if not row or len(set(row)) < len(row):
@@ -270,7 +270,7 @@ def spans(tags: Sequence[str]) -> list[Span]:
         raise ValueError(f"tags is {tags!r}; pass a list of tags, one a word.")
     found: list[Span] = []
     before = OUTSIDE
-    for place, tag in enumerate(_listed(tags, "tags", "tags, one a word")):
+    for place, tag in enumerate(listed(tags, "tags", "tags, one a word")):
         _check_tag(tag, f"tags[{place}]")
         if tag != OUTSIDE:
             if tag.startswith("I-") and _follows(before, tag):
@@ -289,7 +289,7 @@ def from_spans(entities: Iterable[Span], num_words: int) -> list[str]:
             a type and two whole numbers.
     """
     tags = [OUTSIDE] * check_whole_number("num_words", num_words, least=0)
-    for entity in _listed(entities, "entities", "Span(type, start, end)"):
+    for entity in listed(entities, "entities", "Span(type, start, end)"):
         kind, start, end = check_entity(entity)
         if not 0 <= start < end <= num_words:
             raise ValueError(f"{entity} does not lie within the sentence's {num_words} words.")
