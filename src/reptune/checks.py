@@ -304,10 +304,10 @@ def check_number(
               (("from", least), ("above", above), ("below", below), ("up to", most))
               if bound is not None]  # fmt: skip
     wanted = " ".join(["a number", *bounds]) if bounds else "a finite number"
-    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
     fits = (
-        number
-        and math.isfinite(value)
+        isinstance(value, Real)
+        and not isinstance(value, bool | np.bool_)
+        and _is_finite(value)
         and (least is None or value >= least)
         and (above is None or value > above)
         and (below is None or value < below)
@@ -317,6 +317,13 @@ def check_number(
         hint = f" ({float(value):g}, without the quotes)" if _reads_as_number(value) else ""
         raise ValueError(f"{name}={_shown(value)}; use {wanted}{hint}.")
     return float(value)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -74,7 +74,7 @@ def test_one_text_per_label_is_no_swap(count):
         checks.check_training_set(texts, [f"label {number}" for number in range(count)])
 
 
-@pytest.mark.parametrize("value", ["1e-4", True, None, float("nan"), float("inf"), 0, -1, [1]])
+@pytest.mark.parametrize("value", ["1e-4", True, None, float("nan"), float("inf"), 0, -1, [1], 10**400])
 def test_what_is_no_positive_number(value):
     with pytest.raises(ValueError, match=r"^rate=.*; use a number above 0"):
         checks.check_number("rate", value, above=0)
