@@ -157,3 +157,16 @@ def test_a_configuration_that_does_not_fit_the_weights(case, folder, changes):
     """The library would start the missing ones at random, and say so in a log."""
     set_config(folder, **changes)
     _refused(case, folder, "damaged|weights|fit")
+
+
+@pytest.mark.only(lambda case: case.keeps_weights)
+@pytest.mark.parametrize("name", ["special_tokens_map.json", "added_tokens.json"])
+def test_a_file_that_was_not_saved_changes_nothing(case, folder, fitted, name):
+    """The libraries look for more files than they write; one that was added must not count."""
+    (folder / name).write_text('{"pad_token": "good", "cls_token": "dull", "good": 3}')
+    try:
+        loaded = case.kind.load(folder)
+    except ValueError as error:
+        assert name in str(error)
+    else:
+        np.testing.assert_array_equal(case.output(loaded), case.output(fitted))
