@@ -421,9 +421,10 @@ def check_model_folder(folder: str | Path) -> None:
     """
     folder = Path(folder)
     for pattern in _CONFIGURATIONS:
-        for path in sorted(folder.glob(pattern)) + sorted(folder.glob(f"*/{pattern}")):
+        places = (pattern, f"*/{pattern}", f"*/*/{pattern}")
+        for path in sorted(path for place in places for path in folder.glob(place)):
             if path.is_file():
-                _check_configuration(path, _read_json(path))
+                _check_configuration(folder, path, _read_json(path))
 
 
 def _read_json(path: Path) -> Any:
@@ -435,19 +436,24 @@ def _read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); restore the folder.") from error
 
 
-def _check_configuration(path: Path, content: Any) -> None:
+def _check_configuration(folder: Path, path: Path, content: Any) -> None:
     if path.name == "modules.json":
         _check_modules(path, content)
         return
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object; restore the folder.")
+    # A transformer's configuration names its activation by a word, a dense layer's by a class.
     activation = content.get("activation_function", "torch.")
+    is_layer = "model_type" not in content and path.parent != folder
+    types = content.get("types")
+    for name in types.values() if isinstance(types, dict) else ():  # of a router's modules
+        _check_module_type(path, name)
     if content.get("auto_map") or content.get("custom_pipelines"):
         raise ValueError(
             f"{path} names code of its own to run (auto_map); this package never runs code from a "
             "model folder. Use a model whose classes come with transformers, or remove the entry."
         )
-    if path.parent.name.endswith("_Dense") and not str(activation).startswith("torch."):
+    if is_layer and not str(activation).startswith("torch."):
         raise ValueError(f"{path} names the activation {activation!r}; use one of torch.nn's.")
     for name in ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers"):
         layers = content.get(name)
@@ -463,11 +469,15 @@ def _check_modules(path: Path, content: Any) -> None:
     for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise ValueError(f"{path} is damaged: it lists no modules; restore the folder.")
-        if not re.match(r"sentence_transformers\.[\w.]+$", part["type"]):
-            raise ValueError(
-                f"{path} names the class {part['type']!r} to run; this package takes only those "
-                "of sentence_transformers. Use another model."
-            )
+        _check_module_type(path, part["type"])
         inner = Path(str(part.get("path", "")))
         if inner.is_absolute() or ".." in inner.parts:
             raise ValueError(f"{path} names the folder {str(inner)!r} outside of it.")
+
+
+def _check_module_type(path: Path, name: Any) -> None:
+    if not re.match(r"sentence_transformers\.[\w.]+$", str(name)):
+        raise ValueError(
+            f"{path} names the class {name!r} to run; this package takes only those of "
+            "sentence_transformers. Use another model."
+        )

@@ -23,6 +23,10 @@ import filelock
 
 MANIFEST = "reptune.json"
 
+# What the libraries read where it lies in a model's folder.
+_READ_SUFFIXES = {".json", ".jinja", ".safetensors", ".bin", ".model", ".tiktoken"}
+_READ_NAMES = {"vocab.txt", "merges.txt", "bpe.codes"}
+
 
 def write_folder(folder: str | Path, write: Callable[[Path], None], marker: str = MANIFEST) -> Path:
     """Let `write` fill a temporary folder, then move that into the place of `folder`.
@@ -88,8 +92,20 @@ def file_hashes(folder: Path, without: str = MANIFEST) -> dict[str, str]:
     return {name: _sha256(path) for name, path in named.items() if name != without}
 
 
-def check_hashes(folder: Path, expected: dict[str, str]) -> None:
-    """Raise a `ValueError` unless each file is there and has its SHA-256."""
+def check_hashes(folder: Path, expected: dict[str, str], without: str = MANIFEST) -> None:
+    """Raise a `ValueError` unless each file is there, has its SHA-256, and no other would be read.
+
+    A file that was added may change what the libraries make of the others: a tokenizer's map of
+    special tokens, a chat template, an adapter. Notes and the like do no harm.
+    """
+    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+        name = path.relative_to(folder).as_posix()
+        read = path.suffix in _READ_SUFFIXES or path.name in _READ_NAMES
+        if read and path.is_file() and name not in expected and name != without:
+            raise ValueError(
+                f"{folder} holds {name}, which save did not write and which may change the "
+                "model; remove it, or save the model again."
+            )
     for name, digest in expected.items():
         path = folder / name
         if not path.is_file():

@@ -74,7 +74,9 @@ def test_one_text_per_label_is_no_swap(count):
         checks.check_training_set(texts, [f"label {number}" for number in range(count)])
 
 
-@pytest.mark.parametrize("value", ["1e-4", True, None, float("nan"), float("inf"), 0, -1, [1], 10**400])
+@pytest.mark.parametrize(
+    "value", ["1e-4", True, None, float("nan"), float("inf"), 0, -1, [1], 10**400]
+)
 def test_what_is_no_positive_number(value):
     with pytest.raises(ValueError, match=r"^rate=.*; use a number above 0"):
         checks.check_number("rate", value, above=0)
@@ -107,8 +109,12 @@ def test_random_states():
     ("modules.json", {}, "lists no modules"),
     ("config.json", {"num_hidden_layers": 10**6}, "cannot be meant"),
     ("config.json", [], "no JSON object"),
+    ("2_Layer/config.json", {"activation_function": "evil.run"}, "names the activation"),
+    ("router_config.json", {"types": {"query": "evil.Module"}}, "names the class 'evil.Module'"),
+    ("query_0/1_Layer/config.json", {"activation_function": "os.abort"}, "names the activation"),
 ])  # fmt: skip
 def test_a_model_folder_that_names_code_or_nonsense(tmp_path, name, content, message):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):
         checks.check_model_folder(tmp_path)
@@ -118,3 +124,10 @@ def test_a_configuration_of_brackets(tmp_path):
     (tmp_path / "config.json").write_text("[" * 200_000)
     with pytest.raises(ValueError, match="is damaged"):
         checks.check_model_folder(tmp_path)
+
+
+def test_a_transformer_may_name_its_activation_by_a_word(tmp_path):
+    (tmp_path / "0_Transformer").mkdir()
+    content = {"model_type": "gpt2", "activation_function": "gelu_new"}
+    (tmp_path / "0_Transformer" / "config.json").write_text(json.dumps(content))
+    checks.check_model_folder(tmp_path)
