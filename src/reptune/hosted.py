@@ -280,6 +280,9 @@ class HostedModel:
             return Trouble(
                 "HF_HUB_OFFLINE is set, so nothing was sent", "Unset it, or use a local model."
             )
+        # Some versions of the library read the address of a redirect that they shall not follow.
+        if isinstance(error, _httpx.InvalidURL) or "location header" in str(error):
+            return Trouble("a redirect not followed", NOT_FOLLOWED, "its address is none")
         if isinstance(error, TimeoutError | _httpx.TimeoutException):
             what = f"no complete answer within {float(self.timeout):g} s"
             return Trouble(what, "Raise timeout, or try later.", transient=True)
