@@ -84,7 +84,8 @@ class SavedEstimator(BaseEstimator):
     @classmethod
     def _read_folder(cls, folder: Path) -> Self:
         manifest = _read_manifest(folder, cls)
-        check_hashes(folder, manifest["files"])
+        if manifest["files"] is not None:
+            check_hashes(folder, manifest["files"])
         check_model_folder(folder)
         loaded = cls(**manifest["params"])
         loaded.classes_ = manifest["classes"]
@@ -306,9 +307,11 @@ def _classes_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     return array
 
 
-def _files_of(folder: Path, manifest: dict[str, Any], kind: type[SavedEstimator]) -> dict[str, str]:
+def _files_of(
+    folder: Path, manifest: dict[str, Any], kind: type[SavedEstimator]
+) -> dict[str, str] | None:
     if manifest["format"] == 1:  # had no hashes
-        return {}
+        return None
     files = manifest.get("files")
     named = isinstance(files, dict) and all(isinstance(value, str) for value in files.values())
     named = named and set(kind._FILES) <= set(files)
