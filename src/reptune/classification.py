@@ -45,7 +45,7 @@ from reptune.checks import (
     class_weights,
     seed_of,
 )
-from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_weights
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_vocabulary, check_weights
 from reptune.meter import Meter
 from reptune.training import Trainable, freeze, model_limit
 
@@ -215,6 +215,7 @@ class FineTunedClassifier(TextClassifier):
         self.tokenizer_ = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+        check_vocabulary(self.tokenizer_, model.get_input_embeddings().num_embeddings)
         self.model_ = model.to(runtime.device()).eval()
         self.logits(["a text"])  # a configuration that does not fit fails here, not at prediction
 

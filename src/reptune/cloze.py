@@ -45,7 +45,7 @@ from reptune.checks import (
     nearest,
     seed_of,
 )
-from reptune.estimator import SavedEstimator, TextClassifier, check_weights
+from reptune.estimator import SavedEstimator, TextClassifier, check_vocabulary, check_weights
 from reptune.label_words import (
     BEAM,
     MAX_COMBINATIONS,
@@ -492,6 +492,8 @@ class _PromptTuned(SavedEstimator):
             inputs, groups = _read_examples(rows, template, len(words))
         loaded = self._checked(load_prompt_model(folder), template)
         check_weights(folder, loaded.model)
+        embeddings = loaded.model.get_input_embeddings().num_embeddings
+        check_vocabulary(loaded.tokenizer, embeddings)
         prompts = self._prompts_for(loaded, words, inputs, np.array(groups, dtype=int), seed)
         by_label = dict(zip(classes.tolist(), words, strict=True))
         ids = word_ids(

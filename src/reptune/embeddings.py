@@ -22,7 +22,7 @@ from torch import nn
 
 from reptune import runtime, training
 from reptune.checks import check_texts
-from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_weights
+from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_vocabulary, check_weights
 from reptune.training import position_limit
 
 CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
@@ -263,7 +263,9 @@ class EmbeddingClassifier(TextClassifier):
         }
         self.body_ = load_body(str(folder), True).eval()
         set_length(self.body_, self.max_length)
-        check_weights(folder, self.body_[0].auto_model)
+        encoder = self.body_[0].auto_model
+        check_weights(folder, encoder)
+        check_vocabulary(self.body_.tokenizer, encoder.get_input_embeddings().num_embeddings)
         width = self.body_.get_embedding_dimension()
         if arrays["coef"].shape[1:] != (width,):
             raise ValueError(f"a head of shape {arrays['coef'].shape} on {width} dimensions")

@@ -6,6 +6,7 @@ Each method's module adds `fit` and `predict_proba`, and says how its model is w
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable
@@ -93,11 +94,13 @@ class SavedEstimator(BaseEstimator):
             with runtime.quiet():
                 loaded._read(folder, manifest)
         except (assets.AssetError, MemoryError):
+            _check_seal(folder, manifest)
             raise
         except Exception as error:
             raise ValueError(
                 f"{folder} holds a damaged model ({error}); save it again or restore the folder."
             ) from error
+        _check_seal(folder, manifest)  # last, because everything else says better what is wrong
         return loaded
 
     def _write(self, folder: Path) -> None:
@@ -111,7 +114,7 @@ class SavedEstimator(BaseEstimator):
     def _write_all(self, folder: Path, manifest: dict[str, Any]) -> None:
         with runtime.quiet():
             self._write(folder)
-        manifest = {**manifest, "files": file_hashes(folder)}
+        manifest = sealed({**manifest, "files": file_hashes(folder)})
         text = json.dumps(manifest, indent=2, default=runtime.as_json)
         (folder / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -162,6 +165,13 @@ def check_weights(folder: Path, model: Any) -> None:
         if names:
             raise ValueError(f"the weights {what} {', '.join(sorted(names)[:3])}")
     check_finite_weights(model, trained=False)
+
+
+def check_vocabulary(tokenizer: Any, num_embeddings: int) -> None:
+    """Raise a `ValueError` if a saved tokenizer has token ids that the model has no vector for."""
+    highest = max([*tokenizer.get_vocab().values(), *tokenizer.all_special_ids])
+    if highest >= num_embeddings:
+        raise ValueError(f"the tokenizer has the token id {highest}, the model {num_embeddings}")
 
 
 def pack(value: Any) -> Any:
@@ -242,6 +252,7 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
             "pass the folder that save() returned."
         )
     _check_format(folder, manifest)
+    manifest["sealed"] = _is_sealed(manifest)
     manifest["params"] = _params_of(folder, manifest, kind)
     manifest["classes"] = _classes_of(folder, manifest)
     manifest["files"] = _files_of(folder, manifest, kind)
@@ -269,6 +280,29 @@ def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
         raise ValueError(
             f"{folder} was saved in format {number} by reptune {writer}; this is "
             f"{reptune.__version__}, which reads up to format {FORMAT}. Upgrade reptune."
+        )
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the SHA-256 of everything else in it, as `seal`.
+
+    A parameter or a label that was changed or lost would otherwise load as another model.
+    """
+    content = {name: value for name, value in manifest.items() if name != "seal"}
+    text = json.dumps(content, default=runtime.as_json, sort_keys=True)
+    return {**content, "seal": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _is_sealed(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest, as it was read, is as it was written; format 1 had no seal."""
+    return manifest["format"] == 1 or manifest.get("seal") == sealed(manifest)["seal"]
+
+
+def _check_seal(folder: Path, manifest: dict[str, Any]) -> None:
+    if not manifest["sealed"]:
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged or was changed: its seal is not the one that save "
+            "wrote. Save the model again or restore the file."
         )
 
 

@@ -46,7 +46,7 @@ from reptune.checks import (
     check_whole_number,
     seed_of,
 )
-from reptune.estimator import SavedEstimator, check_weights
+from reptune.estimator import SavedEstimator, check_vocabulary, check_weights
 from reptune.meter import Meter
 from reptune.tagged import Word, split_words
 from reptune.tags import OUTSIDE, check_sentences, check_tags, spans, viterbi
@@ -730,8 +730,7 @@ def _check_loaded(
     known = [model.config.id2label.get(index) for index in range(model.config.num_labels)]
     if known != classes.tolist():
         raise ValueError(f"the model's tags are {known}, the manifest's {classes.tolist()}")
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise ValueError("the tokenizer has more tokens than the model")
+    check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings)
 
 
 def _classes(gold: Iterable[Sequence[str]]) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reptune.estimator import sealed
 from tests.contract.cases import CASES
 
 FORMATS = sorted(Path(__file__).with_name("fixtures").glob("format_*"))
@@ -179,8 +180,16 @@ def test_an_unknown_parameter_is_refused_by_name(case, saved):
 def test_a_parameter_that_a_folder_lacks_has_its_default(case, fitted, saved):
     manifest = _manifest(saved)
     del manifest["params"]["random_state"]
-    _write(saved, manifest)
+    _write(saved, sealed(manifest))  # as an earlier version, which had no such parameter, wrote it
     assert case.kind.load(saved).random_state == case.kind().random_state
+
+
+def test_a_manifest_that_was_changed_is_refused(case, saved):
+    """A parameter that was changed would load as another model without a word."""
+    manifest = _manifest(saved)
+    _write(saved, manifest | {"params": manifest["params"] | {"random_state": 12345}})
+    with pytest.raises(ValueError, match="seal is not the one that save wrote"):
+        case.kind.load(saved)
 
 
 FIXTURES = [
