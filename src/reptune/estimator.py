@@ -71,14 +71,14 @@ class SavedEstimator(BaseEstimator):
             ValueError: If it is not a folder of ours, was written by a later version, names code
                 to run, or a file of it is missing or damaged.
         """
-        place = find_folder(folder)
         for attempt in range(1, _ATTEMPTS + 1):
-            before = _bytes_of(place / MANIFEST)
+            place = find_folder(folder)  # anew: a save of another process moves it
+            before = _stamp_of(place / MANIFEST)
             try:
                 return cls._read_folder(place)
             except Exception:
                 # Another process may have saved meanwhile, so that old and new files were mixed.
-                if attempt == _ATTEMPTS or _bytes_of(place / MANIFEST) == before:
+                if attempt == _ATTEMPTS or _stamp_of(place / MANIFEST) == before:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -235,8 +235,13 @@ def _with_named_parameters(init: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def _bytes_of(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _stamp_of(path: Path) -> tuple[int, int] | None:
+    """What tells a file from its successor, which may hold the same bytes."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:

@@ -192,6 +192,22 @@ def test_a_manifest_that_was_changed_is_refused(case, saved):
         case.kind.load(saved)
 
 
+def test_a_load_that_another_save_overtakes_reads_again(case, fitted, saved, monkeypatch):
+    """The new manifest holds the same bytes, and the files of the old folder are gone."""
+    read, calls = case.kind._read, []
+
+    def overtaken(self, folder, manifest):
+        calls.append(folder)
+        if len(calls) == 1:
+            fitted.save(saved)
+            raise FileNotFoundError("model.safetensors")
+        read(self, folder, manifest)
+
+    monkeypatch.setattr(case.kind, "_read", overtaken)
+    assert np.array_equal(case.output(case.kind.load(saved)), case.output(fitted))
+    assert len(calls) == 2
+
+
 FIXTURES = [
     pytest.param(folder, name, id=f"{folder.name}-{name}")
     for folder in FORMATS
