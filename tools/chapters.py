@@ -16,6 +16,7 @@ import ast
 import base64
 import copy
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -43,6 +44,8 @@ PROGRESS_BAR = re.compile(r"\d%\|.*\||\[\d+:\d+<|\d(it/s|s/it)\]|\?it/s")
 # IPython's own lines, which Python's parser does not know.
 MAGIC = re.compile(r"^(\s*)[%!?].*$", re.MULTILINE)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# A package's literal dict of names that it exports lazily, each with the module it comes from.
+LAZY_TABLE = "_LAZY"
 
 
 # ---------------------------------------------------------------------------- hashes
@@ -64,47 +67,173 @@ def cells_hash(nb: Any) -> str:
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
+# ------------------------------------------------------------------ the modules it uses
+
+
 def _module_file(name: str, package: Path) -> Path | None:
     """Return the file of a module of the package, such as "reptune.data", or None."""
     top, *inner = name.split(".")
-    if top != package.name:
+    if top != package.name or not all(part.isidentifier() for part in inner):
         return None
     base = package.joinpath(*inner)
     candidates = (base / "__init__.py", base.with_suffix(".py") if inner else base)
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _imported_names(tree: ast.AST, importer: str) -> Iterator[str]:
-    """Yield every dotted name that may be a module imported by `importer`."""
-    for node in ast.walk(tree):
+def _last_name(node: ast.AST) -> str:
+    """Return "c" for the expressions a.b.c and c, and an empty string for any other."""
+    return getattr(node, "attr", "") or getattr(node, "id", "")
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield a tree's nodes, but for what stands under `if TYPE_CHECKING:` and never runs."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+        if isinstance(node, ast.If):
+            negated = isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not)
+            test = node.test.operand if negated else node.test
+            if _last_name(test) == "TYPE_CHECKING":
+                children = node.body if negated else node.orelse
+        waiting += children
+
+
+def _absolute(level: int, name: str, importer: str) -> str:
+    """Return the full name of a module that `importer` names with `level` leading dots."""
+    # Level 1 in "reptune.data" is "reptune"; level 0 is absolute.
+    parents = importer.split(".")[:-level] if level else []
+    return ".".join([*parents, *([name] if name else [])])
+
+
+def _module_in_call(node: ast.AST, importer: str) -> str | None:
+    """Return the module that a call of `import_module` with a literal name imports, or None."""
+    if not isinstance(node, ast.Call) or not node.args:
+        return None
+    name, *package = node.args
+    package += [word.value for word in node.keywords if word.arg == "package"]
+    if _last_name(node.func) != "import_module" or not isinstance(name, ast.Constant):
+        return None
+    text = str(name.value)
+    level = len(text) - len(text.lstrip("."))
+    if package and isinstance(package[0], ast.Constant):
+        importer = f"{package[0].value}.__init__"
+    return _absolute(level, text[level:], importer)
+
+
+def _imports(nodes: Iterable[ast.AST], importer: str) -> Iterator[tuple[str, str]]:
+    """Yield what the nodes import: the local name it gets, if any, and its dotted name."""
+    for node in nodes:
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            for alias in node.names:
+                yield "", alias.name
+                top = alias.name.split(".")[0]
+                yield alias.asname or top, alias.name if alias.asname else top
         elif isinstance(node, ast.ImportFrom):
-            # Level 1 in "reptune.data" is "reptune"; level 0 is absolute.
-            parents = importer.split(".")[: -node.level] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            # `import reptune` and later `reptune.data.load(...)`.
-            yield f"{node.value.id}.{node.attr}"
+            base = _absolute(node.level, node.module or "", importer)
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{base}.{alias.name}"
+        elif name := _module_in_call(node, importer):
+            # What is then taken from the module is unknown: it may be all that it exports.
+            yield "", f"{name}.*"
+
+
+def _used_names(trees: Iterable[ast.AST], importer: str) -> set[str]:
+    """Return the dotted names that `importer` imports, or reaches through what it imports.
+
+    Args:
+        trees: Its code; several trees, such as a notebook's cells, share their local names.
+        importer: The module's name, which tells what its relative imports mean.
+    """
+    nodes = [node for tree in trees for node in _executed(tree)]
+    bound: dict[str, set[str]] = {}
+    for local, name in _imports(nodes, importer):
+        bound.setdefault(local, set()).add(name)
+    names = set().union(*bound.values())
+    for node in nodes:
+        # `import reptune` and later `reptune.data.load(...)`.
+        root, rest = _attribute_chain(node)
+        names |= {f"{name}.{rest}" for name in bound.get(root, ()) if rest}
+    return names
+
+
+def _attribute_chain(node: ast.AST) -> tuple[str, str]:
+    """Return ("a", "b.c") for the expression a.b.c, and two empty strings for any other."""
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute):
+        attributes.insert(0, node.attr)
+        node = node.value
+    return (node.id, ".".join(attributes)) if isinstance(node, ast.Name) else ("", "")
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _lazy_exports(file: Path) -> dict[str, str]:
+    """Return a package's table of the names that it imports when they are first used.
+
+    Raises:
+        ValueError: The table cannot be read without running the package.
+    """
+    for node in _parsed(file.read_text("utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == LAZY_TABLE for target in targets):
+            try:
+                return {
+                    str(name): str(module) for name, module in ast.literal_eval(node.value).items()
+                }
+            except (ValueError, AttributeError) as error:
+                raise ValueError(
+                    f"{file.parent.name}/{file.name}: {LAZY_TABLE} is no literal dict; "
+                    "write names and modules out, so that they can be read without an import."
+                ) from error
+    return {}
+
+
+def _modules_of(name: str, package: Path, seen: frozenset[str] = frozenset()) -> set[str]:
+    """Return the package's modules that run when a dotted name is imported.
+
+    These are the packages around it, the module itself, and where the name is exported lazily,
+    the module that it comes from.
+
+    Raises:
+        ValueError: The name is exported lazily from a module that does not exist.
+    """
+    found: set[str] = set()
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        module = ".".join(parts[:end])
+        if _module_file(module, package) is None:
+            break
+        found.add(module)
+        table = _lazy_exports(_module_file(module, package))
+        # Of `package.*` nothing more is known: it may be any name of the table.
+        wanted = list(table) if parts[end:] == ["*"] else parts[end : end + 1]
+        for source, used in ((table[used], used) for used in wanted if used in table):
+            ours = source.split(".")[0] in (package.name, "")
+            if ours and _module_file(source, package) is None:
+                raise ValueError(
+                    f"{module} exports {used!r} lazily from {source!r}; name a module in full."
+                )
+            further = ".".join([source, used, *parts[end + 1 :]])
+            if further not in seen:
+                found |= _modules_of(further, package, seen | {name, further})
+    return found
 
 
 def _modules_from(sources: Iterable[str], package: Path) -> dict[str, Path]:
     """Return the package's modules that the sources import, directly or not, by name."""
     found: dict[str, Path] = {}
-    waiting = [name for text in sources for name in _imported_names(ast.parse(text), "")]
+    waiting = _used_names([ast.parse(text) for text in sources], "")
     while waiting:
-        name = waiting.pop()
-        file = _module_file(name, package)
-        if file is None or name in found:
-            continue
-        found[name] = file
-        # Importing reptune.data runs reptune/__init__.py first.
-        waiting.append(package.name)
-        # In a package's __init__ a leading dot means the package itself.
-        importer = f"{name}.__init__" if file.name == "__init__.py" else name
-        waiting += _imported_names(ast.parse(file.read_text("utf-8")), importer)
+        for module in _modules_of(waiting.pop(), package) - found.keys():
+            file = found[module] = _module_file(module, package)
+            # In a package's __init__ a leading dot means the package itself.
+            importer = f"{module}.__init__" if file.name == "__init__.py" else module
+            waiting |= _used_names([_parsed(file.read_text("utf-8"))], importer)
     return found
 
 

@@ -1,5 +1,7 @@
 """Running a chapter: what is stored, what is stamped, and what is left alone on failure."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import chapters
@@ -51,6 +53,177 @@ def test_modules_are_followed(package: Path, source: str, used: set[str]) -> Non
     nb = new_notebook(cells=[new_code_cell(source)])
     always = {"__init__.py", "runtime.py", "plots.py"}
     assert set(chapters.module_hashes(nb, package)) == used | always
+
+
+PARTS = {
+    "__init__.py": """
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reptune.book.setup import setup
+    from reptune.classification import Classifier
+else:
+    import reptune.quick
+
+_LAZY = {
+    "setup": "reptune.book.setup",
+    "Classifier": "reptune.classification",
+    "Few": "reptune.fewshot",
+    "np": "numpy",
+    "Lost": "reptune.nowhere",
+}
+
+
+def __getattr__(name):
+    return getattr(importlib.import_module(_LAZY[name]), name)
+""",
+    "quick.py": "",
+    "classification.py": "from . import training\n",
+    "training.py": "import typing\nif typing.TYPE_CHECKING:\n    import reptune.assets\n",
+    "assets.py": "",
+    "book/__init__.py": "",
+    "book/setup.py": "from .plots import style\nfrom ..assets import get\n",
+    "book/plots.py": "if not __debug__:\n    import reptune.training\n",
+    "fewshot/__init__.py": (
+        "from reptune.fewshot import pairs\n"
+        '_LAZY: dict[str, str] = {"Few": "reptune.fewshot.few", "Head": "reptune.fewshot.head"}\n'
+    ),
+    "fewshot/few.py": "from . import pairs\nfrom .. import Classifier\n",
+    "fewshot/head.py": "",
+    "fewshot/pairs.py": "",
+    "ner/__init__.py": "from .tagger import Tagger\n",
+    "ner/tagger.py": "def f():\n    from ..fewshot import Head\n",
+}
+BOOK = {"book/__init__.py", "book/plots.py", "training.py"}
+SETUP = BOOK | {"book/setup.py", "assets.py"}
+METHOD = {"classification.py", "training.py"}
+FEWSHOT = {"fewshot/__init__.py", "fewshot/pairs.py"}
+FEW = METHOD | FEWSHOT | {"fewshot/few.py"}
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """A package with subpackages that exports names lazily."""
+    folder = tmp_path / "reptune"
+    for name, text in PARTS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "used"),
+    [
+        # The root alone imports nothing of what it could export.
+        ("import reptune", set()),
+        ("import reptune\nreptune.__version__", set()),
+        # Subpackages, and their __init__ on the way.
+        ("import reptune.book.plots", BOOK),
+        ("from reptune.book import plots", BOOK),
+        ("from reptune import book\nbook.plots.curve()", BOOK),
+        ("import reptune as r\nr.book.plots.curve()", BOOK),
+        ("from reptune.book.plots import curve", BOOK),
+        ("import reptune.fewshot", FEWSHOT),
+        ("from reptune.fewshot.pairs import draw", FEWSHOT),
+        # Names that the root exports lazily, in all the ways to reach them.
+        ("import reptune\nrun = reptune.setup('01')", SETUP),
+        ("from reptune import setup as begin", SETUP),
+        ("def f():\n    import reptune as r\n    return r.setup", SETUP),
+        ("from reptune import Classifier", METHOD),
+        ("from reptune import np", set()),
+        # Names that a subpackage exports lazily, and one that the root has from there.
+        ("from reptune.fewshot import Head", FEWSHOT | {"fewshot/head.py"}),
+        ("import reptune.fewshot\nreptune.fewshot.Head()", FEWSHOT | {"fewshot/head.py"}),
+        ("from reptune import fewshot as f\nprint(f'{f.Head()}')", FEWSHOT | {"fewshot/head.py"}),
+        ("from reptune.fewshot import Few", FEW),
+        ("from reptune import Few", FEW),
+        ("from reptune.fewshot import *", FEW | {"fewshot/head.py"}),
+        # Relative imports that leave their subpackage.
+        ("import reptune.ner", {"ner/__init__.py", "ner/tagger.py", "fewshot/head.py"} | FEWSHOT),
+        # Imports by name.
+        ("import importlib\nimportlib.import_module('reptune.classification')", METHOD),
+        ("from importlib import import_module\nimport_module('reptune.book.plots')", BOOK),
+        ("import importlib\nimportlib.import_module('.plots', package='reptune.book')", BOOK),
+        (
+            "import importlib\nimportlib.import_module('reptune.fewshot').Few",
+            FEW | {"fewshot/head.py"},
+        ),
+        ("import importlib\nname = 'x'\nimportlib.import_module(name)", None),
+        # What only a type checker imports.
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import reptune.ner", None),
+        ("import typing\nif typing.TYPE_CHECKING:\n    import reptune.ner", None),
+        ("if not TYPE_CHECKING:\n    import reptune.assets", {"assets.py"}),
+    ],
+)
+def test_subpackages_and_lazy_names_are_followed(
+    parts: Path, source: str, used: set[str] | None
+) -> None:
+    nb = new_notebook(cells=[new_code_cell(source)])
+    always = set() if used is None else {"__init__.py", "quick.py"}
+    assert set(chapters.module_hashes(nb, parts)) == (used or set()) | always
+
+
+def test_cells_share_what_one_of_them_imported(parts: Path) -> None:
+    nb = new_notebook(cells=[new_code_cell("import reptune as r"), new_code_cell("r.setup('01')")])
+    assert "book/setup.py" in chapters.module_hashes(nb, parts)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "source", "message"),
+    [
+        ("__init__.py", None, "from reptune import Lost", "'Lost' lazily from 'reptune.nowhere'"),
+        ("ner/__init__.py", "_LAZY = {'T': '.tagger'}", "from reptune.ner import T", "in full"),
+        ("ner/__init__.py", "_LAZY = dict(T='x')", "import reptune.ner", "is no literal dict"),
+        ("ner/__init__.py", "_LAZY = ['T']", "import reptune.ner", "is no literal dict"),
+    ],
+)
+def test_a_lazy_table_that_cannot_be_followed_is_named(
+    parts: Path, file: str, text: str | None, source: str, message: str
+) -> None:
+    if text is not None:
+        (parts / file).write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=message):
+        chapters.module_hashes(new_notebook(cells=[new_code_cell(source)]), parts)
+
+
+def test_names_that_lead_in_a_circle_come_to_an_end(parts: Path) -> None:
+    (parts / "ner" / "__init__.py").write_text("_LAZY = {'T': 'reptune.ner'}", "utf-8")
+    nb = new_notebook(cells=[new_code_cell("from reptune.ner import T")])
+    assert set(chapters.module_hashes(nb, parts)) == {"__init__.py", "quick.py", "ner/__init__.py"}
+
+
+def test_the_analysis_finds_what_python_imports(parts: Path, tmp_path: Path) -> None:
+    """On code without type checkers' and lazy imports left over, both see the same modules."""
+    source = "import reptune\nreptune.setup\nfrom reptune.fewshot import pairs\nimport reptune.ner"
+    (parts / "book" / "setup.py").write_text("from .plots import style\ndef setup(): ...\n")
+    (parts / "book" / "plots.py").write_text("from ..assets import get as style\n")
+    (parts / "assets.py").write_text("def get(): ...\n")
+    (parts / "ner" / "tagger.py").write_text("from ..training import typing as Tagger\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{source}\n"
+        "files = [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'reptune']\n"
+        "print(*files, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    really = {Path(file).relative_to(parts).as_posix() for file in done.stdout.split()}
+    assert set(chapters.module_hashes(new_notebook(cells=[new_code_cell(source)]), parts)) == really
+
+
+def test_a_chapter_is_stale_for_what_it_uses_only(parts: Path, tmp_path: Path) -> None:
+    nb = new_notebook(cells=[new_code_cell("import reptune\nreptune.setup('01')")])
+    stamp = {"cells": chapters.cells_hash(nb), "modules": chapters.module_hashes(nb, parts)}
+    nb.metadata["reptune"] = stamp
+    nbformat.write(nb, path := tmp_path / "01_sample.ipynb")
+    (parts / "fewshot" / "few.py").write_text("changed = True\n", "utf-8")
+    (parts / "classification.py").write_text("changed = True\n", "utf-8")
+    assert chapters.stale_reasons(path, parts) == []
+    (parts / "book" / "setup.py").write_text("from .plots import style\n", "utf-8")
+    assert chapters.stale_reasons(path, parts) == [
+        "it used assets.py, and no longer does",
+        "book/setup.py changed",
+    ]
 
 
 def test_only_code_counts_for_the_hash() -> None:
