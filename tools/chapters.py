@@ -449,8 +449,15 @@ def execute(nb: Any, folder: Path, profile: str) -> None:
         raise CellError(f"the kernel died in cell {current}: {error}\n\n{source}") from error
 
 
-def make_stamp(nb: Any, profile: str, seconds: float) -> dict[str, Any]:
-    """Return what a later reader needs to know about the run that made the outputs."""
+def make_stamp(nb: Any, profile: str, seconds: float, modules: dict[str, str]) -> dict[str, Any]:
+    """Return what a later reader needs to know about the run that made the outputs.
+
+    Args:
+        nb: The executed notebook.
+        profile: "quick", "cpu" or "gpu".
+        seconds: How long the run took.
+        modules: What `module_hashes` returned before the run.
+    """
     from reptune import runtime
 
     return {
@@ -460,7 +467,7 @@ def make_stamp(nb: Any, profile: str, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cells": cells_hash(nb),
-        "modules": module_hashes(nb),
+        "modules": modules,
     }
 
 
@@ -472,11 +479,13 @@ def run(path: Path, profile: str) -> None:
         ValueError: The outputs are not fit to be stored; the message lists why.
     """
     nb = nbformat.read(path, as_version=4)
+    # Before the run: a module that changes while the cells run makes the chapter stale.
+    modules = module_hashes(nb)
     started = time.monotonic()
     execute(nb, path.parent, profile)
     seconds = time.monotonic() - started
     tidy(nb)
-    nb.metadata["reptune"] = make_stamp(nb, profile, seconds)
+    nb.metadata["reptune"] = make_stamp(nb, profile, seconds, modules)
     _refuse(output_problems(nb))
     write(nb, path)
     print(f"{path.name}: {seconds:.0f} s, profile {profile}")

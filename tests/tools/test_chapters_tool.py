@@ -287,6 +287,21 @@ def test_run_stores_tidy_outputs_and_a_stamp(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_the_stamp_holds_the_modules_as_they_were_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {"data.py": "as it was"}
+
+    def execute(nb: object, folder: Path, profile: str) -> None:
+        modules["data.py"] = "edited while the cells ran"
+
+    monkeypatch.setattr(chapters, "execute", execute)
+    monkeypatch.setattr(chapters, "module_hashes", lambda nb: dict(modules))
+    path = store(tmp_path, new_code_cell("1"))
+    chapters.run(path, "quick")
+    assert nbformat.read(path, 4).metadata.reptune.modules == {"data.py": "as it was"}
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
