@@ -20,7 +20,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from reptune import assets, data, meter, results, runtime
+from reptune import assets, data, meter, runtime
+from reptune.book import results
+from reptune.data import splits as splits_module
 
 MODEL = "all-MiniLM-L6-v2"
 TASK = "rotten_tomatoes"
@@ -116,7 +118,8 @@ def splits(task: str = TASK) -> dict[str, tuple[list[str], np.ndarray]]:
     """Texts and labels of each split."""
     loaded = data.load(task)
     return {
-        name: (list(loaded[name]["text"]), np.array(loaded[name]["label"])) for name in data.SPLITS
+        name: (list(loaded[name]["text"]), np.array(loaded[name]["label"]))
+        for name in splits_module.SPLITS
     }
 
 

@@ -10,12 +10,9 @@ from typing import Any
 from _common import MODEL
 
 from reptune import data
-from reptune.pretraining import (
-    GENERAL_START,
-    average_encoders,
-    continue_pretraining,
-    load_masked_lm,
-)
+from reptune.models.lowrank import GENERAL_START
+from reptune.models.masked import load_masked_lm
+from reptune.pretraining import average_encoders, continue_pretraining
 
 FOLDER = Path(__file__).resolve().parents[1] / "_build" / "encoders"
 NEWS, REVIEWS, SENTENCES = "news", "reviews", "sentences"

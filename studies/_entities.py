@@ -14,9 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer
 
-from reptune import assets, data, meter, metrics, ner, results, tags
-from reptune.gazetteer import Gazetteer, MostFrequentTag
+from reptune import assets, data, meter, metrics, ner
+from reptune.book import results
+from reptune.data import splits as splits_module
+from reptune.data import tags
 from reptune.ner import EntityTagger
+from reptune.ner.gazetteer import Gazetteer, MostFrequentTag
 
 NEWSWIRE, TWEETS = "conll2003", "wnut16"
 TAGGERS = Path(__file__).resolve().parents[1] / "_build" / "taggers"
@@ -27,7 +30,7 @@ Tagged = tuple[list[list[str]], list[list[str]]]
 def splits(task: str) -> dict[str, Tagged]:
     """Words and tags of each split."""
     loaded = data.load(task)
-    return {name: tagged(loaded[name]) for name in data.SPLITS}
+    return {name: tagged(loaded[name]) for name in splits_module.SPLITS}
 
 
 def tagged(rows: Any) -> Tagged:

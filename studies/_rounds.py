@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from reptune import results, runtime
+from reptune import runtime
+from reptune.book import results
 
 FIRST_SEED = 42
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from reptune import meter, results
+from reptune import meter
+from reptune.book import results
 
 OURS, STOCK = "reptune, streamed", "stock setfit, listed"
 # The stock library lists every pair: 10,000 texts would need tens of gigabytes, so it is measured
@@ -33,7 +34,7 @@ def first_batch(method: str, count: int, seed: int) -> dict[str, Any]:
             sampler = ContrastiveDataset(texts, labels.tolist(), multilabel=False)
             return Dataset.from_list(list(sampler))  # as setfit.Trainer does
     else:
-        from reptune.contrastive import PairSampler
+        from reptune.fewshot.contrastive import PairSampler
 
         def start() -> Any:
             return next(PairSampler(labels, random_state=seed).batches(16))

@@ -10,7 +10,9 @@ from _common import MODEL, Job, fit_fields, main
 from _encoders import NEWS, REVIEWS, corpus, held_out
 
 from reptune import meter
-from reptune.pretraining import GENERAL_START, HISTORY, continue_pretraining
+from reptune.models.lowrank import GENERAL_START
+from reptune.pretraining import continue_pretraining
+from reptune.pretraining.run import HISTORY
 
 NUM_STEPS = 120
 HELD_OUT = 60

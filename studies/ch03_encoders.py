@@ -22,9 +22,10 @@ from _encoders import (
 )
 
 from reptune import meter
-from reptune.lowrank import join_adapters
-from reptune.masking import masked_scores, pack, pseudo_perplexity
-from reptune.pretraining import ADAPTER, GENERAL_START, HISTORY, REVIEW_START, load_masked_lm
+from reptune.models.lowrank import GENERAL_START, REVIEW_START, join_adapters
+from reptune.models.masked import load_masked_lm, masked_scores, pseudo_perplexity
+from reptune.pretraining.packing import pack
+from reptune.pretraining.run import ADAPTER, HISTORY
 
 SCORED = {NEWS: 200, REVIEWS: 300, SENTENCES: 1000}  # texts of each test split
 FEW = 20  # blocks of 64 pieces for the pseudo-perplexity, which hides one piece at a time

@@ -18,8 +18,9 @@ from _common import MODEL
 from _plain_mlm import pretrain
 
 from reptune import data, meter, runtime, training
-from reptune.masking import IGNORED, mask_tokens, masked_logits, pack
-from reptune.pretraining import continue_pretraining, load_masked_lm
+from reptune.models.masked import IGNORED, load_masked_lm, mask_tokens, masked_logits
+from reptune.pretraining import continue_pretraining
+from reptune.pretraining.packing import pack
 
 # Plain is, for a step, the library's loss with logits everywhere; end to end, the recipe that
 # pads a text a row.
@@ -104,7 +105,7 @@ def _times(
     seconds = []
     for _ in range(STEPS):
         start = time.perf_counter()
-        with training.half_precision(model.device, half):
+        with runtime.half_precision(model.device, half):
             loss = loss_of(model, inputs, labels)
         loss.backward()
         optimizer.step()

@@ -20,7 +20,8 @@ from _encoders import (
     encoder,
 )
 
-from reptune import meter, results
+from reptune import meter
+from reptune.book import results
 from reptune.classification import FineTunedClassifier
 
 REVIEWS, NEWS = "rotten_tomatoes", "bbc_news"

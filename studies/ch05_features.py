@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from reptune import meter
-from reptune.causal import load_causal_lm
+from reptune.models.causal import load_causal_lm
 
 DRAWS = (42, 43, 44, 45, 46)
 PER_CLASS = (4, 16, 64)

@@ -9,7 +9,7 @@ from _prompts import CAUSAL, WORDS, some
 
 from reptune import meter
 from reptune.incontext import InContextClassifier
-from reptune.neighbors import Neighbors
+from reptune.models.neighbors import Neighbors
 
 DRAWS = (42, 43, 44)
 PER_CLASS, POOL = 2, 16

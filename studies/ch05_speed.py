@@ -12,8 +12,8 @@ from _plain_prompts import word_scores
 from _prompts import CAUSAL, WORDS, some
 
 from reptune import meter
-from reptune.causal import load_causal_lm
 from reptune.incontext import build_prompt
+from reptune.models.causal import load_causal_lm
 
 PLAIN, OURS, HALF = "plain code", "shared prefix", "shared prefix, half precision"
 ITEMS = 60

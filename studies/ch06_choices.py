@@ -11,9 +11,11 @@ from _common import TASK, Job, few_shot, main, score_fields
 from _prompts import CAUSAL, WORDS, some
 
 from reptune import meter
-from reptune.cloze import PromptTunedClassifier, load_prompt_model, search_words
-from reptune.lowrank import GENERAL_START, REVIEW_START
-from reptune.templates import Template
+from reptune.cloze import PromptTunedClassifier
+from reptune.cloze.label_words import search_words
+from reptune.cloze.prompt_models import load_prompt_model
+from reptune.cloze.templates import Template
+from reptune.models.lowrank import GENERAL_START, REVIEW_START
 
 DRAWS = (0, 1, 2)
 PER_CLASS = 16

@@ -11,7 +11,8 @@ from _common import TASK, Job, few_shot, fit_fields, main, score_fields, splits
 from _prompts import CAUSAL, WORDS, unlabeled
 from ch06_choices import BASE, BASE_CAUSAL, DRAWS, MINILM, PER_CLASS, SEARCHED, VARIANTS
 
-from reptune import meter, results
+from reptune import meter
+from reptune.book import results
 from reptune.classification import FineTunedClassifier
 from reptune.cloze import PromptTunedClassifier
 from reptune.incontext import InContextClassifier

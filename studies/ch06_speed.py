@@ -13,10 +13,11 @@ from _common import TASK, few_shot
 from _prompts import some
 from ch06_choices import BASE, GREAT, IT_WAS, MINILM, PER_CLASS
 
-from reptune import meter, training
-from reptune.cloze import PromptTunedClassifier, collate, label_logits, load_prompt_model
-from reptune.lowrank import REVIEW_START
-from reptune.templates import Template, encode, word_ids
+from reptune import meter, runtime
+from reptune.cloze import PromptTunedClassifier
+from reptune.cloze.prompt_models import collate, label_logits, load_prompt_model
+from reptune.cloze.templates import Template, encode, word_ids
+from reptune.models.lowrank import REVIEW_START
 
 PLAIN, ROWS, HALF = "plain code", "label rows", "label rows, half precision"
 ALL = "all fast options"
@@ -108,7 +109,7 @@ def largest_difference(arm: str, items: int = 64) -> float:
     encoded = [encode(template, loaded.tokenizer, text, limit=loaded.limit) for text in texts]
     ids = word_ids(GREAT, [*GREAT], loaded.tokenizer, causal=False, template=template)
     half = arm in (HALF, ALL)
-    with torch.inference_mode(), training.half_precision(loaded.model.device, half):
+    with torch.inference_mode(), runtime.half_precision(loaded.model.device, half):
         ours = label_logits(loaded, collate(loaded, encoded), ids, fast=arm != PLAIN)
     return float(np.abs(ours.float().cpu().numpy() - plain).max())
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reptune import metrics, results
+from reptune import metrics
+from reptune.book import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "book/results.md")

@@ -47,7 +47,8 @@ from reptune.checks import (
 )
 from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_vocabulary, check_weights
 from reptune.meter import Meter
-from reptune.training import Trainable, freeze, model_limit
+from reptune.models.limits import model_limit
+from reptune.training import Trainable, freeze
 
 # A new head alone wants far larger steps than a pretrained encoder bears. 5e-5 is the largest rate
 # of BERT's own grid; MiniLM bears 1e-4 too (chapter 1), larger encoders may diverge.

@@ -21,7 +21,6 @@ from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.utils.validation import check_is_fitted
 
 from reptune import assets, runtime
-from reptune.causal import CausalLM, load_causal_lm
 from reptune.checks import (
     check_random_state,
     check_texts,
@@ -32,8 +31,9 @@ from reptune.checks import (
 )
 from reptune.estimator import TextClassifier
 from reptune.meter import Meter
-from reptune.neighbors import Neighbors
-from reptune.prompts import check_text
+from reptune.models.causal import CausalLM, load_causal_lm
+from reptune.models.neighbors import Neighbors
+from reptune.models.prompts import check_text
 
 Selection = Literal["random", "nearest", "given"]
 Calibration = Literal["contextual", "batch"] | None

@@ -18,23 +18,19 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import filelock
 import numpy as np
 import torch
 
+from reptune import runtime
 from reptune.checks import check_random_state
 
-PROFILES = ("quick", "cpu", "gpu")
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "scikit-learn")
-BANNER_PACKAGES = ("torch", "transformers")  # one line; records and stamps hold all of them
 
 SCRATCH_PREFIX = "reptune-scratch-"  # of temporary folders, so that the next run knows them
-
-T = TypeVar("T")
 
 # Python's, NumPy's and PyTorch's generators are the whole process's, so whoever seeds them must
 # have them alone. Reentrant, because a fit that seeds calls others that do.
@@ -87,22 +83,6 @@ def _from_environment(name: str, default: int) -> int:
     if not value.strip().isdecimal():
         raise ValueError(f"{name} is {value!r} in the environment; set it to a number or unset it.")
     return int(value)
-
-
-def profile() -> str:
-    """The profile in force: `REPTUNE_PROFILE`, or `gpu` where there is one, else `cpu`.
-
-    Raises:
-        ValueError: If `REPTUNE_PROFILE` is set to anything but `quick`, `cpu` or `gpu`.
-    """
-    value = os.environ.get("REPTUNE_PROFILE", "").strip()
-    if not value:
-        return "cpu" if device().type == "cpu" else "gpu"
-    if value not in PROFILES:
-        raise ValueError(
-            f"REPTUNE_PROFILE is {value!r}; set it to one of {', '.join(PROFILES)}, or unset it."
-        )
-    return value
 
 
 def precision() -> dict[str, bool]:
@@ -217,51 +197,6 @@ def device_name() -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of a chapter, as returned by `reptune.setup`.
-
-    Attributes:
-        chapter: The chapter's number as in the notebook's file name, such as `"01"`.
-        random_state: The seed the chapter uses.
-        profile: `quick`, `cpu` or `gpu`.
-        device: Where tensors live.
-    """
-
-    chapter: str
-    random_state: int
-    profile: str
-    device: torch.device
-
-    def pick(self, *, quick: T, cpu: T, gpu: T) -> T:
-        """Choose a knob's value by profile."""
-        return {"quick": quick, "cpu": cpu, "gpu": gpu}[self.profile]
-
-
-def setup(chapter: str, random_state: int = 42) -> Run:
-    """Prepare a notebook: seeds, quiet libraries, plot style, and a banner that says where it runs.
-
-    Args:
-        chapter: The chapter's number, such as `"01"`.
-        random_state: Seed of everything random in the chapter.
-
-    Returns:
-        A `Run`, whose `pick` chooses each knob's value by profile.
-
-    Raises:
-        ValueError: If `REPTUNE_PROFILE` holds an unknown profile.
-    """
-    from reptune import plots
-
-    run = Run(str(chapter), random_state, profile(), device())
-    set_seed(random_state)
-    quiet_libraries()
-    plots.use_style()
-    print(f"reptune chapter {run.chapter} · profile {run.profile} · {device_name()}")
-    print(", ".join(f"{name} {version}" for name, version in versions(BANNER_PACKAGES).items()))
-    return run
-
-
 def quiet_libraries() -> None:
     """Keep loading bars and load reports of the Hugging Face libraries out of the outputs."""
     # Fast tokenizers warn about every fork unless told; nothing here forks while tokenizing.
@@ -308,3 +243,11 @@ def as_json(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def half_precision(device: torch.device, wanted: bool) -> contextlib.AbstractContextManager:
+    """Half-precision matrix products inside the block of code, where the device has them."""
+    has = runtime.precision()
+    if not wanted or not (has["bf16"] or has["fp16"]):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if has["bf16"] else torch.float16)

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reptune import assets
-from reptune.cli import app
+from reptune.cli.assets import app
 
 
 @pytest.fixture

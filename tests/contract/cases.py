@@ -11,7 +11,8 @@ import numpy as np
 
 from reptune.classification import FineTunedClassifier
 from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
-from reptune.fewshot import FrozenClassifier, SetFitClassifier
+from reptune.fewshot import SetFitClassifier
+from reptune.fewshot.frozen import FrozenClassifier
 from reptune.incontext import InContextClassifier
 from reptune.ner import EntityTagger
 from tests import tiny

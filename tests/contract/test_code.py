@@ -128,7 +128,7 @@ def test_a_module_of_a_body_to_fit_is_refused(case, models, saved, tmp_path, evi
 
 
 def test_continued_pretraining_and_causal_models_run_nothing(models, tmp_path, evil):
-    from reptune.causal import load_causal_lm
+    from reptune.models.causal import load_causal_lm
     from reptune.pretraining import continue_pretraining
 
     for kind, call in (

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reptune import assets, data
+from reptune.data import splits as splits_module
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +38,7 @@ def loaded():
 
 @pytest.mark.parametrize("name", data.names())
 def test_splits_are_the_pinned_ones(loaded, name):
-    assert tuple(len(loaded[name][split]) for split in data.SPLITS) == SIZES[name]
+    assert tuple(len(loaded[name][split]) for split in splits_module.SPLITS) == SIZES[name]
     assert data.split_hash(name).startswith(SPLIT_HASHES[name])
 
 
@@ -47,7 +48,7 @@ def test_no_text_is_in_two_splits_and_labels_are_balanced(loaded, name):
     assert data.overlap(splits["train"], splits["test"]) == 0
     assert data.overlap(splits["train"], splits["validation"]) == 0
     assert data.overlap(splits["validation"], splits["test"]) == 0
-    for split in data.SPLITS:
+    for split in splits_module.SPLITS:
         labels, train = list(splits[split]["label"]), list(splits["train"]["label"])
         assert labels != sorted(labels)
         for label in set(train):
@@ -63,7 +64,7 @@ def test_bbc_is_read_in_its_own_encoding(loaded):
 
 @pytest.mark.parametrize("name", ["conll2003", "wnut16"])
 def test_tags_are_bio2(loaded, name):
-    for split in data.SPLITS:
+    for split in splits_module.SPLITS:
         for row in loaded[name][split]:
             assert len(row["tokens"]) == len(row["ner_tags"]) > 0
             for before, tag in zip(["O", *row["ner_tags"]], row["ner_tags"], strict=False):
@@ -75,7 +76,7 @@ def test_tags_are_bio2(loaded, name):
 def test_every_entity_type_of_wnut_is_in_every_split(loaded):
     types = [
         {tag[2:] for row in loaded["wnut16"][split] for tag in row["ner_tags"] if tag != "O"}
-        for split in data.SPLITS
+        for split in splits_module.SPLITS
     ]
     assert types[0] == types[1] == types[2] and len(types[0]) == 10
 
@@ -255,10 +256,10 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
 
 
 def test_chapter_two_teaches_the_loss_of_the_package():
-    """The chapter's loss over all pairs gives the value and gradient of `reptune.contrastive`."""
+    """The chapter's loss over all pairs gives the value and gradient of the package's."""
     import torch
 
-    from reptune.contrastive import all_pairs_cosine_loss
+    from reptune.fewshot.contrastive import all_pairs_cosine_loss
 
     space = {}
     for source in _lesson("02_setfit_few_shot"):
@@ -273,8 +274,9 @@ def test_chapter_two_teaches_the_loss_of_the_package():
 
 
 def test_the_general_start_fills_gaps_in_text_it_has_not_read(loaded):
-    from reptune.masking import masked_scores, pack
-    from reptune.pretraining import GENERAL_START, fill_mask, load_masked_lm
+    from reptune.models.lowrank import GENERAL_START
+    from reptune.models.masked import fill_mask, load_masked_lm, masked_scores
+    from reptune.pretraining.packing import pack
 
     general = load_masked_lm("all-MiniLM-L6-v2", GENERAL_START)
     assert GENERAL_START.stat().st_size < 3e6 and not general.has_new_head
@@ -291,7 +293,8 @@ def test_the_general_start_fills_gaps_in_text_it_has_not_read(loaded):
 def test_chapter_three_goes_half_way_as_the_package_does(tmp_path):
     import torch
 
-    from reptune.pretraining import average_encoders, load_masked_lm
+    from reptune.models.masked import load_masked_lm
+    from reptune.pretraining import average_encoders
     from tests import tiny
 
     folders = [tiny.save_encoder(tmp_path / str(seed), random_state=seed) for seed in (0, 1)]
@@ -312,8 +315,9 @@ def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
     import torch
 
     import reptune.runtime
-    from reptune.masking import IGNORED, mask_tokens, pack
-    from reptune.pretraining import continue_pretraining, load_masked_lm
+    from reptune.models.masked import IGNORED, load_masked_lm, mask_tokens
+    from reptune.pretraining import continue_pretraining
+    from reptune.pretraining.packing import pack
     from tests import tiny
 
     monkeypatch.setattr(reptune.runtime, "precision", lambda: {"bf16": False, "fp16": False})
@@ -356,7 +360,8 @@ SENTENCE_TAGS = [["O", "B-MISC", "O", "B-LOC", "B-ORG"], ["O", "B-PER", "I-PER",
 def test_chapter_four_scores_and_decodes_as_the_package_does():
     import numpy as np
 
-    from reptune import metrics, tags
+    from reptune import metrics
+    from reptune.data import tags
 
     rng = np.random.default_rng(0)
     names = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "PER") for prefix in "BI")]
@@ -423,8 +428,8 @@ def test_chapter_five_scores_and_calibrates_as_the_package_does():
     import torch
     from scipy.special import softmax
 
-    from reptune.causal import load_causal_lm
     from reptune.incontext import build_prompt, calibrated
+    from reptune.models.causal import load_causal_lm
 
     lesson = _lesson("05_in_context_learning")
     (by_hand,) = [cell for cell in lesson if "def log_likelihood" in cell]
@@ -457,8 +462,9 @@ def test_chapter_six_trains_as_the_package_does(tmp_path):
     import numpy as np
     import torch
 
-    from reptune.cloze import PromptTunedClassifier, collate, label_logits, load_prompt_model
-    from reptune.templates import Template, encode, word_ids
+    from reptune.cloze import PromptTunedClassifier
+    from reptune.cloze.prompt_models import collate, label_logits, load_prompt_model
+    from reptune.cloze.templates import Template, encode, word_ids
     from tests import tiny
 
     (cell,) = _lesson("06_prompt_based_finetuning")

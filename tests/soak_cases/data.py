@@ -35,9 +35,10 @@ from seqeval.metrics import f1_score as seqeval_f1
 from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import accuracy_score, f1_score
 
-from reptune import data, label_studio, metrics, tagged, tags
-from reptune.gazetteer import Gazetteer, MostFrequentTag
-from reptune.highlight import displacy_document, highlight
+from reptune import data, metrics
+from reptune.data import label_studio, tagged, tags
+from reptune.ner.gazetteer import Gazetteer, MostFrequentTag
+from reptune.ner.highlight import displacy_document, highlight
 
 Cases = Iterator[tuple[str, Callable[[], None]]]
 Case = Callable[[], None]

@@ -26,7 +26,8 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from seqeval.metrics import f1_score, precision_score, recall_score
 
-from reptune import metrics, results
+from reptune import metrics
+from reptune.book import results
 from reptune.estimator import SavedEstimator
 from reptune.pretraining import continue_pretraining
 from tests import tiny

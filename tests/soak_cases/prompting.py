@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from reptune.hosted import HostedModel, HostedModelError
+from reptune.cloze.templates import Template, encode, word_ids
 from reptune.incontext import build_prompt, parse_answer
-from reptune.templates import Template, encode, word_ids
+from reptune.models.hosted import HostedModel, HostedModelError
 from tests import tiny
 
 Case = tuple[str, Callable[[], None]]

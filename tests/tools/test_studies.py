@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reptune import results
+from reptune.book import results
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "studies"))

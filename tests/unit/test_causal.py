@@ -23,8 +23,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from reptune import causal, runtime
-from reptune.causal import CausalLM, common_prefix, cut_at, load_causal_lm
+from reptune import runtime
+from reptune.models import causal
+from reptune.models.causal import CausalLM, common_prefix, load_causal_lm
+from reptune.models.prompts import cut_at
 from tests import tiny
 
 ENDINGS = [" good", " great film", " bad bad plot", " goodness"]  # 1, 2, 3 and 4 pieces

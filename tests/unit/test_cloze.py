@@ -12,12 +12,21 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from reptune import cloze, label_words, lowrank, prompt_models
-from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
-from reptune.label_words import search_words
-from reptune.neighbors import Neighbors
-from reptune.prompt_models import collate, label_logits, load_prompt_model
-from reptune.templates import Template, encode, word_ids
+from reptune import cloze, runtime
+from reptune.cloze import (
+    PromptTunedClassifier,
+    PromptTunedRegressor,
+    demonstrations,
+    estimators,
+    label_words,
+    prompt_models,
+    training,
+)
+from reptune.cloze.label_words import search_words
+from reptune.cloze.prompt_models import collate, label_logits, load_prompt_model
+from reptune.cloze.templates import Template, encode, word_ids
+from reptune.models import lowrank
+from reptune.models.neighbors import Neighbors
 from tests import tiny
 from tests.soak_cases.estimators import reseal
 from tests.tiny import LABELS, TEXTS
@@ -72,7 +81,9 @@ def make_regressor(folders):
 @pytest.fixture
 def near(monkeypatch, tiny_encoder):
     """Neighbors by a tiny encoder instead of the asset."""
-    monkeypatch.setattr(cloze, "Neighbors", lambda texts: Neighbors(texts, model=tiny_encoder))
+    monkeypatch.setattr(
+        demonstrations, "Neighbors", lambda texts: Neighbors(texts, model=tiny_encoder)
+    )
 
 
 def _weights(estimator):
@@ -89,7 +100,7 @@ def test_the_adapter_of_the_default_model_comes_by_itself(make, monkeypatch, tin
         asked.append((model, adapter))
         raise ValueError("enough")
 
-    monkeypatch.setattr(cloze, "load_prompt_model", load)
+    monkeypatch.setattr(estimators, "load_prompt_model", load)
     for changes in ({"model": "all-MiniLM-L6-v2"}, {}, {"adapter": "x"}):
         with pytest.raises(ValueError, match="enough"):
             make(**changes).fit(TEXTS, LABELS)
@@ -164,7 +175,7 @@ def test_label_rows_change_nothing_but_the_time(make, steady):
 
 def test_half_precision_is_used_and_the_loss_is_not_in_it(make, steady, monkeypatch):
     half = {"bf16": True, "fp16": False, "use_cpu": True}
-    monkeypatch.setattr(cloze.runtime, "precision", lambda: half)
+    monkeypatch.setattr(runtime, "precision", lambda: half)
     seen = []
     loss = torch.nn.functional.cross_entropy
 
@@ -196,16 +207,16 @@ def test_the_loss_is_cross_entropy_over_the_label_words_alone(make, steady):
 
 
 def test_rates_and_batches_by_hand():
-    rates = [cloze.share_of_rate(step, 10, 0.2) for step in range(1, 11)]
+    rates = [training.share_of_rate(step, 10, 0.2) for step in range(1, 11)]
     np.testing.assert_allclose(rates, [1 / 2, 1, *(np.arange(8, 0, -1) / 8)])
-    assert [cloze.share_of_rate(step, 2, 0.0) for step in (1, 2)] == [1, 0.5]
-    assert cloze.share_of_rate(1, 1, 0.9) == 1
-    rows = list(cloze._batches(5, 3, 5, seed=0))
+    assert [training.share_of_rate(step, 2, 0.0) for step in (1, 2)] == [1, 0.5]
+    assert training.share_of_rate(1, 1, 0.9) == 1
+    rows = list(training.random_batches(5, 3, 5, seed=0))
     assert [len(batch) for batch in rows] == [3] * 5
     stream = np.concatenate(rows)
     for start in (0, 5, 10):
         assert sorted(stream[start : start + 5].tolist()) == [0, 1, 2, 3, 4], "whole epochs"
-    assert [len(batch) for batch in cloze._batches(2, 8, 2, seed=0)] == [2, 2]
+    assert [len(batch) for batch in training.random_batches(2, 8, 2, seed=0)] == [2, 2]
 
 
 def test_same_seed_same_bits_and_validation_does_not_influence(make):
@@ -303,7 +314,7 @@ def shown(near, monkeypatch):
         seen.append((text, list(demonstrations)))
         return encode(template, tokenizer, text, text2, demonstrations=demonstrations, **kwargs)
 
-    monkeypatch.setattr(cloze, "encode", spy)
+    monkeypatch.setattr(demonstrations, "encode", spy)
     return seen
 
 
@@ -642,15 +653,15 @@ def test_the_recorded_shape_of_the_rates():
     """Those of the default, which every recorded number has: bit for bit."""
     warm, steps = 6, 60
     expected = [s / warm if s <= warm else (steps + 1 - s) / (steps - warm) for s in range(1, 61)]
-    assert [cloze.share_of_rate(step, steps, 0.1) for step in range(1, 61)] == expected
-    rates = [cloze.share_of_rate(step, 5, 0.1) for step in range(1, 6)]
+    assert [training.share_of_rate(step, steps, 0.1) for step in range(1, 61)] == expected
+    rates = [training.share_of_rate(step, 5, 0.1) for step in range(1, 6)]
     assert rates == [1, 1, 0.75, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("warmup", [0, 0.0, 1e-9, 0.1, 0.5, 0.9, 0.999, 1, np.float32(0.1)])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 5, 10, 61])
 def test_any_warm_up_rises_to_the_peak_and_falls_from_it(num_steps, warmup):
-    rates = [cloze.share_of_rate(step, num_steps, warmup) for step in range(1, num_steps + 1)]
+    rates = [training.share_of_rate(step, num_steps, warmup) for step in range(1, num_steps + 1)]
     assert max(rates) == 1 and min(rates) > 0
     peak = rates.index(1)
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
@@ -663,7 +674,7 @@ def test_any_warm_up_rises_to_the_peak_and_falls_from_it(num_steps, warmup):
 )
 def test_steps_that_are_none_have_no_rate(step, num_steps, warmup):
     with pytest.raises(ValueError, match=r"step=|warmup="):
-        cloze.share_of_rate(step, num_steps, warmup)
+        training.share_of_rate(step, num_steps, warmup)
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -746,7 +757,7 @@ def test_bad_pairs(make, texts, message):
     ],
 )
 def test_bad_parameters(make, monkeypatch, kind, changes, message):
-    monkeypatch.setattr(cloze._PromptTuned, "_step", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(estimators._PromptTuned, "_step", lambda *_: pytest.fail("it trained"))
     with pytest.raises(ValueError, match=message):
         make(kind, **changes).fit(TEXTS, LABELS)
 

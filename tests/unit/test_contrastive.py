@@ -8,8 +8,8 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
 
-from reptune import contrastive
-from reptune.contrastive import (
+from reptune.fewshot import contrastive
+from reptune.fewshot.contrastive import (
     PairBudget,
     PairSampler,
     SentenceBatches,

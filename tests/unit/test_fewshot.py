@@ -11,9 +11,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from transformers import Trainer, get_linear_schedule_with_warmup
 
-from reptune import embeddings, fewshot, training
-from reptune.contrastive import PairSampler
+from reptune import runtime, training
 from reptune.fewshot import LinearHead, SetFitClassifier
+from reptune.fewshot import classifier as classifier_module
+from reptune.fewshot import training as first_phase
+from reptune.fewshot.contrastive import PairSampler
+from reptune.models import limits, sentence
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -182,27 +185,27 @@ def test_frozen_blocks_stay_and_the_rest_moves(make, tiny_encoder):
 
 def test_the_efficient_mode_encodes_each_text_once_a_step(make, monkeypatch):
     encoded = []
-    embed = embeddings.Encoder._embed
+    embed = sentence.Encoder._embed
 
     def counted(self, rows):
         if torch.is_grad_enabled():
             encoded.append(len(rows))
         return embed(self, rows)
 
-    monkeypatch.setattr(embeddings.Encoder, "_embed", counted)
+    monkeypatch.setattr(sentence.Encoder, "_embed", counted)
     make(num_steps=3).fit(TEXTS, LABELS)
     assert sum(encoded) == 3 * len(TEXTS)
 
 
 def test_max_length_reaches_the_embedding_phase(make, monkeypatch):
     lengths = []
-    embed = embeddings.Encoder._embed
+    embed = sentence.Encoder._embed
 
     def watched(self, rows):
         lengths.append(max(len(self._encoded[row]) for row in rows))
         return embed(self, rows)
 
-    monkeypatch.setattr(embeddings.Encoder, "_embed", watched)
+    monkeypatch.setattr(sentence.Encoder, "_embed", watched)
     classifier = make(max_length=4).fit(TEXTS, LABELS)
     classifier.predict(["good " * 20])
     assert max(lengths) == 4
@@ -229,22 +232,22 @@ def test_the_first_step_already_trains(make):
 
 def test_rates_rise_and_fall_without_touching_zero(make):
     classifier = make(num_steps=10, warmup=0.2)
-    phase = fewshot._Contrast(classifier, None, [[0]] * 4, np.array([0, 0, 1, 1]))
+    phase = first_phase.Contrast(classifier, None, [[0]] * 4, np.array([0, 0, 1, 1]))
     rates = [phase._rate(step) for step in range(10)]
     np.testing.assert_allclose(rates, [1 / 2, *np.arange(9, 0, -1) / 9])
 
 
 def test_cosines_are_computed_in_full_precision(make, steady_encoder, monkeypatch):
     half = {"bf16": True, "fp16": False, "use_cpu": True}
-    monkeypatch.setattr(fewshot.runtime, "precision", lambda: half)
+    monkeypatch.setattr(runtime, "precision", lambda: half)
     seen = []
-    loss = fewshot.all_pairs_cosine_loss
+    loss = first_phase.all_pairs_cosine_loss
 
     def watched(embeddings, *rest):
         seen.append((embeddings.dtype, torch.is_autocast_enabled("cpu")))
         return loss(embeddings, *rest)
 
-    monkeypatch.setattr(fewshot, "all_pairs_cosine_loss", watched)
+    monkeypatch.setattr(first_phase, "all_pairs_cosine_loss", watched)
     knobs = {"model": steady_encoder, "num_steps": 3, "learning_rate": 1e-3}
     halved = make(**knobs).fit(TEXTS, LABELS)
     assert seen == [(torch.float32, False)] * 3
@@ -274,7 +277,7 @@ def test_positions_of_mpnet_are_counted_from_after_the_padding_index():
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
              "intermediate_size": 8, "vocab_size": 20}  # fmt: skip
     model = MPNetModel(MPNetConfig(max_position_embeddings=14, **small))
-    assert training.position_limit(model) == 12
+    assert limits.position_limit(model) == 12
     model(torch.full((1, 12), 5))
     with pytest.raises(IndexError):
         model(torch.full((1, 13), 5))
@@ -482,10 +485,10 @@ def test_one_text_a_label_trains_on_negative_pairs_with_a_warning(make):
 
 
 def test_copies_of_a_text_make_no_pair(make, monkeypatch):
-    rows = fewshot._rows_for_pairs(["a", "b", "a", "c"], np.array([0, 1, 0, 1]))
+    rows = classifier_module._rows_for_pairs(["a", "b", "a", "c"], np.array([0, 1, 0, 1]))
     assert rows.tolist() == [0, 1, 3]
     with pytest.warns(UserWarning, match="1 texts occur with different labels, such as 'a'"):
-        rows = fewshot._rows_for_pairs(["a", "b", "a", "c"], np.array([0, 1, 1, 1]))
+        rows = classifier_module._rows_for_pairs(["a", "b", "a", "c"], np.array([0, 1, 1, 1]))
     assert rows.tolist() == [1, 3]
 
 
@@ -501,6 +504,6 @@ def test_the_progress_bar_leaves_nothing_behind(make, capsys):
 
 
 def test_blocks_of_a_sentence_transformer_are_frozen_by_name(tiny_encoder):
-    body = embeddings.Body(SentenceTransformer(str(tiny_encoder), device="cpu"))
+    body = sentence.Body(SentenceTransformer(str(tiny_encoder), device="cpu"))
     training.freeze(body, 1)
     assert training.num_frozen_blocks(body) == 2

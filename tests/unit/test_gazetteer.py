@@ -2,8 +2,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from reptune import tags
-from reptune.gazetteer import Gazetteer, MostFrequentTag
+from reptune.data import tags
+from reptune.ner.gazetteer import Gazetteer, MostFrequentTag
 
 
 def corpus(*sentences):

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from reptune.highlight import displacy_document, highlight
+from reptune.data.tags import Span
 from reptune.ner import Entity
-from reptune.tags import Span
+from reptune.ner.highlight import displacy_document, highlight
 
 TEXT = "Ada & Co <b> met Bo."
 ADA = SimpleNamespace(type="ORG", start=0, end=8)

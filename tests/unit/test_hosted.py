@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reptune import hosted
-from reptune.hosted import HostedModel, HostedModelError
+from reptune.models import hosted
+from reptune.models.hosted import HostedModel, HostedModelError
 from tests.soak_cases import prompting
 from tests.soak_cases.prompting import BadServer
 
@@ -650,7 +650,7 @@ def test_bad_servers_and_bad_arguments(seed):
 
 def test_asking_a_server_loads_no_model_library():
     code = (
-        "import sys, reptune.hosted; "
+        "import sys, reptune.models.hosted; "
         "print([n for n in ('torch', 'transformers', 'datasets', 'pandas') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

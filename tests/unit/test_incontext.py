@@ -18,8 +18,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
 
-from reptune import incontext, neighbors, runtime
-from reptune.causal import load_causal_lm
+from reptune import incontext, runtime
 from reptune.incontext import (
     CONTENT_FREE,
     FAST_OPTIONS,
@@ -30,6 +29,8 @@ from reptune.incontext import (
     fast_options,
     parse_answer,
 )
+from reptune.models import neighbors
+from reptune.models.causal import load_causal_lm
 from tests.soak_cases import prompting
 from tests.soak_cases.estimators import reseal
 from tests.tiny import LABELS, TEXTS

@@ -3,7 +3,8 @@ import warnings
 
 import pytest
 
-from reptune import data, label_studio
+from reptune import data
+from reptune.data import label_studio
 
 
 @pytest.fixture
@@ -139,5 +140,7 @@ def test_arguments_of_the_wrong_kind(export, tmp_path):
 
 
 def test_read_table_names_these_readers(export):
-    with pytest.raises(ValueError, match=r"use reptune.label_studio.read_choices, or read_spans"):
+    with pytest.raises(
+        ValueError, match=r"use reptune.data.label_studio.read_choices, or read_spans"
+    ):
         data.read_table(export("[]"))

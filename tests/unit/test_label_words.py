@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from reptune import label_words
-from reptune.label_words import best_combinations, candidate_words, search_words
-from reptune.prompt_models import collate, label_logits, load_prompt_model
-from reptune.templates import Template, encode, word_ids
+from reptune.cloze import label_words
+from reptune.cloze.label_words import best_combinations, candidate_words, search_words
+from reptune.cloze.prompt_models import collate, label_logits, load_prompt_model
+from reptune.cloze.templates import Template, encode, word_ids
 from tests.tiny import LABELS, TEXTS
 
 MASKED, CAUSAL = "{text} was {mask} .", "{text} is {mask}"

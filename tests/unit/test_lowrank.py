@@ -4,8 +4,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from reptune import lowrank
-from reptune.pretraining import load_masked_lm
+from reptune.models import lowrank
+from reptune.models.masked import load_masked_lm
 from tests import tiny
 
 IDS = torch.tensor([[2, 5, 9, 4, 12, 3]])  # [CLS], three pieces and a mask, [SEP]

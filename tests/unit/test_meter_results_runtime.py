@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import reptune
-from reptune import meter, results, runtime
+from reptune import meter, runtime
+from reptune.book import results, setup
 from reptune.classification import FineTunedClassifier
 from tests.tiny import LABELS, TEXTS
 
@@ -257,7 +258,7 @@ def test_profile_and_pick(monkeypatch, capsys):
     assert run.pick(quick=1, cpu=2, gpu=3) == 1
     assert "chapter 99 · profile quick" in capsys.readouterr().out
     monkeypatch.delenv("REPTUNE_PROFILE")
-    assert runtime.profile() == ("cpu" if runtime.device().type == "cpu" else "gpu")
+    assert setup.profile() == ("cpu" if runtime.device().type == "cpu" else "gpu")
     monkeypatch.setenv("REPTUNE_PROFILE", "fast")
     with pytest.raises(ValueError, match="'fast'; set it to one of quick, cpu, gpu"):
         reptune.setup("99")

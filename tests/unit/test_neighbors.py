@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from reptune import neighbors as neighbors_module
-from reptune.neighbors import Neighbors
+from reptune.models import neighbors as neighbors_module
+from reptune.models.neighbors import Neighbors
 from tests import tiny
 from tests.tiny import TEXTS
 

@@ -22,11 +22,13 @@ from transformers import (
     set_seed,
 )
 
-from reptune import ner, training
+from reptune import training
+from reptune.data.tagged import split_words
+from reptune.data.tags import count_invalid, spans
 from reptune.metrics import entity_scores
-from reptune.ner import EntityTagger, align, windows
-from reptune.tagged import split_words
-from reptune.tags import count_invalid, spans
+from reptune.ner import EntityTagger, alignment
+from reptune.ner import tagger as tagger_module
+from reptune.ner.alignment import align, windows
 from tests import tiny
 from tests.tiny import WORDS
 
@@ -432,10 +434,10 @@ def test_windows_fit_overlap_and_share_the_words_out(drawn):
     for window, after in itertools.pairwise(found):
         assert window.start < after.start <= window.end <= after.end
         shared = sum(sizes[after.start : window.end])
-        assert shared <= ner.OVERLAP * room
+        assert shared <= alignment.OVERLAP * room
         # Nothing more could be shared: the next word to the left is too large, or opens the window.
         one_more = shared + sizes[after.start - 1]
-        assert one_more > ner.OVERLAP * room or after.start - 1 == window.start
+        assert one_more > alignment.OVERLAP * room or after.start - 1 == window.start
     if max(sizes) <= room // 4:  # what EntityTagger sees to
         ends = [window.end for window in found]
         assert ends == sorted(set(ends)), "a window lies within another"
@@ -506,7 +508,7 @@ def test_a_sentence_that_fits_is_read_whole(make, tokenizer):
     assert feature["input_ids"] == tokenizer(words, is_split_into_words=True)["input_ids"]
     assert len(make(max_length=31)._features(tokenizer, [words])) == 1
     ((_, cut),) = make(max_length=30)._features(tokenizer, [words])
-    assert len(cut["input_ids"]) == 2 + 2 + int(ner.LONGEST_WORD * 28)
+    assert len(cut["input_ids"]) == 2 + 2 + int(tagger_module.LONGEST_WORD * 28)
 
 
 def test_a_word_with_more_pieces_than_the_window(narrow, make, tokenizer):
@@ -529,7 +531,7 @@ def test_company_in_a_batch_changes_nothing(fitted, monkeypatch):
     crowd = [LONG, *FEW[1:], short, ["film"], [ACCENT]]
     np.testing.assert_allclose(fitted.predict_proba(crowd)[len(FEW)], alone, atol=1e-5)
     together = plain_rows(fitted, crowd)
-    monkeypatch.setattr(ner, "PREDICTION_TOKENS", 1)
+    monkeypatch.setattr(tagger_module, "PREDICTION_TOKENS", 1)
     np.testing.assert_allclose(plain_rows(fitted, crowd), together, atol=1e-5)
 
 
@@ -788,7 +790,7 @@ def no_training(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(ner.training, "FastTrainer", refuse)
+    monkeypatch.setattr(training, "FastTrainer", refuse)
 
 
 @pytest.mark.parametrize(

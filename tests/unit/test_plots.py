@@ -8,7 +8,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
-from reptune import metrics, plots
+from reptune import metrics
+from reptune.book import plots
 
 
 @pytest.fixture(autouse=True)

@@ -16,15 +16,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, DataCollatorForLanguageModeling
 
-from reptune import lowrank, pretraining
+from reptune import pretraining
 from reptune.classification import FineTunedClassifier
-from reptune.masking import mask_tokens, masked_logits, masked_scores, pack, pseudo_perplexity
-from reptune.pretraining import (
-    average_encoders,
-    continue_pretraining,
+from reptune.models import lowrank, masked
+from reptune.models.masked import (
+    IGNORED,
     fill_mask,
     load_masked_lm,
+    mask_tokens,
+    masked_logits,
+    masked_scores,
+    pseudo_perplexity,
 )
+from reptune.pretraining import average_encoders, continue_pretraining
+from reptune.pretraining import run as run_module
+from reptune.pretraining.packing import pack
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -55,9 +61,9 @@ def loaded(tiny_encoder):
 def steps_taken(monkeypatch):
     """The steps that this process takes, counted."""
     taken = []
-    step = pretraining._Run._take_step
+    step = run_module._Run._take_step
     monkeypatch.setattr(
-        pretraining._Run, "_take_step", lambda self: taken.append(self.step) or step(self)
+        run_module._Run, "_take_step", lambda self: taken.append(self.step) or step(self)
     )
     return taken
 
@@ -130,7 +136,7 @@ def _many(tokenizer, count=400):
 def test_masking_has_the_shares_of_the_paper(tokenizer):
     ids, starts = _many(tokenizer)
     inputs, labels = mask_tokens(ids, starts, tokenizer, np.random.default_rng(0))
-    asked = labels != pretraining.IGNORED
+    asked = labels != IGNORED
     assert asked[starts < 0].sum() == 0, "special tokens are never asked for"
     assert asked[starts >= 0].mean() == pytest.approx(0.15, abs=0.01)
     assert (inputs[asked] == MASK).mean() == pytest.approx(0.8, abs=0.02)
@@ -155,7 +161,7 @@ def test_whole_words_are_asked_for_whole():
     ids = np.tile([CLS, 5, 6, 7, 8, 9, SEP], (500, 1))
     starts = np.tile([-1, 1, 0, 0, 1, 1, -1], (500, 1))
     _, labels = mask_tokens(ids, starts, tokenizer, np.random.default_rng(0), 0.3, whole_words=True)
-    asked = labels != pretraining.IGNORED
+    asked = labels != IGNORED
     assert (asked[:, 1] == asked[:, 2]).all() and (asked[:, 2] == asked[:, 3]).all()
     assert asked[:, 4].mean() == pytest.approx(0.3, abs=0.07)
     assert not (asked[:, 3] == asked[:, 4]).all()
@@ -333,7 +339,7 @@ def test_all_fast_options_off_is_the_plain_loop(tmp_path):
     plain = load_masked_lm(encoder)
     blocks = pack(TEXTS * 20, plain.tokenizer, 16)
     pretraining.fit_output_bias(plain.model, blocks)
-    run = pretraining._Run(_settings(), plain, blocks, None, tmp_path / "unused")
+    run = run_module._Run(_settings(), plain, blocks, None, tmp_path / "unused")
     optimizer = torch.optim.AdamW(run.optimizer.param_groups, lr=1.0)
     losses = []
     for step in range(KNOBS["num_steps"]):
@@ -352,7 +358,7 @@ def test_all_fast_options_off_is_the_plain_loop(tmp_path):
 
 
 def _settings():
-    return pretraining._Settings(
+    return run_module._Settings(
         model="", corpus="", num_steps=12, rank=None, block_size=16, batch_size=2,
         learning_rate=5e-3,
         weight_decay=0.01, warmup=0.1, mask_probability=0.15, whole_words=False, fast=[],
@@ -371,7 +377,7 @@ def _settings():
     ],
 )
 def test_the_rate_rises_and_falls_as_in_the_recorded_runs(warmup, shares):
-    run = object.__new__(pretraining._Run)
+    run = object.__new__(run_module._Run)
     run.settings = SimpleNamespace(warmup=warmup, num_steps=4)
     found = []
     for run.step in range(4):
@@ -468,7 +474,7 @@ def evil(trained, tmp_path, monkeypatch):
     "load",
     [
         lambda folder, out: fill_mask(folder, "a [MASK]"),
-        lambda folder, out: pretraining.load_tokenizer(folder),
+        lambda folder, out: masked.load_tokenizer(folder),
         lambda folder, out: load_masked_lm(folder),
         lambda folder, out: continue_pretraining(folder, TEXTS * 20, out, **KNOBS),
         lambda folder, out: average_encoders(folder, folder, out),
@@ -583,7 +589,7 @@ def test_bad_parameters_are_named_before_training(changes, message, tiny_encoder
 def _interrupt(encoder, folder, monkeypatch, after=1, **changes):
     """Run until so many checkpoints are written, then break off."""
     kept = []
-    keep = pretraining._Run._keep
+    keep = run_module._Run._keep
 
     def break_off(self):
         keep(self)
@@ -592,7 +598,7 @@ def _interrupt(encoder, folder, monkeypatch, after=1, **changes):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(pretraining._Run, "_keep", break_off)
+        patched.setattr(run_module._Run, "_keep", break_off)
         continue_pretraining(encoder, TEXTS * 20, folder, **(KNOBS | changes))
 
 

@@ -20,9 +20,10 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from reptune import lowrank, prompt_models
-from reptune.prompt_models import PromptModel, collate, label_logits, load_prompt_model
-from reptune.templates import Encoded, Template, encode
+from reptune.cloze import prompt_models
+from reptune.cloze.prompt_models import PromptModel, collate, label_logits, load_prompt_model
+from reptune.cloze.templates import Encoded, Template, encode
+from reptune.models import lowrank
 from tests import tiny
 
 MASKED, CAUSAL = "{text} was {mask} .", "{text} is {mask}"

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reptune import data, tables
+from reptune import data
+from reptune.data import tables
 
 cheap = settings(max_examples=60, deadline=None, database=None)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reptune import tagged, tags
+from reptune.data import tagged, tags
 
 cheap = settings(max_examples=100, deadline=None, database=None)
 

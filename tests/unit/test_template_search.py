@@ -10,9 +10,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from reptune import template_search
-from reptune.template_search import CausalGenerator, SpanGenerator
-from reptune.templates import Template, encode
+from reptune.cloze import template_search
+from reptune.cloze.template_search import CausalGenerator, SpanGenerator
+from reptune.cloze.templates import Template, encode
 from tests import tiny
 
 TEXTS = ["the film is good", "an awful movie , very dull", "nice actor"]

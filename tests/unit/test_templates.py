@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from reptune.templates import Template, encode, vocabulary_words, word_ids, word_pieces
+from reptune.cloze.templates import Template, encode, vocabulary_words, word_ids, word_pieces
 from tests import tiny
 from tests.soak_cases import prompting
 

@@ -20,10 +20,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from reptune import training
+from reptune import runtime, training
 from reptune.classification import FineTunedClassifier
 from reptune.ner import EntityTagger
 from reptune.training import freeze
+from reptune.training import sampler as sampler_module
+from reptune.training import states as states_module
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -37,7 +39,7 @@ HALF = {
 
 @pytest.fixture
 def float32(monkeypatch):
-    monkeypatch.setattr(training.runtime, "precision", lambda: FLOAT32)
+    monkeypatch.setattr(runtime, "precision", lambda: FLOAT32)
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_batches_hold_similar_lengths_in_random_order():
     padded, real = (batches.max(axis=1) * 16).sum(), lengths.sum()
     assert padded < 1.05 * real, "less than 5% padding"
     # `group_by_length` leaves lengths falling through each pool: a correlation near -1 there.
-    first_pool = batches.max(axis=1)[: training.BUCKET_BATCHES]
+    first_pool = batches.max(axis=1)[: sampler_module.BUCKET_BATCHES]
     assert abs(np.corrcoef(first_pool, np.arange(len(first_pool)))[0, 1]) < 0.5
     assert (lengths[list(sampler)].reshape(-1, 16) != batches).any(), "a new order each epoch"
 
@@ -104,7 +106,7 @@ def test_batches_hold_similar_lengths_in_random_order():
 def test_the_short_batch_comes_last():
     torch.manual_seed(1)
     # A pool ends with a short batch only where the texts end, so cutting by counting is right.
-    lengths = list(range(1, training.BUCKET_BATCHES * 4 + 3))
+    lengths = list(range(1, sampler_module.BUCKET_BATCHES * 4 + 3))
     order = list(training.LengthBucketSampler(lengths, 4))
     spread = [max(order[i : i + 4]) - min(order[i : i + 4]) for i in range(0, len(order) - 2, 4)]
     assert max(spread) <= 6
@@ -387,7 +389,7 @@ def test_frozen_states_give_the_same_logits_and_gradients(
         model = MPNetForSequenceClassification(MPNetConfig(**size))
     if architecture == "roberta":
         model = RobertaForSequenceClassification(RobertaConfig(**size, pad_token_id=0))
-    monkeypatch.setattr(training, "CACHE_MEMORY_MB", 0 if on_disk else 512)
+    monkeypatch.setattr(states_module, "CACHE_MEMORY_MB", 0 if on_disk else 512)
     freeze(without_dropout(model), trainable).train()
     encoded = tokenizer(TEXTS)["input_ids"]
     assert training.FrozenStates.fits(model, encoded, tmp_path)
@@ -423,9 +425,9 @@ def first(batch):
 
 def test_a_full_disk_is_a_warning_and_no_cache(model, tokenizer, tmp_path, monkeypatch):
     freeze(model, 1)
-    monkeypatch.setattr(training, "CACHE_MEMORY_MB", 0)
+    monkeypatch.setattr(states_module, "CACHE_MEMORY_MB", 0)
     usage = type("usage", (), {"free": 100})
-    monkeypatch.setattr(training.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(states_module.shutil, "disk_usage", lambda folder: usage)
     with pytest.warns(UserWarning, match="computed anew in every epoch; set TMPDIR"):
         assert not training.FrozenStates.fits(model, tokenizer(TEXTS)["input_ids"], tmp_path)
 
@@ -516,7 +518,7 @@ def test_without_dropout_the_exact_options_change_nothing(
 
 @pytest.mark.parametrize("trainable", ["all", 1, "head"])
 def test_all_options_together_learn_and_repeat(trainable, tiny_encoder, monkeypatch):
-    monkeypatch.setattr(training.runtime, "precision", lambda: HALF)
+    monkeypatch.setattr(runtime, "precision", lambda: HALF)
     runs = [
         make(tiny_encoder, trainable=trainable, num_epochs=12).fit(TEXTS, LABELS) for _ in range(2)
     ]
@@ -530,9 +532,9 @@ def test_all_options_together_learn_and_repeat(trainable, tiny_encoder, monkeypa
 
 
 def test_padding_stays_within_the_model_s_limit(monkeypatch):
-    monkeypatch.setattr(training.runtime, "precision", lambda: HALF)
+    monkeypatch.setattr(runtime, "precision", lambda: HALF)
     assert training.padding_multiple({"half_precision"}, 512) == 8
     assert training.padding_multiple({"half_precision"}, 30) is None
     assert training.padding_multiple(set(), 512) is None
-    monkeypatch.setattr(training.runtime, "precision", lambda: FLOAT32)
+    monkeypatch.setattr(runtime, "precision", lambda: FLOAT32)
     assert training.padding_multiple({"half_precision"}, 512) is None

@@ -1,0 +1,1 @@
+"""What only the chapters need: setup, figures, records."""

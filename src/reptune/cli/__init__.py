@@ -1,0 +1,1 @@
+"""The command line: `reptune assets list | fetch | verify | export | import`."""

@@ -1,0 +1,5 @@
+"""`python -m reptune.cli`."""
+
+from reptune.cli.assets import app
+
+app()

@@ -1,0 +1,23 @@
+"""Prompt-based fine-tuning: classification as a mask to fill (chapter 6)."""
+
+from reptune.cloze.estimators import PromptTunedClassifier, PromptTunedRegressor
+from reptune.cloze.label_words import candidate_words, search_words
+from reptune.cloze.prompt_models import (
+    PromptModel,
+    collate,
+    label_logits,
+    load_prompt_model,
+)
+from reptune.cloze.templates import Template
+
+__all__ = [
+    "PromptModel",
+    "PromptTunedClassifier",
+    "PromptTunedRegressor",
+    "Template",
+    "candidate_words",
+    "collate",
+    "label_logits",
+    "load_prompt_model",
+    "search_words",
+]

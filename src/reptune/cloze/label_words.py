@@ -1,0 +1,226 @@
+"""The words that stand for labels, found by what an untrained model expects (chapter 6).
+
+`candidate_words` are the words that a model expects in the gap of each class's texts, and
+`search_words` tries their combinations. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+
+from reptune.checks import check_labels, check_whole_number
+from reptune.cloze.prompt_models import Input, PromptModel, check_inputs, each_batch, label_logits
+from reptune.cloze.templates import Template, check_gap, encode, vocabulary_words, word_pieces
+
+MAX_COMBINATIONS = 100_000  # of words that are all tried; beyond, the best `BEAM` go on
+BEAM = 200
+
+
+def candidate_words(
+    prompt_model: PromptModel,
+    template: str | Template,
+    texts: Iterable[Any],
+    labels: Iterable[str | int],
+    top_k: int = 100,
+) -> dict[Any, list[tuple[str, float]]]:
+    """The words that the untrained model expects in the gap of each class's texts.
+
+    Args:
+        prompt_model: The model.
+        template: What the texts fill.
+        texts: Labeled texts, or pairs of them.
+        labels: One a text.
+        top_k: Words a class.
+
+    Returns:
+        For each label `(word, score)`, the best first. The score is the sum over the class's texts
+        of log P(gap = word | text), in nats.
+
+    Raises:
+        ValueError: If the input is bad, or the template does not suit the model.
+
+    Source: Gao et al. (2021), section 5.1; chapter 6.
+    """
+    found = _Candidates(prompt_model, template, texts, labels, top_k)
+    return {
+        label: [(found.words[column], float(found.sums[place, column])) for column in columns]
+        for place, (label, columns) in enumerate(
+            zip(found.classes.tolist(), found.columns, strict=True)
+        )
+    }
+
+
+def search_words(
+    prompt_model: PromptModel,
+    template: str | Template,
+    texts: Iterable[Any],
+    labels: Iterable[str | int],
+    top_k: int = 20,
+    top_n: int = 10,
+) -> list[tuple[dict[Any, str], float]]:
+    """The words for the labels with which the untrained model classifies best.
+
+    All combinations of the classes' `candidate_words` are tried; where these are more than
+    `MAX_COMBINATIONS`, classes are added one by one and the best `BEAM` combinations go on.
+
+    Args:
+        prompt_model: The model.
+        template: What the texts fill.
+        texts: Labeled texts, or pairs of them.
+        labels: One a text.
+        top_k: Candidates a class.
+        top_n: Combinations to return.
+
+    Returns:
+        `(words, accuracy)`, the best first: by accuracy on the given texts, and where that ties by
+        the mean log probability of the right label, among the labels' words.
+
+    Raises:
+        ValueError: If the input is bad, the template does not suit the model, or `top_k` is too
+            small to give each label a word of its own.
+
+    Source: Gao et al. (2021), section 5.1; chapter 6.
+    """
+    top_n = check_whole_number("top_n", top_n)
+    found = _Candidates(prompt_model, template, texts, labels, top_k)
+    combinations, accuracies = best_combinations(found.scores, found.places, found.columns, top_n)
+    labels = found.classes.tolist()
+    return [
+        (dict(zip(labels, (found.words[column] for column in row), strict=True)), accuracy)
+        for row, accuracy in zip(combinations.tolist(), accuracies.tolist(), strict=True)
+    ]
+
+
+def best_combinations(
+    scores: np.ndarray, places: np.ndarray, candidates: Sequence[Sequence[int]], top_n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose a column for each class so that the largest of them names the class most often.
+
+    Args:
+        scores: Log probabilities of words, shape `(n, num_words)`.
+        places: The right class of each row, shape `(n,)`.
+        candidates: For each class the columns to choose from; a column serves one class only.
+        top_n: Combinations to return.
+
+    Returns:
+        The combinations, best first, shape `(at most top_n, num_classes)`, and their accuracies.
+
+    Raises:
+        ValueError: If there are too few columns for every class to have its own.
+    """
+    whole = math.prod(map(len, candidates)) <= MAX_COMBINATIONS
+    kept = np.empty((1, 0), dtype=int)
+    for count, columns in enumerate(candidates, start=1):
+        added = np.tile(np.asarray(columns, dtype=int), len(kept))
+        kept = np.column_stack([np.repeat(kept, len(columns), axis=0), added])
+        kept = kept[[len(set(row)) == count for row in kept.tolist()]]
+        if not len(kept):
+            raise ValueError("too few words for every label to have its own; raise top_k.")
+        if count == len(candidates) or not whole:
+            asked = places < count
+            accuracy, likelihood = _grade(scores[asked], places[asked], kept)
+            best = np.lexsort((-likelihood, -accuracy))
+            best = best[: top_n if count == len(candidates) else BEAM]
+            kept, accuracy = kept[best], accuracy[best]
+    return kept, accuracy
+
+
+def _grade(
+    scores: np.ndarray, places: np.ndarray, combinations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy and mean log probability of the right class, each `(combinations,)`."""
+    rows = np.arange(len(places))
+    accuracy, likelihood = np.empty((2, len(combinations)))
+    size = max(1, 4_000_000 // (combinations.shape[1] * len(places)))
+    for start in range(0, len(combinations), size):
+        part = slice(start, start + size)
+        logits = scores[:, combinations[part]].astype(float)  # (n, combinations, classes)
+        accuracy[part] = (logits.argmax(axis=2) == places[:, None]).mean(axis=0)
+        right = logits[rows, :, places] - logsumexp(logits, axis=2)
+        likelihood[part] = right.mean(axis=0)
+    return accuracy, likelihood
+
+
+class _Candidates:
+    """Every word's log probability in every text's gap, and each class's best words.
+
+    Attributes:
+        classes: The labels, sorted.
+        places: Each text's place in them.
+        words: The words, one a column.
+        scores: Log probabilities, shape `(n, num_words)`.
+        sums: The same summed by class, shape `(num_classes, num_words)`.
+        columns: For each class the columns of its best words.
+    """
+
+    def __init__(
+        self,
+        prompt_model: PromptModel,
+        template: str | Template,
+        texts: Iterable[Any],
+        labels: Iterable[str | int],
+        top_k: int,
+    ) -> None:
+        top_k = check_whole_number("top_k", top_k)
+        template = Template.of(template)
+        inputs = check_inputs(texts, template)
+        label_array = check_labels(labels, len(inputs), num_classes=2)
+        check_gap(template, prompt_model.tokenizer, prompt_model.causal)
+        self.classes, self.places = np.unique(label_array, return_inverse=True)
+        known = vocabulary_words(
+            prompt_model.tokenizer, causal=prompt_model.causal, template=template
+        )
+        known = {piece: word for piece, word in known.items() if piece < _vocabulary(prompt_model)}
+        self._pieces, self.words = list(known), list(known.values())
+        self.scores = self._read(prompt_model, template, inputs)
+        self.sums = np.stack(
+            [
+                self.scores[self.places == place].sum(axis=0, dtype=float)
+                for place in range(len(self.classes))
+            ]
+        )
+        self.columns = self._best(prompt_model, template, top_k)
+
+    def _read(
+        self, prompt_model: PromptModel, template: Template, inputs: list[Input]
+    ) -> np.ndarray:
+        kind = {"limit": prompt_model.limit, "causal": prompt_model.causal}
+        encoded = [encode(template, prompt_model.tokenizer, *one, **kind) for one in inputs]
+        columns = torch.tensor(self._pieces, device=prompt_model.model.device)
+        scores = np.empty((len(inputs), len(columns)), np.float32)
+        for chosen, batch in each_batch(prompt_model, encoded):
+            with torch.inference_mode():
+                logits = label_logits(prompt_model, batch).float().log_softmax(dim=1)
+            scores[chosen] = logits[:, columns].cpu().numpy()
+        return scores
+
+    def _best(self, prompt_model: PromptModel, template: Template, top_k: int) -> list[list[int]]:
+        usable: dict[int, bool] = {}
+        found: list[list[int]] = []
+        for sums in self.sums:
+            best: list[int] = []
+            for column in np.argsort(-sums, kind="stable").tolist():
+                if column not in usable:
+                    own = word_pieces(
+                        self.words[column],
+                        prompt_model.tokenizer,
+                        causal=prompt_model.causal,
+                        template=template,
+                    )
+                    usable[column] = own == [self._pieces[column]]
+                if usable[column]:
+                    best.append(column)
+                if len(best) == top_k:
+                    break
+            found.append(best)
+        return found
+
+
+def _vocabulary(prompt_model: PromptModel) -> int:
+    return prompt_model.model.get_output_embeddings().weight.shape[0]

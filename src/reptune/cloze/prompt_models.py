@@ -1,0 +1,318 @@
+"""Language models that fill a gap, masked or causal, and the logits of label words (chapter 6).
+
+`load_prompt_model` hides what sets the two kinds apart. `label_logits` computes the head at the gap
+alone, and of its output layer only the label words' rows; with `fast=False` it is plain library
+code.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from reptune import assets, runtime
+from reptune.checks import check_texts
+from reptune.cloze.templates import Encoded, Template
+from reptune.models import limits
+from reptune.models.causal import check_loaded, load_causal_lm
+from reptune.models.lowrank import apply_adapter
+
+PREDICTION_TOKENS = 4096  # pieces a batch, padding included, where nothing is trained
+
+Input = tuple[str, str | None]  # a text, and the second one of a pair
+
+
+# --- models that fill gaps -----------------------------------------------------------------------
+
+
+class LabelHead(NamedTuple):
+    """The parts of a head, for logits at one place and of a few words.
+
+    Attributes:
+        transform: From the last block's states to what the output layer reads, `(n, hidden)`.
+        decoder: The output layer, with `weight` `(vocabulary, hidden)` and `bias` or `None`.
+    """
+
+    transform: Callable[[torch.Tensor], torch.Tensor]
+    decoder: nn.Module
+
+
+@dataclass(frozen=True)
+class PromptModel:
+    """A masked or causal language model with what prompts need.
+
+    Attributes:
+        model: In float32, on this machine's device.
+        tokenizer: Its tokenizer.
+        causal: Whether it reads what stands before the gap only.
+        limit: Pieces that it takes, special ones included.
+        head: Its head's parts; `None` where they are laid out otherwise, so that logits are
+            computed for all places and words.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    causal: bool
+    limit: int
+    head: LabelHead | None
+
+
+def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> PromptModel:
+    """Load a language model that fills gaps.
+
+    It is causal if its configuration names a causal architecture or its tokenizer has no mask
+    token.
+
+    Args:
+        model: An asset's name, a local folder or a Hub id.
+        adapter: Low-rank changes and a head to give it at once, such as `REVIEW_START` to
+            all-MiniLM-L6-v2; see `reptune.models.lowrank`.
+
+    Raises:
+        reptune.assets.AssetUnavailable: If the model cannot be had.
+        ValueError: If a masked model ships without its head and there is no adapter, or lacks
+            other weights, or needs code of its own, or the adapter is missing or for another model.
+    """
+    source = str(assets.resolve_model(model))
+    if adapter is not None and not (
+        isinstance(adapter, str | os.PathLike) and Path(adapter).is_file()
+    ):
+        raise ValueError(
+            f"adapter={str(adapter)!r} is no file; pass one that "
+            "reptune.pretraining.continue_pretraining(rank=...) wrote, or None."
+        )
+    # A head that is missing is drawn at random before an adapter replaces it; seeded, so that the
+    # caller's generators stay as they are.
+    with runtime.quiet(), runtime.seeded(0):
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        kinds = config.architectures or []
+        named = any("CausalLM" in kind or "LMHeadModel" in kind for kind in kinds)
+        causal = named or tokenizer.mask_token is None
+        loaded = load_causal_lm(model).model if causal else _load_masked(model, source, adapter)
+        if adapter is not None:
+            apply_adapter(loaded, Path(adapter))
+        loaded = loaded.to(runtime.device()).eval()
+    found = PromptModel(loaded, tokenizer, causal, limits.model_limit(tokenizer, loaded), None)
+    return _with_head(found)
+
+
+def _load_masked(model: str | Path, source: str, adapter: str | Path | None) -> PreTrainedModel:
+    loaded, info = AutoModelForMaskedLM.from_pretrained(
+        source,
+        use_safetensors=True,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    prefix = f"{loaded.base_model_prefix}."
+    lacking = [name for name in info["missing_keys"] if name.startswith(prefix)]
+    check_loaded(model, loaded, lacking)
+    missing = sorted(name for name in info["missing_keys"] if not name.startswith(prefix))
+    if missing and adapter is None:
+        raise ValueError(
+            f"{model} ships without its masked-LM head ({', '.join(missing[:2])} …), and a random "
+            "one fills no gap; pass an adapter that has a head, or a folder that "
+            "reptune.pretraining.continue_pretraining wrote, or another model."
+        )
+    return loaded
+
+
+def _with_head(prompt_model: PromptModel) -> PromptModel:
+    """The same with its head's parts, if they give the logits that the library gives."""
+    model = prompt_model.model
+    head = _label_head(model, prompt_model.causal)
+    if head is None:
+        return prompt_model
+    found = replace(prompt_model, head=head)
+    pieces = list(range(min(8, model.config.vocab_size, prompt_model.limit)))
+    probe = collate(found, [Encoded(pieces, len(pieces) - 1, 0, 0)] * 2)
+    with torch.inference_mode():
+        fast, plain = (label_logits(found, probe, fast=wanted) for wanted in (True, False))
+    same = fast.shape == plain.shape and torch.allclose(fast, plain, rtol=1e-4, atol=1e-4)
+    return found if same else prompt_model
+
+
+def _label_head(model: PreTrainedModel, causal: bool) -> LabelHead | None:
+    """The parts of a head laid out as BERT's, RoBERTa's or a causal model's."""
+    if causal:
+        return LabelHead(nn.Identity(), model.get_output_embeddings())
+    if hasattr(getattr(model, "cls", None), "predictions"):
+        return LabelHead(model.cls.predictions.transform, model.cls.predictions.decoder)
+    head = getattr(model, "lm_head", None)
+    if all(hasattr(head, part) for part in ("dense", "layer_norm", "decoder")):
+        return LabelHead(_RobertaTransform(head.dense, head.layer_norm), head.decoder)
+    return None
+
+
+@dataclass(frozen=True)
+class _RobertaTransform:
+    """What RoBERTa's head does before its output layer; an object, so that it can be pickled."""
+
+    dense: nn.Module
+    layer_norm: nn.Module
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return self.layer_norm(nn.functional.gelu(self.dense(states)))
+
+
+# --- the logits of label words -------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """Prompts padded on the right.
+
+    Attributes:
+        input_ids: Shape `(n, tokens)`.
+        attention_mask: Same shape, 0 at padding.
+        mask: The place that is asked for in each prompt, shape `(n,)`.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    mask: torch.Tensor
+
+
+def collate(
+    prompt_model: PromptModel, encoded: Sequence[Encoded], multiple: int | None = None
+) -> Batch:
+    """Pad prompts to the longest, or to the next `multiple` of tokens."""
+    longest = max(len(one.input_ids) for one in encoded)
+    longest = longest if multiple is None else math.ceil(longest / multiple) * multiple
+    ids = np.full((len(encoded), longest), prompt_model.tokenizer.pad_token_id or 0)
+    attended = np.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        ids[row, : len(one.input_ids)] = one.input_ids
+        attended[row, : len(one.input_ids)] = 1
+    mask = np.array([one.mask for one in encoded])
+    return Batch(
+        *(torch.from_numpy(part).to(prompt_model.model.device) for part in (ids, attended, mask))
+    )
+
+
+def label_logits(
+    prompt_model: PromptModel,
+    batch: Batch,
+    word_ids: np.ndarray | torch.Tensor | None = None,
+    fast: bool = True,
+) -> torch.Tensor:
+    """What a model gives for each label's word in the gap, shape `(n, num_labels)`.
+
+    A vocabulary of 30,000 words at 50 places costs as much as several blocks, and all that is
+    asked for is two numbers: `fast` computes the head at the gap alone, and of its output layer
+    only the words' rows. The two ways agree to 1e-5 in float32.
+
+    Args:
+        prompt_model: The model.
+        batch: What `collate` returns.
+        word_ids: What `reptune.cloze.templates.word_ids` returns; `None` for the whole vocabulary.
+        fast: `False` for plain library code, which computes all logits and takes some.
+
+    Source: Gao et al. (2021), section 4; chapter 6.
+    """
+    model, head = prompt_model.model, prompt_model.head
+    rows = torch.arange(len(batch.mask), device=batch.mask.device)
+    words = None if word_ids is None else torch.as_tensor(word_ids, device=rows.device)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if prompt_model.causal:
+        inputs["use_cache"] = False  # nothing is generated
+    if not fast or head is None:
+        logits = model(**inputs).logits[rows, batch.mask]
+        return logits if words is None else logits[:, words]
+    states = head.transform(model.base_model(**inputs).last_hidden_state[rows, batch.mask])
+    weight, bias = head.decoder.weight, getattr(head.decoder, "bias", None)
+    if words is not None:
+        weight = weight.index_select(0, words)
+        bias = None if bias is None else bias.index_select(0, words)
+    return nn.functional.linear(states, weight, bias)
+
+
+def each_batch(
+    prompt_model: PromptModel, encoded: Sequence[Encoded]
+) -> Iterator[tuple[list[int], Batch]]:
+    """Prompts in batches of similar length, while the model is in evaluation mode.
+
+    Args:
+        prompt_model: The model that reads them.
+        encoded: The prompts.
+
+    Yields:
+        The places in `encoded` of a batch's prompts, and the batch.
+    """
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids), reverse=True)
+    mode = prompt_model.model.training
+    prompt_model.model.eval()
+    start = 0
+    try:
+        while start < len(order):
+            count = max(1, PREDICTION_TOKENS // len(encoded[order[start]].input_ids))
+            chosen = order[start : start + count]
+            yield chosen, collate(prompt_model, [encoded[i] for i in chosen])
+            start += count
+    finally:
+        prompt_model.model.train(mode)
+
+
+def all_logits(
+    prompt_model: PromptModel, encoded: Sequence[Encoded], ids: np.ndarray, fast: bool
+) -> np.ndarray:
+    """`label_logits` of any number of prompts, shape `(n, num_labels)`, without gradients.
+
+    Args:
+        prompt_model: The model.
+        encoded: The prompts.
+        ids: What `reptune.cloze.templates.word_ids` returns.
+        fast: As in `label_logits`.
+    """
+    found = np.empty((len(encoded), len(ids)))
+    for chosen, batch in each_batch(prompt_model, encoded):
+        with torch.inference_mode():
+            found[chosen] = label_logits(prompt_model, batch, ids, fast).float().cpu().numpy()
+    return found
+
+
+# --- inputs --------------------------------------------------------------------------------------
+
+
+def check_inputs(texts: Iterable[Any], template: Template, what: str = "texts") -> list[Input]:
+    """Return texts as pairs of a text and a second one or `None`, or raise.
+
+    Args:
+        texts: Strings; for a template with `{text2}` tuples or lists of two strings.
+        template: What they shall fill.
+        what: What to call them in a message.
+
+    Raises:
+        ValueError: If there are none, or one is not what the template takes.
+    """
+    if not template.pair:
+        first = texts[0] if isinstance(texts, list | tuple) and texts else None
+        if isinstance(first, tuple | list):
+            raise ValueError(
+                f"{what}[0] is {first!r}, but template={template.pattern!r} takes one text; add "
+                "{text2} to it for pairs."
+            )
+        return [(text, None) for text in check_texts(texts, what)]
+    # Neither one string nor a table nor a mapping is a list of pairs.
+    odd = isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable)
+    if odd or hasattr(texts, "columns") or hasattr(texts, "column_names"):
+        check_texts(texts, what)  # which raises
+    rows = list(texts)
+    for place, row in enumerate(rows):
+        if isinstance(row, str) or not isinstance(row, tuple | list | np.ndarray) or len(row) != 2:
+            raise ValueError(
+                f"{what}[{place}] is {row!r}, but template={template.pattern!r} takes pairs; pass "
+                "tuples of two strings."
+            )
+    both = [check_texts([row[side] for row in rows], what) for side in (0, 1)]
+    return list(zip(*both, strict=True))

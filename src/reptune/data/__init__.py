@@ -1,0 +1,58 @@
+"""Data: by name with fixed splits, and from files of your own."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reptune.data.catalog import (
+        clean_markup,
+        domain_corpus,
+        load,
+        names,
+        overlap,
+        split_hash,
+        title_pairs,
+    )
+    from reptune.data.splits import few_shot, fixed_subset, split_table
+    from reptune.data.tables import read_table
+
+# Where each name lives: a module is imported when one of its names is first asked for (PEP 562).
+_LAZY = {
+    "clean_markup": "reptune.data.catalog",
+    "domain_corpus": "reptune.data.catalog",
+    "load": "reptune.data.catalog",
+    "names": "reptune.data.catalog",
+    "overlap": "reptune.data.catalog",
+    "split_hash": "reptune.data.catalog",
+    "title_pairs": "reptune.data.catalog",
+    "few_shot": "reptune.data.splits",
+    "fixed_subset": "reptune.data.splits",
+    "split_table": "reptune.data.splits",
+    "read_table": "reptune.data.tables",
+}
+
+__all__ = [
+    "clean_markup",
+    "domain_corpus",
+    "few_shot",
+    "fixed_subset",
+    "load",
+    "names",
+    "overlap",
+    "read_table",
+    "split_hash",
+    "split_table",
+    "title_pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

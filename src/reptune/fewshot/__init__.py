@@ -1,0 +1,27 @@
+"""Few-shot classification with sentence transformers: SetFit, and a frozen one (chapter 2)."""
+
+from reptune.fewshot.classifier import SetFitClassifier
+from reptune.fewshot.contrastive import (
+    PairBudget,
+    PairSampler,
+    all_pairs_cosine_loss,
+    cosine_pair_loss,
+    existing_pairs,
+    pair_budget,
+    supervised_contrastive_loss,
+)
+from reptune.fewshot.frozen import FrozenClassifier
+from reptune.fewshot.head import LinearHead
+
+__all__ = [
+    "FrozenClassifier",
+    "LinearHead",
+    "PairBudget",
+    "PairSampler",
+    "SetFitClassifier",
+    "all_pairs_cosine_loss",
+    "cosine_pair_loss",
+    "existing_pairs",
+    "pair_budget",
+    "supervised_contrastive_loss",
+]

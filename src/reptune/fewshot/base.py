@@ -1,0 +1,134 @@
+"""What classifiers over sentence embeddings share (chapter 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from reptune.checks import check_texts
+from reptune.estimator import TextClassifier, check_vocabulary, check_weights
+from reptune.models.sentence import embed, load_body, set_length, token_ids
+
+
+def fitted_logistic_regression(
+    params: Mapping[str, Any], classes: np.ndarray, weight: np.ndarray, bias: np.ndarray
+) -> LogisticRegression:
+    """A fitted head from its arrays: `weight` of shape `(rows, dimensions)`, `bias` of `(rows,)`.
+
+    Two classes have one row, as in scikit-learn.
+    """
+    head = LogisticRegression(**params)
+    head.classes_, head.coef_, head.intercept_ = classes, weight, bias
+    head.n_features_in_, head.n_iter_ = weight.shape[1], np.array([0])
+    return head
+
+
+# --- a classifier on embeddings ------------------------------------------------------------------
+
+
+def _gives_probabilities(classifier: EmbeddingClassifier) -> bool:
+    """Whether `predict_proba` is there; what is raised says why not, where it is asked for."""
+    if classifier._has_probabilities():
+        return True
+    head = getattr(classifier, "head_", classifier.head)
+    raise AttributeError(
+        f"the head {type(head).__name__} gives no probabilities; use LogisticRegression, or wrap "
+        "it in sklearn's CalibratedClassifierCV."
+    )
+
+
+class EmbeddingClassifier(TextClassifier):
+    """A sentence transformer under a head; a subclass defines `fit`, which sets `body_`, `head_`.
+
+    It is saved as the sentence transformer's own folder, the head's arrays beside it.
+    """
+
+    _FILES = ("modules.json", "head.safetensors")
+
+    def predict(self, texts: Iterable[str]) -> np.ndarray:
+        """The most probable label of each text, shape `(n,)`."""
+        check_is_fitted(self, "head_")
+        if self._has_probabilities():
+            return super().predict(texts)
+        return self.head_.predict(self.embed(texts))
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
+        """Probabilities in the order of `classes_`, shape `(n, num_classes)`.
+
+        Raises:
+            AttributeError: If the head has no probabilities.
+        """
+        check_is_fitted(self, "head_")
+        return self.head_.predict_proba(self.embed(texts))
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        """Sentence embeddings, shape `(n, dimensions)`.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If a text is not a string or there are none.
+        """
+        check_is_fitted(self, "body_")
+        texts = check_texts(texts)
+        return embed(self.body_, token_ids(self.body_, texts, self.max_length))
+
+    def _has_probabilities(self) -> bool:
+        """Whether the head, fitted or to be fitted, gives probabilities."""
+        return True
+
+    def _write(self, folder: Path) -> None:
+        self.body_.save(str(folder), create_model_card=False)
+        arrays = {
+            name: torch.from_numpy(np.ascontiguousarray(getattr(self.head_, f"{name}_")))
+            for name in ("coef", "intercept")
+        }
+        save_file(arrays, folder / "head.safetensors")
+
+    def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
+        arrays = {
+            name: value.numpy() for name, value in load_file(folder / "head.safetensors").items()
+        }
+        self.body_ = load_body(str(folder), True).eval()
+        set_length(self.body_, self.max_length)
+        encoder = self.body_[0].auto_model
+        check_weights(folder, encoder)
+        check_vocabulary(self.body_.tokenizer, encoder.get_input_embeddings().num_embeddings)
+        width = self.body_.get_embedding_dimension()
+        if arrays["coef"].shape[1:] != (width,):
+            raise ValueError(f"a head of shape {arrays['coef'].shape} on {width} dimensions")
+        self.head_ = self._restored_head(manifest["head"], arrays)
+        self.embed(["a text"])  # a configuration that does not fit fails here, not at prediction
+
+    def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+        """The fitted head from its class's name and its arrays."""
+        raise NotImplementedError
+
+
+def check_head(
+    arrays: dict[str, np.ndarray], classes: np.ndarray, num_rows: int | None = None
+) -> None:
+    """Raise a `ValueError` unless a head's arrays are finite and fit the classes.
+
+    Args:
+        arrays: `coef` of shape `(rows, dimensions)` and `intercept` of shape `(rows,)`.
+        classes: The labels.
+        num_rows: How many rows there should be; `None` for a logistic regression's, which has
+            one for two classes.
+    """
+    num_rows = num_rows or (1 if len(classes) == 2 else len(classes))
+    coef, intercept = arrays["coef"], arrays["intercept"]
+    if len(classes) < 2 or len(coef) != num_rows or intercept.shape != (num_rows,):
+        raise ValueError(
+            f"a head of shape {coef.shape} and {intercept.shape} for {len(classes)} classes"
+        )
+    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+        raise ValueError("the head's weights are not finite")

@@ -1,0 +1,420 @@
+"""SetFit: few-shot classification with a sentence transformer (chapter 2).
+
+Three steps: pairs from labels, contrastive fine-tuning of the sentence transformer on them, and a
+classifier on its embeddings. `SetFitClassifier` is the chapter's code behind scikit-learn's
+interface. `FrozenClassifier` leaves out the first two steps, and is the first thing to try.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import joblib
+import numpy as np
+from sentence_transformers import SentenceTransformer
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted
+
+from reptune import assets, runtime, training
+from reptune.checks import (
+    check_finite_weights,
+    check_flag,
+    check_optimizer,
+    check_random_state,
+    check_training_set,
+    check_validation,
+    check_whole_number,
+    class_weights,
+)
+from reptune.estimator import pack, write_folder
+from reptune.fewshot.base import EmbeddingClassifier, check_head, fitted_logistic_regression
+from reptune.fewshot.contrastive import PairSampler, Sampling, check_sampling, existing_pairs
+from reptune.fewshot.head import LinearHead, train_linear_head
+from reptune.fewshot.training import LOSSES, Contrast, Loss
+from reptune.meter import Meter
+from reptune.models.sentence import Body, embed, load_body, set_length, token_ids
+from reptune.training import check_trainable, freeze
+
+# --- the classifier ------------------------------------------------------------------------------
+
+
+class SetFitClassifier(EmbeddingClassifier):
+    """SetFit: a sentence transformer tuned on pairs of few labeled texts, under a classifier.
+
+    It follows scikit-learn: works in `cross_val_score` and `GridSearchCV`, takes labels that
+    are strings or integers and gives them back as they were.
+
+    Args:
+        model: An asset's name, a local folder or a Hub id of a sentence transformer.
+        efficient: Encode each text of a batch once and use every pair in it. Otherwise pairs are
+            drawn one by one and each encodes two texts, as `setfit` does.
+        num_steps: Optimizer steps; `None` takes 5 in the efficient mode, or what one pass over
+            the texts needs if that is more, and `num_epochs` over the pairs otherwise.
+        num_epochs: Passes over the pairs that `sampling` draws, without the efficient mode.
+        sampling: How pairs are drawn; see `pair_budget`. In the efficient mode `"oversampling"`
+            and `"undersampling"` let both kinds of pair count equally, `"unique"` every pair; a
+            number needs `efficient=False`.
+        num_pairs: Draw only so many pairs an epoch, without the efficient mode.
+        loss: `"cosine"`, or `"supcon"` (supervised contrastive), which needs the efficient mode.
+        batch_size: Texts a step in the efficient mode, pairs a step otherwise; `None` takes 32
+            and 16.
+        learning_rate: Peak rate of AdamW; for the many steps of `efficient=False`, 2e-5 is usual.
+        weight_decay: AdamW's weight decay.
+        warmup: Share of the steps during which the rate rises from 0; it then falls to 0.
+        trainable: `"all"`, how many of the last blocks train, or `"head"`, which leaves the
+            sentence transformer as it is.
+        dropout: Leave the encoder's dropout on during the contrastive phase, as plain code does.
+        head: `None` for a logistic regression, any scikit-learn classifier, or
+            `"differentiable"` for a linear layer trained by gradient.
+        end_to_end: With the differentiable head, train the sentence transformer along with it.
+        class_weight: `None`, `"balanced"`, or a weight for each label, for the default head and
+            the differentiable one.
+        max_length: Word pieces a text may have, while training as while predicting; `None` takes
+            the model's own setting.
+        patience: Stop after so many of ten evaluations without a better accuracy on `validation`,
+            and return to the best one; `None` never stops.
+        fast: `True` for every option of `reptune.training.FAST_OPTIONS` that applies, a tuple
+            of some of them, or `False` for plain library code.
+        random_state: Seed of pairs, batches and dropout. The same seed on the same CPU and
+            thread count gives the same model, bit for bit.
+        show_progress: Show a progress bar while training.
+
+    A saved folder also loads as `SentenceTransformer(folder)`; `export_setfit` writes one for
+    `setfit`.
+
+    Attributes:
+        classes_: The labels, sorted, shape `(num_classes,)`.
+        body_: The tuned `SentenceTransformer`.
+        head_: The fitted head.
+        history_: A list of `{"step", "loss"}` and, with `validation`, of
+            `{"step", "eval_accuracy"}`, where a logistic regression stands in for the
+            differentiable head.
+        cost_: A `reptune.meter.Meter` with the seconds and memory training took.
+
+    Source: Tunstall et al., *Efficient Few-Shot Learning Without Prompts* (2022); chapter 2.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "all-MiniLM-L6-v2",
+        *,
+        efficient: bool = True,
+        num_steps: int | None = None,
+        num_epochs: int = 1,
+        sampling: Sampling = "oversampling",
+        num_pairs: int | None = None,
+        loss: Loss = "cosine",
+        batch_size: int | None = None,
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        trainable: training.Trainable = "all",
+        dropout: bool = True,
+        head: Any = None,
+        end_to_end: bool = False,
+        class_weight: str | dict[Any, float] | None = None,
+        max_length: int | None = None,
+        patience: int | None = None,
+        fast: bool | Collection[str] = True,
+        random_state: int | None = 42,
+        show_progress: bool = False,
+    ) -> None:
+        self.model = model
+        self.efficient = efficient
+        self.num_steps = num_steps
+        self.num_epochs = num_epochs
+        self.sampling = sampling
+        self.num_pairs = num_pairs
+        self.loss = loss
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.trainable = trainable
+        self.dropout = dropout
+        self.head = head
+        self.end_to_end = end_to_end
+        self.class_weight = class_weight
+        self.max_length = max_length
+        self.patience = patience
+        self.fast = fast
+        self.random_state = random_state
+        self.show_progress = show_progress
+
+    def fit(
+        self,
+        texts: Iterable[str],
+        labels: Iterable[str | int],
+        validation: tuple[Iterable[str], Iterable[str | int]] | None = None,
+    ) -> Self:
+        """Tune the sentence transformer on pairs of labeled texts, then fit the head.
+
+        A `fit` that fails or is interrupted leaves an already fitted object as it was.
+
+        Args:
+            texts: The training texts.
+            labels: One label a text, all strings or all integers.
+            validation: Texts and labels scored ten times during training, for `history_`; with
+                `patience` they decide when it stops.
+
+        Raises:
+            ValueError: If the input or a parameter is bad; raised before any training.
+            reptune.assets.AssetUnavailable: If the model cannot be had.
+        """
+        texts, array = check_training_set(texts, labels)
+        _check_not_empty(texts)
+        self._check_parameters()
+        classes, encoded = np.unique(array, return_inverse=True)
+        held_out = check_validation(validation, classes)
+        if self.patience is not None and held_out is None:
+            raise ValueError(f"patience={self.patience} needs validation=(texts, labels) in fit.")
+        class_weights(self.class_weight, classes, np.bincount(encoded))  # or raise
+        rows = _rows_for_pairs(texts, encoded)
+        self._check_pairs(encoded[rows], classes)
+        with runtime.seeded(self.random_state), runtime.quiet():
+            body = self._pretrained()
+            pieces = token_ids(body, texts, self.max_length)
+            with Meter("fit") as cost:
+                history: list[dict[str, float]] = []
+                if self.trainable != "head":
+                    trainer = Contrast(self, body, [pieces[row] for row in rows], encoded[rows])
+                    history = trainer.run(self._scorer(body, pieces, encoded, held_out, classes))
+                check_finite_weights(body)
+                head = self._fit_head(body, pieces, encoded, classes)
+        self.body_, self.head_, self.classes_ = body.eval(), head, classes
+        self.history_, self.cost_ = history, cost
+        return self
+
+    def export_setfit(self, folder: str | Path) -> Path:
+        """Write a folder that `setfit.SetFitModel.from_pretrained` loads, with equal predictions.
+
+        `setfit` wants its head pickled; this is the one place where something is.
+
+        Raises:
+            ValueError: If `folder` holds something else, which is left alone.
+        """
+        check_is_fitted(self, "head_")
+        head = self.head_
+        if isinstance(head, LinearHead):
+            head = head.as_logistic_regression()
+        names = self.classes_.tolist() if self.classes_.dtype.kind == "U" else None
+
+        def write(written: Path) -> None:
+            with runtime.quiet():
+                self.body_.save(str(written), create_model_card=False)
+            config = {"normalize_embeddings": False, "labels": names}
+            (written / "config_setfit.json").write_text(json.dumps(config, indent=2), "utf-8")
+            joblib.dump(head, written / "model_head.pkl")
+
+        return write_folder(Path(folder), write, marker="config_setfit.json")
+
+    # What follows is plumbing; the chapter shows the lines that matter.
+
+    def _check_parameters(self) -> None:
+        check_trainable(self.trainable)
+        training.fast_options(self.fast)
+        check_whole_number("num_epochs", self.num_epochs)
+        for name in ("num_steps", "num_pairs", "max_length", "patience"):
+            if getattr(self, name) is not None:
+                check_whole_number(name, getattr(self, name))
+        if self.batch_size is not None:
+            check_whole_number("batch_size", self.batch_size, least=4 if self.efficient else 1)
+        if self.learning_rate is None:
+            raise ValueError("learning_rate=None; use a positive number.")
+        check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
+        check_random_state(self.random_state)
+        for name in ("efficient", "dropout", "end_to_end", "show_progress"):
+            check_flag(name, getattr(self, name))
+        check_sampling(self.sampling)
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss={self.loss!r}; use {' or '.join(map(repr, LOSSES))}.")
+        self._check_mode()
+        self._check_head()
+
+    def _check_mode(self) -> None:
+        if self.efficient and not isinstance(self.sampling, str):
+            raise ValueError(
+                f"sampling={self.sampling} draws pairs one by one; pass efficient=False with it."
+            )
+        if self.efficient and self.num_pairs is not None:
+            raise ValueError(
+                f"num_pairs={self.num_pairs} draws pairs one by one; pass efficient=False with "
+                "it, or num_steps."
+            )
+        if self.efficient and self.num_epochs != 1:
+            raise ValueError(
+                f"num_epochs={self.num_epochs} counts passes over drawn pairs; the efficient mode "
+                "takes num_steps."
+            )
+        if self.trainable == "head" and self.patience is not None:
+            raise ValueError(
+                f"patience={self.patience} with trainable='head': there are no steps to stop."
+            )
+        if not self.efficient and self.loss == "supcon":
+            raise ValueError("loss='supcon' needs whole batches of texts; pass efficient=True.")
+
+    def _check_head(self) -> None:
+        own = self.head is None or self.head == "differentiable"
+        if isinstance(self.head, str) and not own:
+            raise ValueError(
+                f"head={self.head!r}; use None, 'differentiable' or a scikit-learn classifier."
+            )
+        if not own and not (hasattr(self.head, "fit") and hasattr(self.head, "predict")):
+            raise ValueError(f"head={self.head!r} is no scikit-learn classifier: it lacks fit.")
+        if not own and self.class_weight is not None:
+            raise ValueError(
+                f"class_weight={self.class_weight!r} does not reach the head "
+                f"{type(self.head).__name__}; set it there."
+            )
+        if self.end_to_end and (self.head != "differentiable" or self.trainable == "head"):
+            raise ValueError(
+                f"end_to_end=True with head={self.head!r}, trainable={self.trainable!r}; it needs "
+                "head='differentiable' and something that trains below it."
+            )
+
+    def _check_pairs(self, labels: np.ndarray, classes: np.ndarray) -> None:
+        """Say early what the pairs will lack."""
+        if self.trainable == "head":
+            return
+        if not self.efficient:
+            PairSampler(labels, self.sampling, self.num_pairs)
+        exist = existing_pairs(labels)
+        if exist.total == 0:
+            raise ValueError("there is no pair of different texts; pass at least 2 of them.")
+        if exist.positive == 0 and self.loss == "supcon":
+            raise ValueError(
+                "loss='supcon' needs two texts of a label, and there is one of each; "
+                "use loss='cosine', or add examples."
+            )
+        counts = np.bincount(labels, minlength=len(classes))
+        lonely = classes[counts < 2].tolist()
+        if lonely:
+            rest = ": training uses negative pairs only" if exist.positive == 0 else ""
+            shown = ", ".join(map(repr, lonely[:5])) + (", …" if len(lonely) > 5 else "")
+            warnings.warn(
+                f"{len(lonely)} of {len(classes)} labels ({shown}) have fewer than two texts to "
+                f"pair, so no positive pair{rest}. Add a second example of each.",
+                stacklevel=3,
+            )
+
+    def _pretrained(self) -> SentenceTransformer:
+        source = assets.resolve_model(self.model)
+        body = load_body(str(source), Path(source).is_dir())
+        set_length(body, self.max_length)
+        if self.trainable != "head":
+            freeze(Body(body), self.trainable)
+        return body
+
+    def _scorer(
+        self,
+        body: SentenceTransformer,
+        pieces: list[list[int]],
+        encoded: np.ndarray,
+        held_out: tuple[list[str], np.ndarray] | None,
+        classes: np.ndarray,
+    ) -> Callable[[], float] | None:
+        """A function that fits a head on the embeddings as they are and scores it."""
+        if held_out is None:
+            return None
+        held_pieces = token_ids(body, held_out[0], self.max_length)
+
+        def accuracy() -> float:
+            with runtime.seeded(self.random_state):  # and the generators as they were, after it
+                head = self._fit_sklearn_head(embed(body, pieces), encoded, classes)
+                predicted = head.predict(embed(body, held_pieces))
+            return float((predicted == classes[held_out[1]]).mean())
+
+        return accuracy
+
+    def _fit_head(
+        self,
+        body: SentenceTransformer,
+        pieces: list[list[int]],
+        encoded: np.ndarray,
+        classes: np.ndarray,
+    ) -> Any:
+        if self.head == "differentiable":
+            return train_linear_head(self, body, pieces, encoded, classes)
+        return self._fit_sklearn_head(embed(body, pieces), encoded, classes)
+
+    def _fit_sklearn_head(
+        self, embeddings: np.ndarray, encoded: np.ndarray, classes: np.ndarray
+    ) -> Any:
+        if self.head is not None and self.head != "differentiable":
+            return clone(self.head).fit(embeddings, classes[encoded])
+        weights = class_weights(self.class_weight, classes, np.bincount(encoded))
+        head = LogisticRegression(max_iter=1000)
+        by_text = None if weights is None else weights[encoded]
+        return head.fit(embeddings, classes[encoded], sample_weight=by_text)
+
+    def _has_probabilities(self) -> bool:
+        head = getattr(self, "head_", self.head)
+        return head is None or head == "differentiable" or hasattr(head, "predict_proba")
+
+    def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+        if name == "LinearHead":
+            check_head(arrays, self.classes_, len(self.classes_))
+            return LinearHead(self.classes_, arrays["coef"], arrays["intercept"])
+        if name != "LogisticRegression":
+            raise ValueError(f"the head {name!r} is none that save writes")
+        check_head(arrays, self.classes_)
+        params = self.head.get_params() if self.head is not None else {"max_iter": 1000}
+        return fitted_logistic_regression(
+            params, self.classes_, arrays["coef"], arrays["intercept"]
+        )
+
+    def _manifest(self) -> dict[str, Any]:
+        manifest = super()._manifest()
+        if type(self.head_) not in (LogisticRegression, LinearHead):
+            raise ValueError(
+                f"the head {type(self.head_).__name__} cannot be saved without pickling; use "
+                "head=None, 'differentiable' or a LogisticRegression, or export_setfit."
+            )
+        manifest["head"] = type(self.head_).__name__
+        if isinstance(self.head, LogisticRegression):
+            manifest["params"]["head"] = pack({"LogisticRegression": self.head.get_params()})
+        return manifest
+
+    def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
+        if isinstance(self.head, dict):
+            self.head = LogisticRegression(**self.head["LogisticRegression"])
+        super()._read(folder, manifest)
+
+
+def _check_not_empty(texts: list[str]) -> None:
+    empty = [position for position, text in enumerate(texts) if not text.strip()]
+    if empty:
+        raise ValueError(
+            f"texts[{empty[0]}] is empty ({len(empty)} such texts); an empty text teaches "
+            "nothing: drop it with its label."
+        )
+
+
+def _rows_for_pairs(texts: list[str], labels: np.ndarray) -> np.ndarray:
+    """Places of the texts that make pairs: each text once, and none whose labels disagree.
+
+    A text paired with its own copy would be an identity pair, which teaches nothing; a text with
+    two labels would have to be far from itself.
+    """
+    found: dict[str, set[int]] = {}
+    for text, label in zip(texts, labels.tolist(), strict=True):
+        found.setdefault(text, set()).add(label)
+    torn = {text for text, kinds in found.items() if len(kinds) > 1}
+    if torn:
+        warnings.warn(
+            f"{len(torn)} texts occur with different labels, such as {min(torn)[:60]!r}; they are "
+            "left out of the pairs. Give each text one label.",
+            stacklevel=3,
+        )
+    seen: set[str] = set(torn)
+    rows = []
+    for row, text in enumerate(texts):
+        if text not in seen:
+            seen.add(text)
+            rows.append(row)
+    return np.array(rows, dtype=int)

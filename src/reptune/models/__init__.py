@@ -1,0 +1,1 @@
+"""Things that read text, shared by the methods: causal, masked and sentence models."""

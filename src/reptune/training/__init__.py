@@ -1,0 +1,43 @@
+"""What training costs, and how not to pay for it twice: the fast options of every fine-tuning."""
+
+from reptune.training.blocks import (
+    Trainable,
+    block_of,
+    check_trainable,
+    freeze,
+    layer_rates,
+    num_frozen_blocks,
+    parameter_counts,
+)
+from reptune.training.options import (
+    FAST_OPTIONS,
+    fast_options,
+    padding_multiple,
+    warmup_steps,
+)
+from reptune.training.sampler import LengthBucketSampler
+from reptune.training.shortcuts import CheapDropout, cheap_dropout, first_token
+from reptune.training.states import FrozenStates, FrozenStatesCollator
+from reptune.training.trainer import FastTrainer, ProgressBar
+
+__all__ = [
+    "FAST_OPTIONS",
+    "CheapDropout",
+    "FastTrainer",
+    "FrozenStates",
+    "FrozenStatesCollator",
+    "LengthBucketSampler",
+    "ProgressBar",
+    "Trainable",
+    "block_of",
+    "cheap_dropout",
+    "check_trainable",
+    "fast_options",
+    "first_token",
+    "freeze",
+    "layer_rates",
+    "num_frozen_blocks",
+    "padding_multiple",
+    "parameter_counts",
+    "warmup_steps",
+]
