@@ -204,7 +204,7 @@ def compare_text(old: str, new: str, patterns: Iterable[re.Pattern[str]] = TIMES
     )
     # A time of more digits moves what stands beside it.
     squeezed = [[" ".join(line.split()) for line in lines] for lines in (old_lines, new_lines)]
-    if squeezed[0] == squeezed[1]:
+    if squeezed[0] == squeezed[1] and len(old_times) == len(new_times):
         pairs = zip(old_times, new_times, strict=True)
         found.times = [Message(f"{a} → {b}") for a, b in pairs if a != b]
         if found.times:

@@ -290,6 +290,7 @@ NOT_TIMED = [
     ("took 5 s", "took 5 s and more"),
     ("took 5 s", "took 5  s"),
     ("a\nb", "b\na"),
+    ("took 5 s", "took # s"),
 ]
 
 
