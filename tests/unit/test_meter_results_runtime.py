@@ -186,11 +186,11 @@ def test_the_code_hash_sees_subpackages_and_data(tmp_path, monkeypatch):
     package, study = tmp_path / "one" / "reptune", tmp_path / "study.py"
     (package / "part" / "__pycache__").mkdir(parents=True)
     study.write_text("a study")
-    for name in ("results.py", "part/__init__.py", "part/module.py", "assets.toml"):
+    for name in ("__init__.py", "part/__init__.py", "part/module.py", "assets.toml"):
         (package / name).write_text(name)
 
     def code_hash(folder=package):
-        monkeypatch.setattr(results, "__file__", str(folder / "results.py"))
+        monkeypatch.setattr(reptune, "__file__", str(folder / "__init__.py"))
         return results.code_hash(study)
 
     first = code_hash()

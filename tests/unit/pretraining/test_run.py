@@ -525,7 +525,7 @@ continue_pretraining({encoder!r}, TEXTS * 20, {folder!r}, **{knobs!r})
 
 
 def _start(encoder, folder, knobs, temporary):
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     script = SCRIPT.format(root=root, encoder=str(encoder), folder=str(folder), knobs=knobs)
     environment = os.environ | {"TMPDIR": str(temporary)}
     return subprocess.Popen([sys.executable, "-c", script], env=environment)

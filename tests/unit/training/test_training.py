@@ -213,7 +213,7 @@ def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
     encoder = tiny.save_encoder(out / "encoder", dropout=0.0)
     (out / "script.py").write_text(RANKS)
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     run = subprocess.run(
