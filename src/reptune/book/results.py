@@ -25,6 +25,7 @@ import filelock
 import numpy as np
 import pandas as pd
 
+import reptune
 from reptune import runtime
 from reptune.book import setup
 
@@ -279,7 +280,7 @@ def code_hash(study_file: Path) -> str:
     The package's files are its modules, those of its subpackages too, and the data that lie beside
     them, such as `assets.toml`; names are relative, so that every machine gets the same hash.
     """
-    package = Path(__file__).parent
+    package = Path(reptune.__file__).parent
     files = {
         path.relative_to(package).as_posix(): path
         for path in package.rglob("*")
