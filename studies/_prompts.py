@@ -40,7 +40,7 @@ def calibrations(
     the ROC curve does not depend on where the border between the answers lies.
     """
     free, others = list(CONTENT_FREE), unlabeled()
-    found = classifier.scores([*free, *others, *texts])
+    found = classifier.logits([*free, *others, *texts])
     free, others, scores = np.split(found, [len(free), len(free) + len(others)])
     ways = {
         RAW: softmax(scores, axis=1),

@@ -29,13 +29,14 @@ _ROWS_TO_SUSPECT = 20
 # --- texts and labels ----------------------------------------------------------------------------
 
 
-def check_texts(texts: Iterable[Any], what: str = "texts") -> list[str]:
+def check_texts(texts: Iterable[Any], what: str = "texts", first: int = 0) -> list[str]:
     """Return `texts` as a list of strings, or raise before anything else happens.
 
     Args:
         texts: Any sequence of strings: a list, a generator, a pandas Series, a NumPy or Arrow
             array, a data set's column.
         what: What to call them in the message.
+        first: The number of the first of them, in messages.
 
     Raises:
         ValueError: If there are none, if `texts` is one string, a table or a mapping, or if an
@@ -46,7 +47,7 @@ def check_texts(texts: Iterable[Any], what: str = "texts") -> list[str]:
     values = listed(texts, what, "strings")
     if not values:
         raise ValueError(f"{what}: there are none; pass at least one string.")
-    for position, value in enumerate(values):
+    for position, value in enumerate(values, first):
         if not isinstance(value, str):
             missing = " (a missing value)" if is_missing(value) else ""
             raise ValueError(
@@ -330,6 +331,25 @@ def check_flag(name: str, value: Any) -> None:
     """Raise a `ValueError` unless a switch is `True` or `False`: a string is always true."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}={_shown(value)}; use True or False.")
+
+
+def check_shared_parameters(estimator: Any) -> None:
+    """Raise a `ValueError` unless the parameters that many estimators have are what they may be.
+
+    They are `prediction_batch_size`, `patience`, `callbacks` and `show_progress`; those that an
+    estimator lacks are passed over.
+    """
+    for name in ("prediction_batch_size", "patience"):
+        if getattr(estimator, name, None) is not None:
+            check_whole_number(name, getattr(estimator, name))
+    callbacks = getattr(estimator, "callbacks", ())
+    if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
+        raise ValueError(
+            f"callbacks={_shown(callbacks)}; use a list of functions that take a record, such as "
+            "[print]."
+        )
+    if getattr(estimator, "show_progress", None) is not None:
+        check_flag("show_progress", estimator.show_progress)
 
 
 def check_optimizer(learning_rate: float | None, warmup: float, weight_decay: float = 0.0) -> None:

@@ -17,9 +17,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from datasets import Dataset
-from scipy.special import softmax
 from scipy.stats import entropy
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from transformers import (
     AutoModelForSequenceClassification,
@@ -38,7 +36,6 @@ from reptune.checks import (
     check_number,
     check_optimizer,
     check_random_state,
-    check_texts,
     check_training_set,
     check_validation,
     check_whole_number,
@@ -47,7 +44,7 @@ from reptune.checks import (
 )
 from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_vocabulary, check_weights
 from reptune.meter import Meter
-from reptune.models.limits import model_limit
+from reptune.tokens import batches_by_length, model_limit
 from reptune.training import Trainable, freeze
 
 # A new head alone wants far larger steps than a pretrained encoder bears. 5e-5 is the largest rate
@@ -175,29 +172,14 @@ class FineTunedClassifier(TextClassifier):
         self.history_, self.cost_, self.frozen_states_ = history, cost, states
         return self
 
-    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
-        """Probabilities in the order of `classes_`, shape `(n, num_classes)`."""
-        return softmax(self.logits(texts), axis=1)
+    # What follows is plumbing; the chapter shows the lines that matter.
 
-    def logits(self, texts: Iterable[str]) -> np.ndarray:
-        """Scores before the softmax, shape `(n, num_classes)`; what temperature scaling needs.
-
-        Raises:
-            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
-            ValueError: If a text is not a string or there are none.
-        """
-        check_is_fitted(self, "model_")
-        texts = check_texts(texts)
+    def _logits(self, texts: list[str]) -> np.ndarray:
         encoded = self._tokenize(self.tokenizer_, self.model_, texts)["input_ids"]
-        # Texts of similar length share a batch, so that little padding is computed.
-        order = sorted(range(len(texts)), key=lambda i: len(encoded[i]), reverse=True)
         rows = np.empty((len(texts), len(self.classes_)))
-        for start in range(0, len(order), PREDICTION_BATCH_SIZE):
-            chosen = order[start : start + PREDICTION_BATCH_SIZE]
+        for chosen in batches_by_length([len(ids) for ids in encoded], PREDICTION_BATCH_SIZE):
             rows[chosen] = self._forward([encoded[i] for i in chosen])
         return rows
-
-    # What follows is plumbing; the chapter shows the lines that matter.
 
     def _write(self, folder: Path) -> None:
         # The folder also loads in `transformers.pipeline("text-classification", folder)`.

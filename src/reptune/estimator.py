@@ -8,25 +8,36 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from safetensors import safe_open
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 import reptune
 from reptune import assets, runtime
-from reptune.checks import check_finite_weights, check_labels, check_model_folder, did_you_mean
+from reptune.checks import (
+    check_finite_weights,
+    check_labels,
+    check_model_folder,
+    check_texts,
+    did_you_mean,
+)
 from reptune.folders import MANIFEST, check_hashes, file_hashes, find_folder, write_folder
 
 PREDICTION_BATCH_SIZE = 64
 
-# Of the manifest. 1 had no hashes and turned tuples into lists; it still loads.
-FORMAT = 2
+CHUNK_TEXTS = 10_000  # texts that are tokenized and scored together, whatever the number given
+
+# Of the manifest. 1 had no hashes and turned tuples into lists, 2 had other names for some
+# parameters; both still load.
+FORMAT = 3
 _ATTEMPTS = 3  # to read a folder that another process replaces meanwhile
 
 
@@ -38,6 +49,10 @@ class SavedEstimator(BaseEstimator):
     """
 
     _FILES: tuple[str, ...] = ()
+    # Parameters that belong to a machine or a process, not to a model.
+    _NOT_SAVED: tuple[str, ...] = ("callbacks", "device")
+    # Parameters by the names they had before format 3, and the names they have.
+    _RENAMED: Mapping[str, str] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the constructor name the nearest parameter where one is misspelled."""
@@ -123,6 +138,7 @@ class SavedEstimator(BaseEstimator):
 
     def _manifest(self) -> dict[str, Any]:
         params = self.get_params(deep=False)
+        params = {name: value for name, value in params.items() if name not in self._NOT_SAVED}
         params["model"] = str(params["model"])
         return {
             "format": FORMAT,
@@ -134,12 +150,63 @@ class SavedEstimator(BaseEstimator):
 
 
 class TextClassifier(ClassifierMixin, SavedEstimator):
-    """A classifier of texts that follows scikit-learn; a subclass also defines `predict_proba`."""
+    """A classifier of texts that follows scikit-learn.
 
-    def predict(self, texts: Iterable[str]) -> np.ndarray:
-        """The most probable label of each text, shape `(n,)`."""
-        best = self.predict_proba(texts).argmax(axis=1)
-        return self.classes_[best]
+    A subclass defines `fit` and `_logits`. Its predictions take any iterable, a generator too, and
+    work through it in chunks, so that memory grows with what is returned alone.
+    """
+
+    def predict(self, texts: Iterable[Any]) -> np.ndarray:
+        """Return the most probable label of each text, shape `(n,)`.
+
+        Args:
+            texts: Strings in any iterable; a generator is read in chunks.
+        """
+        return np.concatenate([self._labels(chunk) for chunk in self._chunks(texts)])
+
+    def predict_proba(self, texts: Iterable[Any]) -> np.ndarray:
+        """Return probabilities in the order of `classes_`, shape `(n, num_classes)`."""
+        return np.concatenate([self._probabilities(chunk) for chunk in self._chunks(texts)])
+
+    def logits(self, texts: Iterable[Any]) -> np.ndarray:
+        """Return scores before the softmax, shape `(n, num_classes)`.
+
+        They are what temperature scaling needs, and their softmax is `predict_proba`.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If a text is not a string or there are none.
+        """
+        return np.concatenate([self._logits(chunk) for chunk in self._chunks(texts)])
+
+    def _chunks(self, texts: Iterable[Any]) -> Iterator[list[Any]]:
+        """Checked texts, at most `CHUNK_TEXTS` at a time."""
+        check_is_fitted(self, "classes_")
+        if not isinstance(texts, Iterator):
+            texts = self._checked_texts(texts)
+            for start in range(0, len(texts), CHUNK_TEXTS):
+                yield texts[start : start + CHUNK_TEXTS]
+            return
+        first = 0
+        while chunk := list(itertools.islice(texts, CHUNK_TEXTS)):
+            yield self._checked_texts(chunk, first)
+            first += len(chunk)
+        if not first:
+            self._checked_texts([])  # which raises
+
+    def _checked_texts(self, texts: Iterable[Any], first: int = 0) -> list[Any]:
+        """The texts in a list, or a `ValueError`; `first` is the number of the first of them."""
+        return check_texts(texts, first=first)
+
+    def _labels(self, texts: list[Any]) -> np.ndarray:
+        return self.classes_[self._probabilities(texts).argmax(axis=1)]
+
+    def _probabilities(self, texts: list[Any]) -> np.ndarray:
+        return softmax(self._logits(texts), axis=1)
+
+    def _logits(self, texts: list[Any]) -> np.ndarray:
+        """Scores of checked texts, shape `(n, num_classes)`."""
+        raise NotImplementedError
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -328,6 +395,8 @@ def _params_of(
         raise ValueError(
             f"{folder / MANIFEST} is damaged (params: {error}); save the model again."
         ) from error
+    if manifest["format"] < 3:
+        params = {kind._RENAMED.get(name, name): value for name, value in params.items()}
     for name in params:
         if name not in known:
             raise ValueError(

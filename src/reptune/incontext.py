@@ -34,6 +34,7 @@ from reptune.meter import Meter
 from reptune.models.causal import CausalLM, load_causal_lm
 from reptune.models.neighbors import Neighbors
 from reptune.models.prompts import check_text
+from reptune.training import fast_options
 
 Selection = Literal["random", "nearest", "given"]
 Calibration = Literal["contextual", "batch"] | None
@@ -325,27 +326,6 @@ class InContextClassifier(TextClassifier):
         self.cost_ = cost
         return self
 
-    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
-        """Probabilities in the order of `classes_`, shape `(n, num_classes)`."""
-        check_is_fitted(self, "lm_")
-        scores, reference = self._scores(texts, self.reference_)
-        if not self.reference_:
-            return softmax(scores, axis=1)
-        rows = zip(scores, reference, strict=True)
-        return np.concatenate([calibrated(row, anyway) for row, anyway in rows])
-
-    def scores(self, texts: Iterable[str]) -> np.ndarray:
-        """Mean log-likelihood a piece of each label word, before calibration, `(n, num_classes)`.
-
-        Without the mean, a word of three pieces would lose to one of one piece.
-
-        Raises:
-            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
-            ValueError: If a text is not a string or there are none.
-        """
-        check_is_fitted(self, "lm_")
-        return self._scores(texts)[0]
-
     def prompt(self, text: str) -> str:
         """The prompt that the model reads for a text."""
         check_is_fitted(self, "lm_")
@@ -353,6 +333,20 @@ class InContextClassifier(TextClassifier):
         return prompt
 
     # What follows is plumbing; the chapter shows the lines that matter.
+
+    def _probabilities(self, texts: list[str]) -> np.ndarray:
+        scores, reference = self._scores(texts, self.reference_)
+        if not self.reference_:
+            return softmax(scores, axis=1)
+        rows = zip(scores, reference, strict=True)
+        return np.concatenate([calibrated(row, anyway) for row, anyway in rows])
+
+    def _logits(self, texts: list[str]) -> np.ndarray:
+        """Before calibration, the mean log-likelihood per token of each label word.
+
+        Without the mean, a word of three tokens would lose to one of one token.
+        """
+        return self._scores(texts)[0]
 
     def _write(self, folder: Path) -> None:
         content = {
@@ -374,7 +368,7 @@ class InContextClassifier(TextClassifier):
     def _check_parameters(self) -> None:
         check_template(self.template)
         check_text("description", self.description)
-        fast_options(self.fast)
+        fast_options(self.fast, FAST_OPTIONS)
         check_random_state(self.random_state)
         check_whole_number("per_class", self.per_class, least=0)
         if self.max_length is not None:
@@ -465,7 +459,6 @@ class InContextClassifier(TextClassifier):
 
         The latter have shape `(n, inputs, classes)`.
         """
-        texts = check_texts(texts)
         found = self._prompts(texts)
         scores = np.empty((len(texts), len(self.words_)))
         anyway = np.empty((len(texts), len(reference), len(self.words_)))
@@ -481,7 +474,7 @@ class InContextClassifier(TextClassifier):
         return scores, anyway
 
     def _word_scores(self, prompts: list[str]) -> np.ndarray:
-        fast = fast_options(self.fast)
+        fast = fast_options(self.fast, FAST_OPTIONS)
         endings = [f" {word}" for word in self.words_]
         pieces = [len(self.lm_.encode(ending, special=False)) for ending in endings]
         totals = self.lm_.continuation_scores(
@@ -554,22 +547,6 @@ class InContextClassifier(TextClassifier):
             else:
                 high = middle - 1
         return text[:low]
-
-
-def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
-    """The options that `fast` switches on: all for `True`, none for `False`, or the named ones.
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
-    if isinstance(fast, bool | np.bool_):
-        return frozenset(FAST_OPTIONS if fast else ())
-    listed = isinstance(fast, Iterable) and not isinstance(fast, str)
-    if not listed or any(name not in FAST_OPTIONS for name in fast):
-        raise ValueError(
-            f"fast={fast!r}; use True, False, or some of {', '.join(FAST_OPTIONS)} in a tuple."
-        )
-    return frozenset(fast)
 
 
 def _read_examples(

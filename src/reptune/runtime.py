@@ -13,6 +13,7 @@ import os
 import platform
 import random
 import shutil
+import sys
 import tempfile
 import threading
 import uuid
@@ -59,6 +60,40 @@ def device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+_default_device = device
+
+
+def check_device(device: str | None) -> torch.device:
+    """Return the device that a name means; `None` means `device()`.
+
+    Raises:
+        ValueError: If this machine has no such device.
+    """
+    if device is None:
+        return _default_device()
+    try:
+        wanted = torch.device(device)
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not here; use None for {str(_default_device())!r}, or 'cpu'."
+        ) from error
+    return wanted
+
+
+def shows_progress(show_progress: bool | None) -> bool:
+    """Return whether to show progress bars: as asked for, or where someone is there to see them.
+
+    `None` shows them in a terminal and in a notebook, and not where output goes to a file or a
+    pipe. `REPTUNE_PROGRESS=0` keeps them off where nothing else was asked for.
+    """
+    if show_progress is not None:
+        return show_progress
+    if os.environ.get("REPTUNE_PROGRESS", "") == "0":
+        return False
+    return "ipykernel" in sys.modules or bool(getattr(sys.stderr, "isatty", bool)())
 
 
 def rank() -> int:

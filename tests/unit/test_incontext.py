@@ -368,7 +368,7 @@ def test_scores_are_those_of_the_prompts_it_shows(make, lm):
     assert len(shown) == 4
     assert prompts[1] == build_prompt("dull", shown, description="Good or bad?")
     expected = _plain_scores(lm, prompts, ["negative", "positive"])
-    np.testing.assert_allclose(classifier.scores(NEW), expected, atol=1e-5)
+    np.testing.assert_allclose(classifier.logits(NEW), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("calibrate", ["contextual", "batch", None])
@@ -399,7 +399,7 @@ def test_batch_calibration_with_texts_without_labels(make):
     with_them = given_texts.predict_proba(NEW)
     assert np.abs(make(calibrate="batch").fit(TEXTS, LABELS).predict_proba(NEW) - with_them).max()
     # Over the reference texts themselves, no label is favored: the mean of p / mean p is 1.
-    raw = softmax(classifier.scores(unlabeled), axis=1)
+    raw = softmax(classifier.logits(unlabeled), axis=1)
     np.testing.assert_allclose((raw / raw.mean(axis=0)).mean(axis=0), 1)
     many = make(calibrate="batch").fit(TEXTS, LABELS, unlabeled=["film"] * 300)
     assert len(many.reference_) == incontext.MOST_UNLABELED == 200
@@ -439,7 +439,7 @@ def test_words_that_share_a_first_piece_do_not_tie(make, lm):
     first = {lm.encode(f" {word}", special=False)[0] for word in words.values()}
     assert len(first) == 1
     classifier = make(words=words).fit(TEXTS, LABELS)
-    scores = classifier.scores(NEW)
+    scores = classifier.logits(NEW)
     assert (np.abs(scores[:, 0] - scores[:, 1]) > 1e-3).all()
     prompts = [classifier.prompt(text) for text in NEW]
     np.testing.assert_allclose(scores, _plain_scores(lm, prompts, list(words.values())), atol=1e-5)
@@ -449,7 +449,7 @@ def test_a_long_word_does_not_lose_for_its_length(make, lm):
     words = {"negative": "bad bad plot", "positive": "good"}
     classifier = make(words=words, per_class=0).fit(TEXTS, LABELS)
     totals = lm.continuation_scores([classifier.prompt(text) for text in NEW], [" bad bad plot"])
-    np.testing.assert_allclose(classifier.scores(NEW)[:, :1], totals / 3, atol=1e-5)
+    np.testing.assert_allclose(classifier.logits(NEW)[:, :1], totals / 3, atol=1e-5)
 
 
 @pytest.mark.parametrize("calibrate", ["contextual", "batch", None])

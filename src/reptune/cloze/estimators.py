@@ -408,24 +408,14 @@ class PromptTunedClassifier(TextClassifier, _PromptTuned):
         self.history_, self.cost_ = history, cost
         return self
 
-    def predict_proba(self, texts: Iterable[Any]) -> np.ndarray:
-        """Probabilities in the order of `classes_`, shape `(n, num_classes)`."""
-        return softmax(self.logits(texts), axis=1)
-
-    def logits(self, texts: Iterable[Any]) -> np.ndarray:
-        """Scores before the softmax, shape `(n, num_classes)`; what temperature scaling needs.
-
-        With demonstrations they are the logarithms of the averaged probabilities.
-
-        Raises:
-            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
-            ValueError: If a text is not what the template takes, or there are none.
-        """
-        check_is_fitted(self, "model_")
-        inputs = check_inputs(texts, self._prompts.template)
-        return self._scores(self._prompts, self._ids, inputs)
-
     # What follows is plumbing; the chapter shows the lines that matter.
+
+    def _checked_texts(self, texts: Iterable[Any], first: int = 0) -> list[Input]:
+        return check_inputs(texts, self._prompts.template, first=first)
+
+    def _logits(self, texts: list[Input]) -> np.ndarray:
+        """With demonstrations, the logarithms of probabilities averaged over draws."""
+        return self._scores(self._prompts, self._ids, texts)
 
     def _choose_words(
         self,

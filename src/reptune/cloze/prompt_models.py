@@ -23,9 +23,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from reptune import assets, runtime
 from reptune.checks import check_texts
 from reptune.cloze.templates import Encoded, Template
-from reptune.models import limits
 from reptune.models.causal import check_loaded, load_causal_lm
 from reptune.models.lowrank import apply_adapter
+from reptune.tokens import model_limit
 
 PREDICTION_TOKENS = 4096  # pieces a batch, padding included, where nothing is trained
 
@@ -103,7 +103,7 @@ def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> P
         if adapter is not None:
             apply_adapter(loaded, Path(adapter))
         loaded = loaded.to(runtime.device()).eval()
-    found = PromptModel(loaded, tokenizer, causal, limits.model_limit(tokenizer, loaded), None)
+    found = PromptModel(loaded, tokenizer, causal, model_limit(tokenizer, loaded), None)
     return _with_head(found)
 
 
@@ -284,35 +284,38 @@ def all_logits(
 # --- inputs --------------------------------------------------------------------------------------
 
 
-def check_inputs(texts: Iterable[Any], template: Template, what: str = "texts") -> list[Input]:
+def check_inputs(
+    texts: Iterable[Any], template: Template, what: str = "texts", first: int = 0
+) -> list[Input]:
     """Return texts as pairs of a text and a second one or `None`, or raise.
 
     Args:
         texts: Strings; for a template with `{text2}` tuples or lists of two strings.
         template: What they shall fill.
         what: What to call them in a message.
+        first: The number of the first of them, in messages.
 
     Raises:
         ValueError: If there are none, or one is not what the template takes.
     """
     if not template.pair:
-        first = texts[0] if isinstance(texts, list | tuple) and texts else None
-        if isinstance(first, tuple | list):
+        opening = texts[0] if isinstance(texts, list | tuple) and texts else None
+        if isinstance(opening, tuple | list):
             raise ValueError(
-                f"{what}[0] is {first!r}, but template={template.pattern!r} takes one text; add "
-                "{text2} to it for pairs."
+                f"{what}[{first}] is {opening!r}, but template={template.pattern!r} takes one "
+                "text; add {text2} to it for pairs."
             )
-        return [(text, None) for text in check_texts(texts, what)]
+        return [(text, None) for text in check_texts(texts, what, first)]
     # Neither one string nor a table nor a mapping is a list of pairs.
     odd = isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable)
     if odd or hasattr(texts, "columns") or hasattr(texts, "column_names"):
-        check_texts(texts, what)  # which raises
+        check_texts(texts, what, first)  # which raises
     rows = list(texts)
-    for place, row in enumerate(rows):
+    for place, row in enumerate(rows, first):
         if isinstance(row, str) or not isinstance(row, tuple | list | np.ndarray) or len(row) != 2:
             raise ValueError(
                 f"{what}[{place}] is {row!r}, but template={template.pattern!r} takes pairs; pass "
                 "tuples of two strings."
             )
-    both = [check_texts([row[side] for row in rows], what) for side in (0, 1)]
+    both = [check_texts([row[side] for row in rows], what, first) for side in (0, 1)]
     return list(zip(*both, strict=True))

@@ -53,22 +53,23 @@ class EmbeddingClassifier(TextClassifier):
 
     _FILES = ("modules.json", "head.safetensors")
 
-    def predict(self, texts: Iterable[str]) -> np.ndarray:
-        """The most probable label of each text, shape `(n,)`."""
-        check_is_fitted(self, "head_")
-        if self._has_probabilities():
-            return super().predict(texts)
-        return self.head_.predict(self.embed(texts))
-
     @available_if(_gives_probabilities)
     def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
-        """Probabilities in the order of `classes_`, shape `(n, num_classes)`.
+        """Return probabilities in the order of `classes_`, shape `(n, num_classes)`.
 
         Raises:
             AttributeError: If the head has no probabilities.
         """
-        check_is_fitted(self, "head_")
-        return self.head_.predict_proba(self.embed(texts))
+        return super().predict_proba(texts)
+
+    @available_if(_gives_probabilities)
+    def logits(self, texts: Iterable[str]) -> np.ndarray:
+        """Return the logarithms of the probabilities, shape `(n, num_classes)`.
+
+        Raises:
+            AttributeError: If the head has no probabilities.
+        """
+        return super().logits(texts)
 
     def embed(self, texts: Iterable[str]) -> np.ndarray:
         """Sentence embeddings, shape `(n, dimensions)`.
@@ -80,6 +81,18 @@ class EmbeddingClassifier(TextClassifier):
         check_is_fitted(self, "body_")
         texts = check_texts(texts)
         return embed(self.body_, token_ids(self.body_, texts, self.max_length))
+
+    def _labels(self, texts: list[str]) -> np.ndarray:
+        if self._has_probabilities():
+            return super()._labels(texts)
+        return self.head_.predict(self.embed(texts))
+
+    def _probabilities(self, texts: list[str]) -> np.ndarray:
+        return self.head_.predict_proba(self.embed(texts))
+
+    def _logits(self, texts: list[str]) -> np.ndarray:
+        # A probability too small for a float is not impossible.
+        return np.log(np.maximum(self._probabilities(texts), np.finfo(float).tiny))
 
     def _has_probabilities(self) -> bool:
         """Whether the head, fitted or to be fitted, gives probabilities."""

@@ -18,9 +18,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
 from reptune.checks import check_finite_weights, check_texts, check_whole_number
-from reptune.models.limits import model_limit
 from reptune.models.prompts import check_generation, cut_at
 from reptune.runtime import half_precision as autocast
+from reptune.tokens import model_limit
 
 Pooling = Literal["last", "mean"]
 BATCH_SIZE = 16

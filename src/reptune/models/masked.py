@@ -23,7 +23,8 @@ from reptune.checks import (
     check_texts,
     check_whole_number,
 )
-from reptune.models import limits, lowrank
+from reptune.models import lowrank
+from reptune.tokens import model_limit
 
 IGNORED = -100  # the label of a position that is not asked for
 MASKED, RANDOM = 0.8, 0.1  # of the chosen positions; the rest stay as they are
@@ -251,7 +252,7 @@ def fill_mask(
         raise ValueError("tokenizer=None; pass the tokenizer along with a model object.")
     if tokenizer.mask_token not in text:
         raise ValueError(f"{text!r} holds no {tokenizer.mask_token}; write it where the gap is.")
-    limit = limits.model_limit(tokenizer, model)
+    limit = model_limit(tokenizer, model)
     encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
     gaps = encoded["input_ids"][0] == tokenizer.mask_token_id
     if gaps.sum() < text.count(tokenizer.mask_token):

@@ -17,7 +17,7 @@ from torch import nn
 
 from reptune import runtime, training
 from reptune.estimator import PREDICTION_BATCH_SIZE
-from reptune.models.limits import position_limit
+from reptune.tokens import position_limit
 
 CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
 

@@ -46,7 +46,6 @@ from reptune.data.tagged import Word, split_words
 from reptune.data.tags import OUTSIDE, check_sentences, spans
 from reptune.estimator import SavedEstimator, check_vocabulary, check_weights
 from reptune.meter import Meter
-from reptune.models import limits
 from reptune.ner.alignment import (
     IGNORED,
     Window,
@@ -66,6 +65,7 @@ from reptune.ner.labels import (
     encode_tags,
     tag_shares,
 )
+from reptune.tokens import model_limit
 
 PREDICTION_TOKENS = 4096  # word pieces a batch, padding included, when words are tagged
 # Above the 5e-5 of BERT's own grid: validation chose it for MiniLM (chapter 4). A larger encoder
@@ -347,7 +347,7 @@ class EntityTagger(SavedEstimator):
                 f"model={str(self.model)!r} has no fast tokenizer, and only these say which piece "
                 "belongs to which word; use another model."
             )
-        limit = limits.model_limit(tokenizer, model)
+        limit = model_limit(tokenizer, model)
         if self.max_length > limit:
             raise ValueError(
                 f"max_length={self.max_length}, but the model takes at most {limit} word pieces; "
@@ -428,7 +428,7 @@ class EntityTagger(SavedEstimator):
     ) -> list[dict[str, float]]:
         """Train in place; return the history."""
         fast = self._options()
-        multiple = training.padding_multiple(fast, limits.model_limit(tokenizer, model))
+        multiple = training.padding_multiple(fast, model_limit(tokenizer, model))
         scored: list[dict[str, float]] = []
         callbacks: list[TrainerCallback] = []
         if self.show_progress:

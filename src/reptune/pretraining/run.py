@@ -37,7 +37,7 @@ from reptune.checks import (
     seed_of,
 )
 from reptune.folders import check_replaceable, write_folder
-from reptune.models import limits, lowrank
+from reptune.models import lowrank
 from reptune.models.masked import (
     IGNORED,
     MaskedLM,
@@ -48,6 +48,7 @@ from reptune.models.masked import (
     masked_scores,
 )
 from reptune.pretraining.packing import pack
+from reptune.tokens import position_limit
 
 HISTORY = "history.json"
 ADAPTER = "adapter.safetensors"
@@ -279,7 +280,7 @@ def _check_parameters(given: dict[str, Any]) -> None:
 
 
 def _check_fits(block_size: int, model: PreTrainedModel) -> None:
-    limit = limits.position_limit(model)
+    limit = position_limit(model)
     if limit is not None and block_size > limit:
         raise ValueError(
             f"block_size={block_size}, but the model takes at most {limit} word pieces; lower it."

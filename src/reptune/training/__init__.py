@@ -9,6 +9,7 @@ from reptune.training.blocks import (
     num_frozen_blocks,
     parameter_counts,
 )
+from reptune.training.loop import EarlyStopping, Loop, adamw, evaluation_steps, rate_share
 from reptune.training.options import (
     FAST_OPTIONS,
     fast_options,
@@ -23,15 +24,19 @@ from reptune.training.trainer import FastTrainer, ProgressBar
 __all__ = [
     "FAST_OPTIONS",
     "CheapDropout",
+    "EarlyStopping",
     "FastTrainer",
     "FrozenStates",
     "FrozenStatesCollator",
     "LengthBucketSampler",
+    "Loop",
     "ProgressBar",
     "Trainable",
+    "adamw",
     "block_of",
     "cheap_dropout",
     "check_trainable",
+    "evaluation_steps",
     "fast_options",
     "first_token",
     "freeze",
@@ -39,5 +44,6 @@ __all__ = [
     "num_frozen_blocks",
     "padding_multiple",
     "parameter_counts",
+    "rate_share",
     "warmup_steps",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from reptune import runtime
 from reptune.checks import nearest
@@ -18,26 +20,32 @@ FAST_OPTIONS = (
 HALF_PRECISION_MULTIPLE = 8  # lengths that matrix units like; few shapes also mean few kernels
 
 
-def fast_options(fast: bool | Collection[str]) -> frozenset[str]:
-    """The options that `fast` switches on: all for `True`, none for `False`, or the named ones.
+def fast_options(
+    fast: bool | Collection[str], known: Sequence[str] = FAST_OPTIONS
+) -> frozenset[str]:
+    """Return the options that `fast` switches on: all for `True`, none for `False`, or the named.
+
+    Args:
+        fast: As an estimator's user gave it.
+        known: The options that the estimator has.
 
     Raises:
         ValueError: If a name is unknown.
+
+    >>> sorted(fast_options(("cheap_dropout",)))
+    ['cheap_dropout']
     """
-    if isinstance(fast, bool):
-        return frozenset(FAST_OPTIONS if fast else ())
-    if (
-        isinstance(fast, str)
-        or not isinstance(fast, Collection)
-        or not all(isinstance(name, str) for name in fast)
-    ):
+    if isinstance(fast, bool | np.bool_):
+        return frozenset(known if fast else ())
+    named = not isinstance(fast, str) and isinstance(fast, Collection)
+    if not named or not all(isinstance(name, str) for name in fast):
         raise ValueError(
-            f"fast={fast!r}; use True, False, or some of {', '.join(FAST_OPTIONS)} in a tuple."
+            f"fast={fast!r}; use True, False, or some of {', '.join(known)} in a tuple."
         )
     for name in fast:
-        if name not in FAST_OPTIONS:
-            near = nearest(name, FAST_OPTIONS)
-            hint = f"did you mean {near!r}?" if near else f"use {', '.join(FAST_OPTIONS)}."
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"use {', '.join(known)}."
             raise ValueError(f"fast holds the unknown option {name!r}; {hint}")
     return frozenset(fast)
 

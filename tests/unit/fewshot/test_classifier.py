@@ -16,7 +16,8 @@ from reptune.fewshot import LinearHead, SetFitClassifier
 from reptune.fewshot import classifier as classifier_module
 from reptune.fewshot import training as first_phase
 from reptune.fewshot.contrastive import PairSampler
-from reptune.models import limits, sentence
+from reptune.models import sentence
+from reptune.tokens import position_limit
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -277,7 +278,7 @@ def test_positions_of_mpnet_are_counted_from_after_the_padding_index():
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
              "intermediate_size": 8, "vocab_size": 20}  # fmt: skip
     model = MPNetModel(MPNetConfig(max_position_embeddings=14, **small))
-    assert limits.position_limit(model) == 12
+    assert position_limit(model) == 12
     model(torch.full((1, 12), 5))
     with pytest.raises(IndexError):
         model(torch.full((1, 13), 5))
