@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from reptune.checks import check_texts
 from reptune.estimator import TextClassifier, check_vocabulary, check_weights
-from reptune.models.sentence import embed, load_body, set_length, token_ids
+from reptune.fewshot.encoder import embed, token_ids
+from reptune.models.sentence import load_body, set_length
 
 
 def fitted_logistic_regression(

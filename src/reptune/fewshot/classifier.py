@@ -34,10 +34,11 @@ from reptune.checks import (
 from reptune.estimator import pack, write_folder
 from reptune.fewshot.base import EmbeddingClassifier, check_head, fitted_logistic_regression
 from reptune.fewshot.contrastive import PairSampler, Sampling, check_sampling, existing_pairs
+from reptune.fewshot.encoder import Body, embed, token_ids
 from reptune.fewshot.head import LinearHead, train_linear_head
 from reptune.fewshot.training import LOSSES, Contrast, Loss
 from reptune.meter import Meter
-from reptune.models.sentence import Body, embed, load_body, set_length, token_ids
+from reptune.models.sentence import load_body, set_length
 from reptune.training import check_trainable, freeze
 
 # --- the classifier ------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from reptune.checks import (
     class_weights,
 )
 from reptune.fewshot.base import EmbeddingClassifier, check_head, fitted_logistic_regression
+from reptune.fewshot.encoder import embed, token_ids
 from reptune.meter import Meter
-from reptune.models.sentence import embed, load_body, set_length, token_ids
+from reptune.models.sentence import load_body, set_length
 
 MAX_ITERATIONS = 1000
 

@@ -14,7 +14,7 @@ from reptune.checks import (
     class_weights,
 )
 from reptune.fewshot.base import fitted_logistic_regression
-from reptune.models.sentence import Encoder, embed
+from reptune.fewshot.encoder import Encoder, embed
 
 # The differentiable head: epochs and rates are setfit's defaults; its batches of 2 are slow.
 HEAD_EPOCHS, HEAD_BATCH_SIZE = 16, 16

@@ -25,7 +25,7 @@ from reptune.fewshot.contrastive import (
     cosine_pair_loss,
     supervised_contrastive_loss,
 )
-from reptune.models.sentence import Body, Encoder
+from reptune.fewshot.encoder import Body, Encoder
 
 Loss = Literal["cosine", "supcon"]
 

@@ -14,9 +14,9 @@ from transformers import Trainer, get_linear_schedule_with_warmup
 from reptune import runtime, training
 from reptune.fewshot import LinearHead, SetFitClassifier
 from reptune.fewshot import classifier as classifier_module
+from reptune.fewshot import encoder as encoder_module
 from reptune.fewshot import training as first_phase
 from reptune.fewshot.contrastive import PairSampler
-from reptune.models import sentence
 from reptune.tokens import position_limit
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
@@ -186,27 +186,27 @@ def test_frozen_blocks_stay_and_the_rest_moves(make, tiny_encoder):
 
 def test_the_efficient_mode_encodes_each_text_once_a_step(make, monkeypatch):
     encoded = []
-    embed = sentence.Encoder._embed
+    embed = encoder_module.Encoder._embed
 
     def counted(self, rows):
         if torch.is_grad_enabled():
             encoded.append(len(rows))
         return embed(self, rows)
 
-    monkeypatch.setattr(sentence.Encoder, "_embed", counted)
+    monkeypatch.setattr(encoder_module.Encoder, "_embed", counted)
     make(num_steps=3).fit(TEXTS, LABELS)
     assert sum(encoded) == 3 * len(TEXTS)
 
 
 def test_max_length_reaches_the_embedding_phase(make, monkeypatch):
     lengths = []
-    embed = sentence.Encoder._embed
+    embed = encoder_module.Encoder._embed
 
     def watched(self, rows):
         lengths.append(max(len(self._encoded[row]) for row in rows))
         return embed(self, rows)
 
-    monkeypatch.setattr(sentence.Encoder, "_embed", watched)
+    monkeypatch.setattr(encoder_module.Encoder, "_embed", watched)
     classifier = make(max_length=4).fit(TEXTS, LABELS)
     classifier.predict(["good " * 20])
     assert max(lengths) == 4
@@ -505,6 +505,6 @@ def test_the_progress_bar_leaves_nothing_behind(make, capsys):
 
 
 def test_blocks_of_a_sentence_transformer_are_frozen_by_name(tiny_encoder):
-    body = sentence.Body(SentenceTransformer(str(tiny_encoder), device="cpu"))
+    body = encoder_module.Body(SentenceTransformer(str(tiny_encoder), device="cpu"))
     training.freeze(body, 1)
     assert training.num_frozen_blocks(body) == 2
