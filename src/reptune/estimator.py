@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 from safetensors import safe_open
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -26,10 +26,14 @@ from reptune.checks import (
     check_finite_weights,
     check_labels,
     check_model_folder,
+    check_multilabels,
     check_texts,
     did_you_mean,
+    holds_label_lists,
+    listed,
 )
 from reptune.folders import MANIFEST, check_hashes, file_hashes, find_folder, write_folder
+from reptune.multilabel import label_lists
 
 PREDICTION_BATCH_SIZE = 64
 
@@ -105,6 +109,8 @@ class SavedEstimator(BaseEstimator):
         check_model_folder(folder)
         loaded = cls(**manifest["params"])
         loaded.classes_ = manifest["classes"]
+        if manifest["thresholds"] is not None:
+            loaded.thresholds_ = manifest["thresholds"]
         try:
             with runtime.quiet():
                 loaded._read(folder, manifest)
@@ -149,29 +155,17 @@ class SavedEstimator(BaseEstimator):
         }
 
 
-class TextClassifier(ClassifierMixin, SavedEstimator):
-    """A classifier of texts that follows scikit-learn.
+class TextEstimator(SavedEstimator):
+    """An estimator that reads texts: any iterable of them, a generator too, chunk by chunk.
 
-    A subclass defines `fit` and `_logits`. Its predictions take any iterable, a generator too, and
-    work through it in chunks, so that memory grows with what is returned alone.
+    A subclass defines `fit` and `_logits`. Memory grows with what is returned alone.
     """
-
-    def predict(self, texts: Iterable[Any]) -> np.ndarray:
-        """Return the most probable label of each text, shape `(n,)`.
-
-        Args:
-            texts: Strings in any iterable; a generator is read in chunks.
-        """
-        return np.concatenate([self._labels(chunk) for chunk in self._chunks(texts)])
-
-    def predict_proba(self, texts: Iterable[Any]) -> np.ndarray:
-        """Return probabilities in the order of `classes_`, shape `(n, num_classes)`."""
-        return np.concatenate([self._probabilities(chunk) for chunk in self._chunks(texts)])
 
     def logits(self, texts: Iterable[Any]) -> np.ndarray:
         """Return scores before the softmax, shape `(n, num_classes)`.
 
-        They are what temperature scaling needs, and their softmax is `predict_proba`.
+        They are what temperature scaling needs, and a classifier's `predict_proba` is their
+        softmax; with several labels per text it is their sigmoid.
 
         Raises:
             sklearn.exceptions.NotFittedError: Before `fit` or `load`.
@@ -198,12 +192,6 @@ class TextClassifier(ClassifierMixin, SavedEstimator):
         """The texts in a list, or a `ValueError`; `first` is the number of the first of them."""
         return check_texts(texts, first=first)
 
-    def _labels(self, texts: list[Any]) -> np.ndarray:
-        return self.classes_[self._probabilities(texts).argmax(axis=1)]
-
-    def _probabilities(self, texts: list[Any]) -> np.ndarray:
-        return softmax(self._logits(texts), axis=1)
-
     def _logits(self, texts: list[Any]) -> np.ndarray:
         """Scores of checked texts, shape `(n, num_classes)`."""
         raise NotImplementedError
@@ -214,6 +202,82 @@ class TextClassifier(ClassifierMixin, SavedEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+class TextClassifier(ClassifierMixin, TextEstimator):
+    """A classifier of texts that follows scikit-learn; a subclass defines `fit` and `_logits`.
+
+    Attributes:
+        thresholds_: Where texts have several labels each, the probability from which on a text
+            gets a label, shape `(num_classes,)`; `None` where they have one.
+    """
+
+    thresholds_: np.ndarray | None = None
+
+    def predict(self, texts: Iterable[Any]) -> np.ndarray | list[list[Any]]:
+        """Return the most probable label of each text, or all labels above their thresholds.
+
+        Args:
+            texts: Strings in any iterable; a generator is read in chunks.
+
+        Returns:
+            Shape `(n,)`. After a `fit` on several labels per text, a list of labels for each
+            text, in the order of `classes_`; it may be empty.
+        """
+        if self.thresholds_ is None:
+            return np.concatenate([self._labels(chunk) for chunk in self._chunks(texts)])
+        chosen = [self._probabilities(chunk) >= self.thresholds_ for chunk in self._chunks(texts)]
+        return label_lists(np.concatenate(chosen), self.classes_)
+
+    def predict_proba(self, texts: Iterable[Any]) -> np.ndarray:
+        """Return probabilities in the order of `classes_`, shape `(n, num_classes)`.
+
+        Those of one label per text sum to 1; those of several labels are independent.
+        """
+        return np.concatenate([self._probabilities(chunk) for chunk in self._chunks(texts)])
+
+    def score(
+        self, texts: Iterable[Any], labels: Iterable[Any], sample_weight: Any = None
+    ) -> float:
+        """Return the share of texts whose label is right; of several, all and none besides.
+
+        Args:
+            texts: Strings in any iterable.
+            labels: The true labels: one per text, or a list of them per text.
+            sample_weight: A weight per text; `None` weighs all alike.
+
+        Raises:
+            ValueError: If texts or labels are bad, or the labels are one per text where `fit` had
+                several, or the other way round.
+        """
+        check_is_fitted(self, "classes_")
+        labels = listed(labels, "labels", "labels")
+        several = holds_label_lists(labels)
+        if several != (self.thresholds_ is not None):
+            raise ValueError(
+                f"labels hold {'lists of labels' if several else 'one label'} per text, and this "
+                f"model was fitted on {'one label' if several else 'lists of labels'} per text; "
+                "pass labels as fit got them."
+            )
+        if not several:
+            return super().score(texts, labels, sample_weight)
+        predicted = self.predict(texts)
+        check_multilabels(labels, len(predicted), num_classes=0)
+        right = [set(one) == set(other) for one, other in zip(predicted, labels, strict=True)]
+        return float(np.average(right, weights=sample_weight))
+
+    def _labels(self, texts: list[Any]) -> np.ndarray:
+        return self.classes_[self._probabilities(texts).argmax(axis=1)]
+
+    def _probabilities(self, texts: list[Any]) -> np.ndarray:
+        logits = self._logits(texts)
+        return softmax(logits, axis=1) if self.thresholds_ is None else expit(logits)
+
+    def _manifest(self) -> dict[str, Any]:
+        manifest = super()._manifest()
+        if self.thresholds_ is not None:
+            manifest["thresholds"] = self.thresholds_.tolist()
+        return manifest
 
 
 def check_weights(folder: Path, model: Any) -> None:
@@ -334,6 +398,7 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
     manifest["sealed"] = _is_sealed(manifest)
     manifest["params"] = _params_of(folder, manifest, kind)
     manifest["classes"] = _classes_of(folder, manifest)
+    manifest["thresholds"] = _thresholds_of(folder, manifest)
     manifest["files"] = _files_of(folder, manifest, kind)
     return manifest
 
@@ -420,6 +485,19 @@ def _classes_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
             f"{folder / MANIFEST} is damaged (classes: {error}); save the model again."
         ) from error
     return array
+
+
+def _thresholds_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray | None:
+    """One threshold per class, where texts had several labels each."""
+    thresholds = manifest.get("thresholds")
+    if thresholds is None:
+        return None
+    numbers = isinstance(thresholds, list) and len(thresholds) == len(manifest["classes"])
+    if not numbers or not all(type(one) in (int, float) and 0 <= one <= 1 for one in thresholds):
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged (thresholds {thresholds!r}); save the model again."
+        )
+    return np.array(thresholds, dtype=float)
 
 
 def _files_of(

@@ -167,6 +167,7 @@ class Loop:
         looks: set[int] = frozenset(),
         patience: int | None = None,
         criterion: str = "eval_accuracy",
+        greater_is_better: bool = True,
         after_step: Callable[[float], Any] | None = None,
     ) -> list[Record]:
         """Take the steps that are left; return the history.
@@ -177,7 +178,8 @@ class Loop:
             looks: See `evaluation_steps`.
             patience: Stop after so many evaluations without a better score, and go back to the
                 weights of the best; `None` never stops.
-            criterion: Which of the scores decides, higher being better.
+            criterion: Which of the scores decides.
+            greater_is_better: Whether more of it is better; not so of an error.
             after_step: Called with each step's loss, when it is part of the history.
         """
         stopper = EarlyStopping(self.model, patience)
@@ -192,7 +194,8 @@ class Loop:
                 bar.update()
                 if evaluate is not None and self.step in looks:
                     self._record({"step": self.step, **evaluate()})
-                    if stopper.should_stop(self.history[-1].get(criterion, -math.inf)):
+                    score = self.history[-1].get(criterion, math.nan)
+                    if stopper.should_stop(score if greater_is_better else -score):
                         break
                 if after_step is not None:
                     after_step(loss)
