@@ -176,17 +176,7 @@ class TextEstimator(SavedEstimator):
     def _chunks(self, texts: Iterable[Any]) -> Iterator[list[Any]]:
         """Checked texts, at most `CHUNK_TEXTS` at a time."""
         check_is_fitted(self, "classes_")
-        if not isinstance(texts, Iterator):
-            texts = self._checked_texts(texts)
-            for start in range(0, len(texts), CHUNK_TEXTS):
-                yield texts[start : start + CHUNK_TEXTS]
-            return
-        first = 0
-        while chunk := list(itertools.islice(texts, CHUNK_TEXTS)):
-            yield self._checked_texts(chunk, first)
-            first += len(chunk)
-        if not first:
-            self._checked_texts([])  # which raises
+        yield from in_chunks(texts, self._checked_texts)
 
     def _checked_texts(self, texts: Iterable[Any], first: int = 0) -> list[Any]:
         """The texts in a list, or a `ValueError`; `first` is the number of the first of them."""
@@ -278,6 +268,29 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         if self.thresholds_ is not None:
             manifest["thresholds"] = self.thresholds_.tolist()
         return manifest
+
+
+def in_chunks(
+    inputs: Iterable[Any], check: Callable[[Iterable[Any], int], list[Any]]
+) -> Iterator[list[Any]]:
+    """Yield inputs in lists of at most `CHUNK_TEXTS`; an iterator is never read further ahead.
+
+    Args:
+        inputs: Texts, or whatever an estimator reads, in any iterable.
+        check: Returns some inputs in a list, or raises; its second argument is the index of the
+            first of them among all.
+    """
+    if not isinstance(inputs, Iterator):
+        checked = check(inputs, 0)
+        for start in range(0, len(checked), CHUNK_TEXTS):
+            yield checked[start : start + CHUNK_TEXTS]
+        return
+    first = 0
+    while chunk := list(itertools.islice(inputs, CHUNK_TEXTS)):
+        yield check(chunk, first)
+        first += len(chunk)
+    if not first:
+        check([], 0)  # which raises
 
 
 def check_weights(folder: Path, model: Any) -> None:
