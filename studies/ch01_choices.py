@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from _common import MODEL, TASK, Job, main, measure, splits
+from shared.common import MODEL, TASK, Job, main, measure, splits
 
 from reptune.classification import FineTunedClassifier
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from _common import MODEL, TASK, FrozenEmbeddings, Job, chosen, main, measure, splits, tfidf
+from shared.common import MODEL, TASK, FrozenEmbeddings, Job, chosen, main, measure, splits, tfidf
 from sklearn.dummy import DummyClassifier
 
 from reptune.classification import DEFAULT_LEARNING_RATES, FineTunedClassifier

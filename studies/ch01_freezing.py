@@ -5,7 +5,7 @@ The two ends of the sweep, head only and everything, are `ch01_final`'s.
 
 from collections.abc import Iterator
 
-from _common import MODEL, SEEDS, TASK, Job, chosen, main, measure, splits
+from shared.common import MODEL, SEEDS, TASK, Job, chosen, main, measure, splits
 
 from reptune.classification import FineTunedClassifier
 

@@ -5,7 +5,7 @@ The column for all labels is `ch01_final`'s.
 
 from collections.abc import Iterator
 
-from _common import MODEL, SEEDS, TASK, FrozenEmbeddings, Job, chosen, main, measure, tfidf
+from shared.common import MODEL, SEEDS, TASK, FrozenEmbeddings, Job, chosen, main, measure, tfidf
 
 from reptune import data
 from reptune.classification import FineTunedClassifier

@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-from _common import MODEL, SEEDS, FrozenEmbeddings, Job, fit_fields, main, score_fields
 from scipy.stats import entropy
+from shared.common import MODEL, SEEDS, FrozenEmbeddings, Job, fit_fields, main, score_fields
 
 from reptune import data, meter
 from reptune.classification import FineTunedClassifier

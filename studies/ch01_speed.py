@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import _rounds
 import numpy as np
-from _common import MODEL, fit_fields, score_fields
-from _plain import PlainClassifier
+from shared import rounds
+from shared.common import MODEL, fit_fields, score_fields
+from shared.plain import PlainClassifier
 
 from reptune import data, meter, training
 from reptune.classification import DEFAULT_LEARNING_RATES, FineTunedClassifier
@@ -77,7 +77,7 @@ def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
         **fit_fields(cost),
         **score_fields(correct),
         "gflops_needed": needed if what.trainable == "all" else None,
-        "matmul_peak_gflops": _rounds.peaks(),
+        "matmul_peak_gflops": rounds.peaks(),
     }
 
 
@@ -105,4 +105,4 @@ def _texts(what: Setting, seed: int) -> tuple[list[str], np.ndarray, tuple]:
 
 
 if __name__ == "__main__":
-    _rounds.main(__file__, __doc__, SETTINGS, measure)
+    rounds.main(__file__, __doc__, SETTINGS, measure)

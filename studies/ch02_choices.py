@@ -7,7 +7,7 @@ scored there.
 from collections.abc import Iterator
 from typing import Any
 
-from _common import Job, few_shot, main, measure
+from shared.common import Job, few_shot, main, measure
 
 from reptune.fewshot import SetFitClassifier
 

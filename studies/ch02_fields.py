@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from _common import Job, few_shot, fit_fields, main, score_fields, splits
+from shared.common import Job, few_shot, fit_fields, main, score_fields, splits
 
 from reptune import meter
 from reptune.fewshot import SetFitClassifier

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from _common import FrozenEmbeddings, Job, few_shot, main, measure, tfidf
-from _stock import StockSetFit
+from shared.common import FrozenEmbeddings, Job, few_shot, main, measure, tfidf
+from shared.stock import StockSetFit
 
 from reptune.fewshot import SetFitClassifier
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from _common import MODEL, FrozenEmbeddings, Job, fit_fields, main, score_fields
 from ch01_minimum_steps import MAX_LENGTH, TASKS, draw, held_out
+from shared.common import MODEL, FrozenEmbeddings, Job, fit_fields, main, score_fields
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 

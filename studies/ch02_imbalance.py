@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _common import Job, few_shot, fit_fields, main, score_fields, splits
+from shared.common import Job, few_shot, fit_fields, main, score_fields, splits
 
 from reptune import meter, metrics
 from reptune.fewshot import SetFitClassifier

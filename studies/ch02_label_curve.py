@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from _common import FrozenEmbeddings, Job, few_shot, main, measure, tfidf
+from shared.common import FrozenEmbeddings, Job, few_shot, main, measure, tfidf
 
 from reptune.classification import FineTunedClassifier
 from reptune.fewshot import SetFitClassifier

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import _rounds
-from _common import few_shot, fit_fields, score_fields, some
-from _stock import StockSetFit
+from shared import rounds
+from shared.common import few_shot, fit_fields, score_fields, some
+from shared.stock import StockSetFit
 
 from reptune import meter
 from reptune.fewshot import SetFitClassifier
@@ -67,9 +67,9 @@ def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
         "split": "validation",
         **fit_fields(cost),
         **score_fields(classifier.predict(held_texts) == held_labels),
-        "matmul_peak_gflops": _rounds.peaks(),
+        "matmul_peak_gflops": rounds.peaks(),
     }
 
 
 if __name__ == "__main__":
-    _rounds.main(__file__, __doc__, SETTINGS, measure)
+    rounds.main(__file__, __doc__, SETTINGS, measure)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from _common import MODEL, SEEDS, TASK, FrozenEmbeddings, Job, few_shot, main, measure
-from _encoders import BOTH, DOMAIN, GENERAL, HALF_LONGER, LONGER, SHIPPED, VARIANTS, encoder
-from _encoders import TASK as TASK_ADAPTIVE
+from shared.common import MODEL, SEEDS, TASK, FrozenEmbeddings, Job, few_shot, main, measure
+from shared.encoders import BOTH, DOMAIN, GENERAL, HALF_LONGER, LONGER, SHIPPED, VARIANTS, encoder
+from shared.encoders import TASK as TASK_ADAPTIVE
 
 from reptune.classification import FineTunedClassifier
 

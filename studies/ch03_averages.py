@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _common import MODEL, TASK, FrozenEmbeddings, Job, few_shot, main, score_fields, splits
-from _encoders import DIRECT, DOMAIN, GENERAL, LONGER, SHIPPED, encoder
+from shared.common import MODEL, TASK, FrozenEmbeddings, Job, few_shot, main, score_fields, splits
+from shared.encoders import DIRECT, DOMAIN, GENERAL, LONGER, SHIPPED, encoder
 
 from reptune import meter
 from reptune.pretraining import average_encoders

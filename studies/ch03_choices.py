@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _common import MODEL, Job, fit_fields, main
-from _encoders import NEWS, REVIEWS, corpus, held_out
+from shared.common import MODEL, Job, fit_fields, main
+from shared.encoders import NEWS, REVIEWS, corpus, held_out
 
 from reptune import meter
 from reptune.models.lowrank import GENERAL_START

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import MODEL, Job, fit_fields, main
-from _encoders import (
+from shared.common import MODEL, Job, fit_fields, main
+from shared.encoders import (
     ARMS,
     NEWS,
     REVIEW_ADAPTER,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import _rounds
 import numpy as np
 import torch
-from _common import MODEL
-from _plain_mlm import pretrain
+from shared import rounds
+from shared.common import MODEL
+from shared.plain_mlm import pretrain
 
 from reptune import data, meter, runtime, training
 from reptune.models.masked import IGNORED, load_masked_lm, mask_tokens, masked_logits
@@ -61,7 +61,7 @@ def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
         "labels": 0,
         "random_state": seed,
         "split": "train",
-        "matmul_peak_gflops": _rounds.peaks(),
+        "matmul_peak_gflops": rounds.peaks(),
         **found,
     }
 
@@ -146,4 +146,4 @@ def _end_to_end(setting: str, arm: str, seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    _rounds.main(__file__, __doc__, SETTINGS, measure)
+    rounds.main(__file__, __doc__, SETTINGS, measure)

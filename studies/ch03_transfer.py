@@ -6,8 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _common import MODEL, FrozenEmbeddings, Job, few_shot, main, measure, score_fields, splits
-from _encoders import (
+from shared.common import (
+    MODEL,
+    FrozenEmbeddings,
+    Job,
+    few_shot,
+    main,
+    measure,
+    score_fields,
+    splits,
+)
+from shared.encoders import (
     BOTH,
     DIRECT,
     DOMAIN,

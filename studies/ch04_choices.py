@@ -6,8 +6,8 @@ The other studies take the best learning rate of the runs marked as settings.
 from collections.abc import Iterator
 from typing import Any
 
-from _common import MODEL, SEEDS, Job, main
-from _entities import NEWSWIRE, measure, some
+from shared.common import MODEL, SEEDS, Job, main
+from shared.entities import NEWSWIRE, measure, some
 
 from reptune.ner import EntityTagger
 
@@ -15,7 +15,7 @@ SENTENCES = 2000
 CHOICE_SEEDS = SEEDS[:2]
 BASE = {"learning_rate": 2e-4, "batch_size": 16, "num_epochs": 3}
 BUCKETS_OFF = ["half_precision", "cheap_dropout"]  # a list, as JSON gives it back
-# What is changed, by the name of the choice; "setting" is what `_entities.chosen` picks from.
+# What is changed, by the name of the choice; "setting" is what `entities.chosen` picks from.
 NEWSWIRE_CHOICES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("setting", {}),
     ("setting", {"learning_rate": 1e-4}),

@@ -6,8 +6,8 @@ The fine-tuned taggers stay in `_build/taggers`, where `ch04_tweets` takes them 
 from collections.abc import Iterator
 from typing import Any
 
-from _common import MODEL, SEEDS, Job, main
-from _entities import BASELINES, NEWSWIRE, TAGGERS, chosen, measure, splits, tagger
+from shared.common import MODEL, SEEDS, Job, main
+from shared.entities import BASELINES, NEWSWIRE, TAGGERS, chosen, measure, splits, tagger
 
 MARKED = "fine-tuned, capitals marked"
 TUNED = {"fine-tuned": {}, MARKED: {"mark_case": True}}

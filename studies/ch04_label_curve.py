@@ -5,8 +5,8 @@ The column for all sentences is `ch04_final`'s.
 
 from collections.abc import Iterator
 
-from _common import MODEL, SEEDS, Job, main
-from _entities import BASELINES, NEWSWIRE, chosen, few, measure, some, tagger
+from shared.common import MODEL, SEEDS, Job, main
+from shared.entities import BASELINES, NEWSWIRE, chosen, few, measure, some, tagger
 
 SENTENCES = (100, 500, 2000)
 PER_TYPE = (5, 10, 50)  # sentences for each of the four types

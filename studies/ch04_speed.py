@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import _rounds
-from _common import MODEL, fit_fields
-from _entities import NEWSWIRE, score_fields, some, splits
-from _plain_ner import PlainTagger
+from shared import rounds
+from shared.common import MODEL, fit_fields
+from shared.entities import NEWSWIRE, score_fields, some, splits
+from shared.plain_ner import PlainTagger
 
 from reptune import meter
 from reptune.ner import EntityTagger
@@ -51,7 +51,7 @@ def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
     common |= {"labels": what.sentences, "random_state": seed, "split": "validation"}
     if not what.texts:
         scored = score_fields(gold, model.predict(tokens))
-        peaks = {"matmul_peak_gflops": _rounds.peaks()}
+        peaks = {"matmul_peak_gflops": rounds.peaks()}
         return {**common, **fit_fields(cost), **scored, **peaks}
     texts = [" ".join(words) for words in tokens[: what.texts]]
     words = sum(map(len, tokens[: what.texts]))
@@ -73,4 +73,4 @@ def build(arm: str, seed: int) -> Any:
 
 
 if __name__ == "__main__":
-    _rounds.main(__file__, __doc__, SETTINGS, measure)
+    rounds.main(__file__, __doc__, SETTINGS, measure)

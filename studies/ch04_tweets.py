@@ -7,8 +7,8 @@ Newswire knows four types and WNUT-16 ten, so `mapped` scores lay the ten over t
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from _common import MODEL, SEEDS, Job, fit_fields, main
-from _entities import BASELINES, TAGGERS, TWEETS, chosen, encoder_of, score_fields, splits
+from shared.common import MODEL, SEEDS, Job, fit_fields, main
+from shared.entities import BASELINES, TAGGERS, TWEETS, chosen, encoder_of, score_fields, splits
 
 from reptune import meter
 from reptune.data.tags import OUTSIDE

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from _common import TASK, Job, few_shot, main
-from _prompts import CAUSAL, WORDS, calibrations, some
+from shared.common import TASK, Job, few_shot, main
+from shared.prompts import CAUSAL, WORDS, calibrations, some
 
 from reptune import meter
 from reptune.incontext import InContextClassifier

@@ -5,8 +5,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _common import TASK, FrozenEmbeddings, Job, few_shot, main, score_fields, splits
-from _prompts import CAUSAL
+from shared.common import TASK, FrozenEmbeddings, Job, few_shot, main, score_fields, splits
+from shared.prompts import CAUSAL
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler

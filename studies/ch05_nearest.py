@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _common import TASK, Job, few_shot, main, score_fields, splits
-from _prompts import CAUSAL, WORDS, some
+from shared.common import TASK, Job, few_shot, main, score_fields, splits
+from shared.prompts import CAUSAL, WORDS, some
 
 from reptune import meter
 from reptune.incontext import InContextClassifier

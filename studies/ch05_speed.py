@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import _rounds
 import numpy as np
-from _common import TASK, few_shot
-from _plain_prompts import word_scores
-from _prompts import CAUSAL, WORDS, some
+from shared import rounds
+from shared.common import TASK, few_shot
+from shared.plain_prompts import word_scores
+from shared.prompts import CAUSAL, WORDS, some
 
 from reptune import meter
 from reptune.incontext import build_prompt
@@ -60,9 +60,9 @@ def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
         "seconds": {"fit": round(cost.seconds, 3)},
         "peak_memory_mb": round(cost.peak_memory_mb),
         "items": ITEMS,
-        "matmul_peak_gflops": _rounds.peaks(),
+        "matmul_peak_gflops": rounds.peaks(),
     }
 
 
 if __name__ == "__main__":
-    _rounds.main(__file__, __doc__, SETTINGS, measure)
+    rounds.main(__file__, __doc__, SETTINGS, measure)

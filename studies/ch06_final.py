@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _common import TASK, Job, few_shot, fit_fields, main, score_fields, splits
-from _prompts import CAUSAL, WORDS, unlabeled
 from ch06_choices import BASE, BASE_CAUSAL, DRAWS, MINILM, PER_CLASS, SEARCHED, VARIANTS
+from shared.common import TASK, Job, few_shot, fit_fields, main, score_fields, splits
+from shared.prompts import CAUSAL, WORDS, unlabeled
 
 from reptune import meter
 from reptune.book import results

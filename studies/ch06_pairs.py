@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from _common import FrozenEmbeddings, Job, fit_fields, main, score_fields
 from ch06_choices import BASE, MINILM, PER_CLASS
+from shared.common import FrozenEmbeddings, Job, fit_fields, main, score_fields
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics.pairwise import paired_cosine_distances
 

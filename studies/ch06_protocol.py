@@ -5,9 +5,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _common import TASK, Job, main, score_fields, splits
-from _prompts import ITEMS, some
 from ch06_choices import A_FILM, GREAT, IT_WAS, MINILM, PER_CLASS
+from shared.common import TASK, Job, main, score_fields, splits
+from shared.prompts import ITEMS, some
 
 from reptune import data, meter
 from reptune.cloze import PromptTunedClassifier

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import _plain_cloze
-import _rounds
 import numpy as np
 import torch
-from _common import TASK, few_shot
-from _prompts import some
 from ch06_choices import BASE, GREAT, IT_WAS, MINILM, PER_CLASS
+from shared import plain_cloze, rounds
+from shared.common import TASK, few_shot
+from shared.prompts import some
 
 from reptune import meter, runtime
 from reptune.cloze import PromptTunedClassifier
@@ -55,7 +54,7 @@ def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
         "seconds": {"fit": round(seconds, 3)},
         "peak_memory_mb": round(peak),
         "items": NUM_STEPS * BATCH_SIZE if setting == TRAINING else ITEMS,
-        "matmul_peak_gflops": _rounds.peaks(),
+        "matmul_peak_gflops": rounds.peaks(),
     }
 
 
@@ -73,9 +72,9 @@ def trained(arm: str, seed: int) -> tuple[float, float]:
         return tuned.cost_.seconds, tuned.cost_.peak_memory_mb
     loaded = load_prompt_model(MINILM, REVIEW_START)
     parts = (loaded.model, loaded.tokenizer, prompts(texts), labels.tolist(), [*GREAT.values()])
-    _plain_cloze.train(*parts, **settings | {"num_steps": 1}, seed=seed)
+    plain_cloze.train(*parts, **settings | {"num_steps": 1}, seed=seed)
     with meter.Meter() as cost:
-        _plain_cloze.train(*parts, **settings, seed=seed)
+        plain_cloze.train(*parts, **settings, seed=seed)
     return cost.seconds, cost.peak_memory_mb
 
 
@@ -89,7 +88,7 @@ def scored(arm: str, seed: int) -> tuple[float, float]:
     with meter.Meter() as cost:
         if arm == PLAIN:
             parts = (tuned.model_, tuned.tokenizer_, prompts(asked), [*GREAT.values()])
-            _plain_cloze.score(*parts)
+            plain_cloze.score(*parts)
         else:
             tuned.logits(asked)
     return cost.seconds, cost.peak_memory_mb
@@ -105,7 +104,7 @@ def largest_difference(arm: str, items: int = 64) -> float:
     loaded = load_prompt_model(MINILM, REVIEW_START)
     texts, template = some("validation", items)[0], Template(IT_WAS)
     words = [*GREAT.values()]
-    plain = _plain_cloze.score(loaded.model, loaded.tokenizer, prompts(texts), words)
+    plain = plain_cloze.score(loaded.model, loaded.tokenizer, prompts(texts), words)
     encoded = [encode(template, loaded.tokenizer, text, limit=loaded.limit) for text in texts]
     ids = word_ids(GREAT, [*GREAT], loaded.tokenizer, causal=False, template=template)
     half = arm in (HALF, ALL)
@@ -115,4 +114,4 @@ def largest_difference(arm: str, items: int = 64) -> float:
 
 
 if __name__ == "__main__":
-    _rounds.main(__file__, __doc__, SETTINGS, measure)
+    rounds.main(__file__, __doc__, SETTINGS, measure)

@@ -20,8 +20,8 @@ STUDIES = ROOT / "studies"
 
 
 def names(folder: Path = STUDIES) -> list[str]:
-    """Return the names of the studies: scripts whose name has no leading underscore."""
-    return sorted(path.stem for path in folder.glob("*.py") if not path.name.startswith("_"))
+    """Return the names of the studies; what they share lies in a folder of its own."""
+    return sorted(path.stem for path in folder.glob("*.py"))
 
 
 def listing(folder: Path = STUDIES) -> str:

@@ -687,7 +687,7 @@ def _run_job(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _study() -> None:
     """A study's whole run in this process, with threads for its pool of processes."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
-    import _common
+    from shared import common
 
     class Pool(concurrent.futures.ThreadPoolExecutor):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -698,7 +698,7 @@ def _study() -> None:
     fields = {"method": "m", "task": "t", "model": "none", "labels": 1}
     jobs = [{**fields, "random_state": number} for number in range(JOBS)]
     with contextlib.suppress(SystemExit):
-        _common.main(__file__, jobs, _run_job)
+        common.main(__file__, jobs, _run_job)
 
 
 def pretraining_kill_cases(rng: random.Random, count: int, world: World) -> Cases:

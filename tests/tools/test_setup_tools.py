@@ -149,7 +149,8 @@ def test_lock_file_is_whole() -> None:
 def studies(tmp_path: Path) -> Path:
     text = '"""Label curve.\n\nMore.\n"""\nimport sys\nsys.exit(len(sys.argv))\n'
     (tmp_path / "label_curve.py").write_text(text, "utf-8")
-    (tmp_path / "_common.py").write_text("", "utf-8")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "common.py").write_text("", "utf-8")
     return tmp_path
 
 
@@ -162,7 +163,7 @@ def test_study_is_run_with_its_options(studies: Path) -> None:
     [
         ([], "no study was named"),
         (["label_curv"], "did you mean 'label_curve'?"),
-        (["_common"], "no study '_common'"),
+        (["common"], "no study 'common'"),
     ],
 )
 def test_unknown_study_lists_the_known(

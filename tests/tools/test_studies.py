@@ -23,7 +23,7 @@ STUDY = '''
 """A study for the test."""
 import sys
 import numpy as np
-from _common import main, score_fields
+from shared.common import main, score_fields
 
 def run(job):
     if job["random_state"] == 2 and "--threads" not in sys.argv:
@@ -65,8 +65,7 @@ def test_a_study_reports_failures_and_goes_on_where_it_stopped(tmp_path, monkeyp
 SEVERAL_RECORDS = """
 import concurrent.futures, os, time
 import numpy as np
-import _common
-from _common import main, score_fields
+from shared.common import main, score_fields
 
 fsync = os.fsync
 os.fsync = lambda descriptor: (fsync(descriptor), time.sleep(0.05))
@@ -124,7 +123,7 @@ def test_a_killed_study_loses_no_record_and_repeats_none(tmp_path, monkeypatch):
 
 
 def test_a_round_of_arms_is_recorded_whole(tmp_path, monkeypatch):
-    import _rounds
+    from shared import rounds
 
     monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
     record = {"study": "rounds", "task": "t", "model": "none", "labels": 1, "random_state": 42,
@@ -132,8 +131,8 @@ def test_a_round_of_arms_is_recorded_whole(tmp_path, monkeypatch):
               "seconds": {"fit": 1.0}, "peak_memory_mb": 1}  # fmt: skip
     arms = iter("ab")
     answer = lambda *_, **__: SimpleNamespace(stdout=json.dumps(record | {"method": next(arms)}))  # noqa: E731
-    monkeypatch.setattr(_rounds.subprocess, "run", answer)
-    _rounds.take_round(__file__, "s", ("a", "b"), 42)
+    monkeypatch.setattr(rounds.subprocess, "run", answer)
+    rounds.take_round(__file__, "s", ("a", "b"), 42)
     file = tmp_path / "rounds.jsonl"
     assert results.is_done("rounds", setting="s", random_state=42)
     file.write_text(file.read_text().splitlines(keepends=True)[0])
@@ -164,7 +163,7 @@ def test_correct_names_what_is_missing(tmp_path, monkeypatch):
 
 
 def test_the_slow_reference_is_the_class_with_its_fast_options_off(tmp_path):
-    from _plain import PlainClassifier
+    from shared.plain import PlainClassifier
 
     from reptune.classification import FineTunedClassifier
     from tests import tiny
@@ -182,7 +181,7 @@ def test_the_slow_reference_is_the_class_with_its_fast_options_off(tmp_path):
 
 
 def test_the_slow_tagger_is_the_class_with_its_fast_options_off(tmp_path):
-    from _plain_ner import PlainTagger
+    from shared.plain_ner import PlainTagger
 
     from reptune.ner import EntityTagger
     from tests import tiny
@@ -207,16 +206,16 @@ def test_the_slow_tagger_is_the_class_with_its_fast_options_off(tmp_path):
 
 
 def test_few_shots_hold_each_type_and_a_smaller_draw_is_part_of_a_larger(monkeypatch):
-    import _entities
+    from shared import entities
 
     kinds = ["PER", "LOC"] * 10
     sentences = [[str(place)] for place in range(20)], [[f"B-{kind}"] for kind in kinds]
-    monkeypatch.setattr(_entities, "splits", lambda task: {"train": sentences})
-    words, tags = _entities.few("any", 3, random_state=1)
+    monkeypatch.setattr(entities, "splits", lambda task: {"train": sentences})
+    words, tags = entities.few("any", 3, random_state=1)
     assert sorted(tag for (tag,) in tags) == ["B-LOC"] * 3 + ["B-PER"] * 3
     assert all(kinds[int(word)] == tag[2:] for (word,), (tag,) in zip(words, tags, strict=True))
-    small, _ = _entities.some("any", 4, random_state=1)
-    assert small == _entities.some("any", 9, random_state=1)[0][:4]
+    small, _ = entities.some("any", 4, random_state=1)
+    assert small == entities.some("any", 9, random_state=1)[0][:4]
 
 
 def test_tweets_types_are_laid_over_newswires():
@@ -227,8 +226,8 @@ def test_tweets_types_are_laid_over_newswires():
 
 
 def test_ratios_are_taken_within_a_round():
-    from _rounds import summary
     from ch01_speed import GROUPED, OURS, PLAIN, SETTINGS
+    from shared.rounds import summary
 
     seconds = {(1, PLAIN): 10.0, (1, GROUPED): 5.0, (1, OURS): 2.0,
                (2, PLAIN): 30.0, (2, GROUPED): 20.0, (2, OURS): 10.0}  # fmt: skip
@@ -248,7 +247,7 @@ def test_ratios_are_taken_within_a_round():
 
 
 def test_no_round_starts_that_would_end_too_late(monkeypatch, tmp_path, capsys):
-    import _rounds
+    from shared import rounds
 
     clock, taken = [0.0], []
 
@@ -256,14 +255,14 @@ def test_no_round_starts_that_would_end_too_late(monkeypatch, tmp_path, capsys):
         clock[0] += {"long": 60 * 6, "short": 60}[setting]
         taken.append((setting, seed))
 
-    monkeypatch.setattr(_rounds.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(_rounds, "take_round", take)
-    monkeypatch.setattr(_rounds, "summary", lambda table, settings: "")
+    monkeypatch.setattr(rounds.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(rounds, "take_round", take)
+    monkeypatch.setattr(rounds, "summary", lambda table, settings: "")
     options = ["study", "--fresh", str(tmp_path), "--minutes", "10", "--rounds", "2"]
     monkeypatch.setattr("sys.argv", options)
     monkeypatch.delenv("REPTUNE_RESULTS", raising=False)
     monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))  # so that main's change is undone
     settings = {name: SimpleNamespace(arms=("a", "b"), rounds=2) for name in ("long", "short")}
-    _rounds.main("study.py", "About.", settings, measure=None)
+    rounds.main("study.py", "About.", settings, measure=None)
     # After 7 minutes another long round would end at 13, and a short one at 8.
     assert taken == [("long", 42), ("short", 42), ("short", 43)]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import MODEL, fit_fields
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer
@@ -20,9 +19,10 @@ from reptune.data import splits as splits_module
 from reptune.data import tags
 from reptune.ner import EntityTagger
 from reptune.ner.gazetteer import Gazetteer, MostFrequentTag
+from shared.common import MODEL, fit_fields
 
 NEWSWIRE, TWEETS = "conll2003", "wnut16"
-TAGGERS = Path(__file__).resolve().parents[1] / "_build" / "taggers"
+TAGGERS = Path(__file__).resolve().parents[2] / "_build" / "taggers"
 Tagged = tuple[list[list[str]], list[list[str]]]
 
 
@@ -112,10 +112,12 @@ class FrozenTagger:
         self._head = LogisticRegression(C=C, max_iter=200)
 
     def fit(self, tokens: list[list[str]], gold: list[list[str]]) -> None:
+        """Embed the words and fit the logistic regression."""
         vectors = np.concatenate(self.encode(tokens))
         self._head.fit(self._scaler.fit_transform(vectors), np.concatenate(gold))
 
     def predict(self, tokens: list[list[str]]) -> list[list[str]]:
+        """Return the likeliest well-formed tags of each sentence."""
         labels = self._head.classes_.tolist()
         return [
             tags.viterbi(self._head.predict_log_proba(self._scaler.transform(rows)), labels)

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from _common import MODEL
-
 from reptune import data
 from reptune.models.lowrank import GENERAL_START
 from reptune.models.masked import load_masked_lm
 from reptune.pretraining import average_encoders, continue_pretraining
+from shared.common import MODEL
 
-FOLDER = Path(__file__).resolve().parents[1] / "_build" / "encoders"
+FOLDER = Path(__file__).resolve().parents[2] / "_build" / "encoders"
 NEWS, REVIEWS, SENTENCES = "news", "reviews", "sentences"
 # Where the texts of each corpus that are not trained on come from.
 TASK_OF = {NEWS: "bbc_news", REVIEWS: "imdb", SENTENCES: "rotten_tomatoes"}

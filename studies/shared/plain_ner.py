@@ -41,6 +41,7 @@ class PlainTagger:
         self.learning_rate, self.random_state = learning_rate, random_state
 
     def fit(self, tokens: list[list[str]], tags: list[list[str]]) -> PlainTagger:
+        """Train on the words of sentences and their tags."""
         set_seed(self.random_state)
         labels = sorted({tag for row in tags for tag in row}, key=_outside_first)
         self.tokenizer_ = AutoTokenizer.from_pretrained(self.path)
@@ -95,6 +96,7 @@ class PlainTagger:
 
     @torch.inference_mode()
     def predict(self, tokens: list[list[str]]) -> list[list[str]]:
+        """Return the tags of each sentence's words."""
         found = []
         for start in range(0, len(tokens), 64):
             batch = self.tokenizer_(

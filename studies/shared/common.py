@@ -210,9 +210,11 @@ class FrozenEmbeddings:
         self._known: dict[str, np.ndarray] = {}  # a frozen encoder gives a text one vector
 
     def fit(self, texts: list[str], labels: np.ndarray) -> None:
+        """Embed the texts and fit the logistic regression."""
         self._head.fit(self.encode(texts), labels)
 
     def predict(self, texts: list[str]) -> np.ndarray:
+        """Return the label of each text."""
         return self._head.predict(self.encode(texts))
 
     def encode(self, texts: list[str]) -> np.ndarray:

@@ -44,6 +44,7 @@ class PlainClassifier:
         self.random_state = random_state
 
     def fit(self, texts: list[str], labels: np.ndarray) -> PlainClassifier:
+        """Train on texts and label ids."""
         set_seed(self.random_state)
         tokenizer = AutoTokenizer.from_pretrained(self.path)
         model = AutoModelForSequenceClassification.from_pretrained(
@@ -79,6 +80,7 @@ class PlainClassifier:
 
     @torch.inference_mode()
     def predict(self, texts: list[str]) -> np.ndarray:
+        """Return the label id of each text."""
         found = []
         for start in range(0, len(texts), 64):
             batch = self.tokenizer_(

@@ -31,6 +31,7 @@ class StockSetFit:
         self.random_state, self.max_length, self.changes = random_state, max_length, changes
 
     def fit(self, texts: list[str], labels: np.ndarray) -> StockSetFit:
+        """Train on pairs of texts, then fit the head."""
         model = setfit.SetFitModel.from_pretrained(
             self.path, local_files_only=True, device=str(runtime.device())
         )
@@ -59,4 +60,5 @@ class StockSetFit:
         return self
 
     def predict(self, texts: list[str]) -> np.ndarray:
+        """Return the label of each text."""
         return np.asarray(self.model_.predict(texts, batch_size=64, show_progress_bar=False))

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _common import TASK, score_fields
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from reptune import data
 from reptune.incontext import CONTENT_FREE, InContextClassifier, calibrated
+from shared.common import TASK, score_fields
 
 CAUSAL = "SmolLM2-135M-Instruct"
 WORDS = {0: "negative", 1: "positive"}

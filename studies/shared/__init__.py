@@ -1,0 +1,1 @@
+"""What several studies use: the queue of jobs, the tasks, plain references to compare with."""
