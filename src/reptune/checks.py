@@ -22,6 +22,9 @@ _CONFIGURATIONS = ("*config*.json", "modules.json")
 _CONFIGURATION_BYTES = 5_000_000
 _MOST_LAYERS = 512  # more than any encoder has; loading a million of them would never end
 
+# What holds the labels of one text where it may have several.
+_CONTAINERS = (list, tuple, set, frozenset, np.ndarray)
+
 # Below this many rows, labels that are all different are a few-shot task, not swapped arguments.
 _ROWS_TO_SUSPECT = 20
 
@@ -93,43 +96,162 @@ def check_labels(labels: Iterable[Any], num_texts: int, num_classes: int = 1) ->
     ]
     if len(values) != num_texts:
         raise ValueError(f"{num_texts} texts but {len(values)} labels; pass one label per text.")
-    _check_label_types(values)
-    array = np.asarray(values)
-    if array.dtype.kind not in "Uib":
-        raise ValueError("labels hold integers beyond 64 bits; convert them with str().")
-    found = np.unique(array)
-    if len(found) < num_classes:
-        raise ValueError(
-            f"labels hold {len(found)} class ({', '.join(map(repr, found.tolist()))}); "
-            f"training needs at least {num_classes}."
-        )
+    _check_each_label(values)
+    array = _label_array(values)
+    _check_num_classes(np.unique(array), num_classes)
     return array
 
 
-def _check_label_types(values: Sequence[Any]) -> None:
+def _check_each_label(values: Iterable[Any], what: str = "labels") -> None:
     # Missing labels first: one of them turns a column of whole numbers into floats.
+    values = list(values)
     for position, value in enumerate(values):
         if is_missing(value):
-            raise ValueError(f"labels[{position}] is {value!r}; drop rows without a label.")
+            raise ValueError(f"{what}[{position}] is {value!r}; drop rows without a label.")
     for position, value in enumerate(values):
         if not isinstance(value, str | int):
             raise ValueError(
-                f"labels[{position}] is {_shown(value)}, a {type(value).__name__}; labels must be "
+                f"{what}[{position}] is {_shown(value)}, a {type(value).__name__}; labels must be "
                 "strings or integers. Convert them with str() or int()."
             )
         if isinstance(value, str):
-            check_unicode(value, f"labels[{position}]")
+            check_unicode(value, f"{what}[{position}]")
             if value.endswith("\0"):  # NumPy's strings end before it: two labels would become one
-                raise ValueError(f"labels[{position}] is {value!r}; remove the NUL at its end.")
+                raise ValueError(f"{what}[{position}] is {value!r}; remove the NUL at its end.")
+
+
+def _label_array(values: Sequence[Any]) -> np.ndarray:
+    """Checked labels as an array of one type, or raise."""
     kinds = {"strings": str, "integers": int, "booleans": bool}
     mixed = [name for name, kind in kinds.items() if any(_is_a(value, kind) for value in values)]
     if len(mixed) > 1:
         raise ValueError(f"labels mix {' and '.join(mixed)}; convert all of them to strings.")
+    array = np.asarray(values)
+    if array.dtype.kind not in "Uib":
+        raise ValueError("labels hold integers beyond 64 bits; convert them with str().")
+    return array
+
+
+def _check_num_classes(classes: np.ndarray, least: int) -> None:
+    if len(classes) < least:
+        raise ValueError(
+            f"labels hold {len(classes)} class ({', '.join(map(repr, classes.tolist()))}); "
+            f"training needs at least {least}."
+        )
 
 
 def _is_a(value: Any, kind: type) -> bool:
     """Whether a label is of a kind; to Python a boolean is an integer too."""
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
+# --- several labels per text ---------------------------------------------------------------------
+
+
+def holds_label_lists(labels: Sequence[Any]) -> bool:
+    """Return whether the texts have several labels each: whether any element is a container.
+
+    >>> holds_label_lists(["a", "b"]), holds_label_lists([["a", "b"], []])
+    (False, True)
+    """
+    return any(isinstance(value, _CONTAINERS) for value in labels)
+
+
+def check_multilabels(
+    labels: Iterable[Any], num_texts: int, num_classes: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of texts with several labels and who has which, or raise.
+
+    Args:
+        labels: For each text a list, tuple or set of labels, which may be empty; the labels are
+            all strings or all integers.
+        num_texts: How many texts they belong to.
+        num_classes: The least number of different labels; a classifier needs 2.
+
+    Returns:
+        The classes, sorted, shape `(num_classes,)`, and whether each text has each of them,
+        booleans of shape `(num_texts, num_classes)`.
+
+    Raises:
+        ValueError: If the count differs, a text has a single label instead of a list or a label
+            twice, a label is missing, types are mixed or not str or int, or there are fewer than
+            `num_classes` different labels.
+
+    >>> classes, indicator = check_multilabels([["b", "a"], [], ["a"]], 3)
+    >>> classes.tolist(), indicator.astype(int).tolist()
+    (['a', 'b'], [[1, 1], [0, 0], [1, 0]])
+    """
+    rows = _label_rows(labels, num_texts)
+    flat = [label for row in rows for label in row]
+    if not flat and num_classes:
+        raise ValueError(
+            f"none of the {num_texts} texts has a label; training needs at least {num_classes} "
+            "different ones."
+        )
+    classes = np.unique(_label_array(flat)) if flat else np.array([], dtype=str)
+    _check_num_classes(classes, num_classes)
+    return classes, indicator_of(rows, classes)
+
+
+def check_known_multilabels(
+    labels: Iterable[Any], num_texts: int, classes: np.ndarray, what: str = "labels"
+) -> np.ndarray:
+    """Return which of the known classes each text has, booleans of shape `(num_texts, classes)`.
+
+    Raises:
+        ValueError: As `check_multilabels`, and for a label that `classes` lacks.
+    """
+    rows = _label_rows(labels, num_texts, what)
+    unseen = sorted({label for row in rows for label in row} - set(classes.tolist()), key=str)
+    if unseen:
+        raise ValueError(
+            f"{what} has labels that are no classes: {_shown(unseen)}; the classes are "
+            f"{_shown(classes.tolist())}. Drop such labels, or train with examples of them."
+        )
+    return indicator_of(rows, classes)
+
+
+def indicator_of(rows: Sequence[Sequence[Any]], classes: np.ndarray) -> np.ndarray:
+    """Return whether each row of labels holds each class, booleans `(rows, num_classes)`."""
+    index = {label: column for column, label in enumerate(classes.tolist())}
+    indicator = np.zeros((len(rows), len(classes)), dtype=bool)
+    for position, row in enumerate(rows):
+        indicator[position, [index[label] for label in row]] = True
+    return indicator
+
+
+def _label_rows(labels: Iterable[Any], num_texts: int, what: str = "labels") -> list[list[Any]]:
+    """A checked list of plain labels for each text."""
+    if isinstance(labels, str | bytes):
+        raise ValueError(f"{what} is a single string, {labels[:40]!r}; pass a list per text.")
+    values = listed(labels, what, "lists of labels")
+    if len(values) != num_texts:
+        raise ValueError(
+            f"{num_texts} texts but {len(values)} lists of labels in {what}; pass one per text."
+        )
+    rows = [_label_row(value, f"{what}[{position}]") for position, value in enumerate(values)]
+    for position, row in enumerate(rows):
+        _check_each_label(row, f"{what}[{position}]")
+        twice = [label for index, label in enumerate(row) if label in row[:index]]
+        if twice:
+            raise ValueError(
+                f"{what}[{position}] holds {twice[0]!r} twice; name each of a text's labels once "
+                "(a row of zeros and ones is not taken)."
+            )
+    return rows
+
+
+def _label_row(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, _CONTAINERS):
+        raise ValueError(
+            f"{what} is {_shown(value)}, which is no list of labels; give every text a list where "
+            "texts have several labels, [] where one has none."
+        )
+    plain = value.tolist() if isinstance(value, np.ndarray) else list(value)
+    return [label.item() if isinstance(label, np.generic) else label for label in plain]
+
+
+# --- sets to train and to validate on ------------------------------------------------------------
 
 
 def check_training_set(texts: Iterable[Any], labels: Iterable[Any]) -> tuple[list[str], np.ndarray]:
@@ -140,21 +262,56 @@ def check_training_set(texts: Iterable[Any], labels: Iterable[Any]) -> tuple[lis
     """
     checked = check_texts(texts)
     array = check_labels(labels, len(checked), num_classes=2)
-    num_texts, num_labels = len(set(checked)), len(np.unique(array))
-    mostly_unique = num_labels > len(checked) / 2
-    if mostly_unique and (num_texts < num_labels or len(checked) >= _ROWS_TO_SUSPECT):
-        warnings.warn(
-            f"{num_labels} different labels for {len(checked)} texts, {num_texts} of them "
-            "different: are the arguments swapped? fit takes (texts, labels).",
-            stacklevel=3,
-        )
+    _warn_if_swapped(checked, array)
     return checked, array
 
 
+def check_labeled_texts(
+    texts: Iterable[Any], labels: Iterable[Any]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return texts, classes and targets to train on, with one or several labels per text.
+
+    Returns:
+        The texts, the classes, sorted, of shape `(num_classes,)`, and the targets: indices into
+        the classes, shape `(n,)`, or for several labels per text booleans of shape
+        `(n, num_classes)`.
+
+    Raises:
+        ValueError: As `check_texts` and `check_labels` or `check_multilabels`, and for fewer than
+            two classes.
+    """
+    checked = check_texts(texts)
+    if not isinstance(labels, str | bytes):
+        labels = listed(labels, "labels", "labels")
+        if holds_label_lists(labels):
+            return checked, *check_multilabels(labels, len(checked))
+    array = check_labels(labels, len(checked), num_classes=2)
+    _warn_if_swapped(checked, array)
+    return checked, *np.unique(array, return_inverse=True)
+
+
+def _warn_if_swapped(texts: list[str], labels: np.ndarray) -> None:
+    num_texts, num_labels = len(set(texts)), len(np.unique(labels))
+    mostly_unique = num_labels > len(texts) / 2
+    if mostly_unique and (num_texts < num_labels or len(texts) >= _ROWS_TO_SUSPECT):
+        warnings.warn(
+            f"{num_labels} different labels for {len(texts)} texts, {num_texts} of them "
+            "different: are the arguments swapped? fit takes (texts, labels).",
+            stacklevel=4,
+        )
+
+
 def check_validation(
-    validation: tuple[Iterable[Any], Iterable[Any]] | None, classes: np.ndarray
+    validation: tuple[Iterable[Any], Iterable[Any]] | None,
+    classes: np.ndarray,
+    multilabel: bool = False,
 ) -> tuple[list[str], np.ndarray] | None:
-    """Return held-out texts and the indices of their labels in `classes`, or raise.
+    """Return held-out texts and their targets, as `check_labeled_texts` gives them, or raise.
+
+    Args:
+        validation: Texts and labels, or `None`.
+        classes: The labels of the training texts, sorted.
+        multilabel: Whether the training texts have several labels each.
 
     Raises:
         ValueError: As `check_texts` and `check_labels`, and for a label that `classes` lacks.
@@ -164,6 +321,10 @@ def check_validation(
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise ValueError(f"validation is {_shown(validation)}; pass a pair, (texts, labels).")
     texts = check_texts(validation[0], what="validation texts")
+    if multilabel:
+        return texts, check_known_multilabels(
+            validation[1], len(texts), classes, "validation labels"
+        )
     labels = check_labels(validation[1], len(texts))
     unseen = sorted(set(labels.tolist()) - set(classes.tolist()), key=str)
     if unseen:
@@ -175,15 +336,23 @@ def check_validation(
 
 
 def class_weights(
-    class_weight: str | dict[Any, float] | None, classes: np.ndarray, counts: np.ndarray
+    class_weight: str | dict[Any, float] | None,
+    classes: np.ndarray,
+    counts: np.ndarray,
+    num_texts: int | None = None,
 ) -> np.ndarray | None:
-    """A weight for each class, or raise.
+    """Return a weight for each class, or raise.
+
+    With several labels per text, each label is a question of its own, and its weight is that of
+    the texts that have it, against 1 for those that do not.
 
     Args:
-        class_weight: `None`, `"balanced"` (n / (number of classes x count), as in scikit-learn),
-            or a weight for each label.
+        class_weight: `None`, `"balanced"`, or a weight for each label. Balanced is n / (number of
+            classes x count), as in scikit-learn; with several labels per text it is how many
+            texts lack the label for each one that has it.
         classes: The labels, sorted, shape `(num_classes,)`.
         counts: How many texts each has, shape `(num_classes,)`.
+        num_texts: The number of texts where they have several labels; `None` where they have one.
 
     Returns:
         Shape `(num_classes,)`, or `None` for `None`.
@@ -201,7 +370,12 @@ def class_weights(
         return np.array([float(class_weight[label]) for label in classes.tolist()])
     if class_weight is not None and not _is(class_weight, "balanced"):
         raise ValueError(f"class_weight={class_weight!r}; use None, 'balanced' or a dict by label.")
-    return None if class_weight is None else counts.sum() / (len(counts) * counts)
+    if class_weight is None:
+        return None
+    if num_texts is None:
+        return counts.sum() / (len(counts) * counts)
+    # A label that every text has leaves nothing to balance.
+    return np.where(counts < num_texts, (num_texts - counts) / counts, 1.0)
 
 
 def listed(values: Any, what: str, of: str) -> list[Any]:
@@ -336,12 +510,14 @@ def check_flag(name: str, value: Any) -> None:
 def check_shared_parameters(estimator: Any) -> None:
     """Raise a `ValueError` unless the parameters that many estimators have are what they may be.
 
-    They are `prediction_batch_size`, `patience`, `callbacks` and `show_progress`; those that an
-    estimator lacks are passed over.
+    They are `prediction_batch_size`, `patience`, `thresholds`, `callbacks` and `show_progress`;
+    those that an estimator lacks are passed over.
     """
     for name in ("prediction_batch_size", "patience"):
         if getattr(estimator, name, None) is not None:
             check_whole_number(name, getattr(estimator, name))
+    if getattr(estimator, "thresholds", None) is not None:
+        check_number("thresholds", estimator.thresholds, above=0, below=1)
     callbacks = getattr(estimator, "callbacks", ())
     if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
         raise ValueError(

@@ -6,7 +6,7 @@ Every function takes plain arrays or lists, so that it serves any model, ours or
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple
@@ -19,6 +19,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
 from reptune.checks import (
+    check_known_multilabels,
+    check_labels,
     check_number,
     check_random_state,
     check_whole_number,
@@ -83,6 +85,100 @@ def classification_scores(labels: ArrayLike, predictions: ArrayLike) -> dict[str
         "accuracy": float(accuracy_score(labels, predictions)),
         "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0)),
     }
+
+
+def multilabel_scores(
+    gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]], classes: Sequence[Any]
+) -> dict[str, float]:
+    """Score the labels of texts that may have several.
+
+    Args:
+        gold: The true labels of each text, in a list, tuple or set.
+        predicted: The predicted ones.
+        classes: Every label, such as a classifier's `classes_`.
+
+    Returns:
+        `subset_accuracy`, the share of texts whose labels are all right and none missing;
+        `micro_f1`, the F1 of all decisions together; `macro_f1`, the mean of the labels' F1. A
+        score that would divide by zero is 0.
+
+    Raises:
+        ValueError: If the two differ in length, or a label is not one of `classes`.
+
+    >>> scores = multilabel_scores([["a"], ["a", "b"]], [["a"], ["b"]], ["a", "b"])
+    >>> {name: round(score, 3) for name, score in scores.items()}
+    {'subset_accuracy': 0.5, 'micro_f1': 0.8, 'macro_f1': 0.833}
+    """
+    known = np.unique(check_labels(classes, len(classes)))
+    true = check_known_multilabels(gold, len(gold), known, "gold")
+    guess = check_known_multilabels(predicted, len(predicted), known, "predicted")
+    if len(true) != len(guess) or not len(true):
+        raise ValueError(
+            f"{len(true)} gold and {len(guess)} predicted lists of labels; pass as many of both, "
+            "at least 1."
+        )
+    counts = np.stack([(true & guess).sum(axis=0), guess.sum(axis=0), true.sum(axis=0)], axis=1)
+    return {
+        "subset_accuracy": float((true == guess).all(axis=1).mean()),
+        "micro_f1": float(_f1(counts.sum(axis=0))),
+        "macro_f1": float(_f1(counts).mean()),
+    }
+
+
+def best_thresholds(gold: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
+    """Return for each label the threshold of probability that gives its highest F1.
+
+    A text has a label where its probability is at least the threshold, which lies midway between
+    two probabilities that occur. Of equally good thresholds the one nearest to 0.5 is taken, and
+    0.5 for a label that no text has.
+
+    Args:
+        gold: Whether each text has each label, booleans of shape `(n, num_classes)`.
+        probabilities: Of texts that the model was not trained on, shape `(n, num_classes)`; NaN
+            where one is not known.
+
+    Returns:
+        Shape `(num_classes,)`, from 0 to 1.
+
+    Raises:
+        ValueError: If the shapes differ, or a probability is not from 0 to 1.
+
+    Source: Lipton, Elkan and Narayanaswamy, *Optimal Thresholding of Classifiers to Maximize F1
+    Measure* (2014).
+
+    >>> best_thresholds([[1], [1], [0]], [[0.9], [0.3], [0.2]])
+    array([0.25])
+    """
+    has, shares = np.asarray(gold), np.asarray(probabilities, dtype=float)
+    if has.shape != shares.shape or has.ndim != 2 or has.size == 0:
+        raise ValueError(
+            f"gold has shape {has.shape} and probabilities {shares.shape}; pass (n, num_classes) "
+            "twice, n at least 1."
+        )
+    outside = shares[(shares < 0) | (shares > 1)]
+    if outside.size:
+        raise ValueError(f"probabilities hold {outside[0]:g}; they must be from 0 to 1.")
+    columns = zip(has.astype(bool).T, shares.T, strict=True)
+    return np.array([_best_threshold(*column) for column in columns])
+
+
+def _best_threshold(has: np.ndarray, shares: np.ndarray) -> float:
+    """The threshold of one label, shapes `(n,)`."""
+    known = ~np.isnan(shares)
+    has, shares = has[known], shares[known]
+    if not has.any():
+        return 0.5
+    highest = np.unique(shares)[::-1]
+    # How many texts lie at or above each probability that occurs, and how many of them are right.
+    predicted = len(shares) - np.searchsorted(np.sort(shares), highest)
+    right = has.sum() - np.searchsorted(np.sort(shares[has]), highest)
+    f1 = 2 * right / (predicted + has.sum())
+    lower = np.append(highest[1:], 0.0)
+    middle = (highest + lower) / 2
+    # Between neighbors among the floats there is nothing.
+    thresholds = np.where(middle > lower, middle, highest)
+    best = f1 == f1.max()
+    return float(thresholds[best][np.abs(thresholds[best] - 0.5).argmin()])
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95, random_state: int = 0) -> Interval:

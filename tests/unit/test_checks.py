@@ -131,3 +131,71 @@ def test_a_transformer_may_name_its_activation_by_a_word(tmp_path):
     content = {"model_type": "gpt2", "activation_function": "gelu_new"}
     (tmp_path / "0_Transformer" / "config.json").write_text(json.dumps(content))
     checks.check_model_folder(tmp_path)
+
+
+# --- several labels per text ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [
+    [["b", "a"], [], ["a"]], [("b", "a"), (), ("a",)], [{"b", "a"}, set(), frozenset("a")],
+    (list(row) for row in ("ba", "", "a")), pd.Series([["b", "a"], [], ["a"]]),
+    pa.array([["b", "a"], [], ["a"]]), np.array([["b", "a"], [], ["a"]], dtype=object),
+    pd.Series([np.array(["b", "a"]), np.array([], dtype=object), np.array(["a"])]),
+    datasets.Dataset.from_dict({"labels": [["b", "a"], [], ["a"]]})["labels"],
+], ids=lambda labels: type(labels).__name__)  # fmt: skip
+def test_several_labels_in_any_container(labels):
+    texts, classes, targets = checks.check_labeled_texts(["x", "y", "z"], labels)
+    assert texts == ["x", "y", "z"] and classes.tolist() == ["a", "b"]
+    assert targets.tolist() == [[True, True], [False, False], [True, False]]
+
+
+def test_one_label_per_text_becomes_indices():
+    _, classes, targets = checks.check_labeled_texts(["x", "y", "z"], [7, 3, 7])
+    assert classes.tolist() == [3, 7] and targets.tolist() == [1, 0, 1]
+
+
+def test_several_integers_per_text():
+    classes, indicator = checks.check_multilabels([[10, np.int64(9)], [9]], 2)
+    assert classes.tolist() == [9, 10] and indicator.tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize(("labels", "message"), [
+    ([["a"], "b"], r"labels\[1\] is 'b', which is no list of labels"),
+    (["a", ["b"]], r"labels\[0\] is 'a', which is no list of labels"),
+    ([["a", "b"], None], r"labels\[1\] is None, which is no list.* \[\] where one has none"),
+    ([["a", "b"], ["b", "b"]], r"labels\[1\] holds 'b' twice"),
+    ([[0, 1, 1], [1, 0, 0]], r"labels\[0\] holds 1 twice.*zeros and ones is not taken"),
+    ([["a"], ["a"]], r"labels hold 1 class \('a'\); training needs at least 2"),
+    ([[], []], "none of the 2 texts has a label"),
+    ([["a", 1], ["b"]], "mix strings and integers"),
+    ([["a", None], ["b"]], r"labels\[0\]\[1\] is None"),
+    ([["a", 1.5], ["b"]], r"labels\[0\]\[1\] is 1.5, a float"),
+    ([["a", "b"]], "2 texts but 1 lists of labels"),
+    ([["a", ["b"]], ["b"]], r"labels\[0\]\[1\] is \['b'\], a list"),
+])  # fmt: skip
+def test_what_are_no_lists_of_labels(labels, message):
+    with pytest.raises(ValueError, match=message):
+        checks.check_labeled_texts(["x", "y"], labels)
+
+
+def test_validation_with_several_labels():
+    classes = np.array(["a", "b"])
+    texts, targets = checks.check_validation((["x"], [["b"]]), classes, multilabel=True)
+    assert texts == ["x"] and targets.tolist() == [[False, True]]
+    with pytest.raises(ValueError, match=r"validation labels has labels .* no classes: \['c'\]"):
+        checks.check_validation((["x"], [["c"]]), classes, multilabel=True)
+    with pytest.raises(ValueError, match=r"validation labels\[0\] is 'b', which is no list"):
+        checks.check_validation((["x"], ["b"]), classes, multilabel=True)
+
+
+def test_class_weights_of_several_labels_balance_each():
+    classes, counts = np.array(["a", "b", "c"]), np.array([1, 2, 4])
+    balanced = checks.class_weights("balanced", classes, counts, num_texts=4)
+    assert balanced.tolist() == [3, 1, 1], "texts without the label for each one with it"
+    assert checks.class_weights({"a": 5, "b": 1, "c": 2}, classes, counts, 4).tolist() == [5, 1, 2]
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.5, "0.5", True, float("nan")])
+def test_thresholds_lie_between_0_and_1(value):
+    with pytest.raises(ValueError, match=r"thresholds=.*above 0 below 1"):
+        checks.check_shared_parameters(type("Any", (), {"thresholds": value})())

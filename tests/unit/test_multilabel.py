@@ -1,0 +1,200 @@
+"""Several labels per text: folds, thresholds out of fold, and what a classifier gives back."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reptune.estimator import TextClassifier
+from reptune.folders import MANIFEST
+from reptune.multilabel import choose_thresholds, label_lists, out_of_fold, stratified_folds
+
+cheap = settings(max_examples=60, deadline=None, database=None)
+
+
+class Counting(TextClassifier):
+    """Says of each label how often the text names it, and of which texts it was fitted on."""
+
+    fitted_on: ClassVar[list] = []
+
+    def __init__(self, model="none", *, thresholds=None, callbacks=(), random_state=0):
+        self.model, self.thresholds = model, thresholds
+        self.callbacks, self.random_state = callbacks, random_state
+
+    def fit(self, texts, labels):
+        Counting.fitted_on.append((list(texts), self.thresholds, self.callbacks))
+        self.classes_ = np.unique([label for row in labels for label in row])
+        self.thresholds_ = np.full(len(self.classes_), self.thresholds or 0.5)
+        return self
+
+    def _logits(self, texts):
+        return np.array([[text.count(label) - 1.0 for label in self.classes_] for text in texts])
+
+    def _write(self, folder):
+        (folder / "nothing").write_text("", encoding="utf-8")
+
+    def _read(self, folder, manifest):
+        pass
+
+
+def problem(num_texts=30):
+    texts = ["a" * (n % 3) + "b" * (n % 2) for n in range(num_texts)]
+    indicator = np.array([["a" in text, "b" in text] for text in texts])
+    return texts, np.array(["a", "b"]), indicator
+
+
+# --- folds ---------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**31), st.integers(3, 40), st.integers(1, 5))
+@cheap
+def test_every_text_is_in_one_fold_of_fair_size(seed, num_texts, num_labels):
+    indicator = np.random.default_rng(seed).random((num_texts, num_labels)) < 0.3
+    folds = stratified_folds(indicator, 3, seed)
+    assert set(folds) <= {0, 1, 2} and (folds == stratified_folds(indicator, 3, seed)).all()
+
+
+def test_each_fold_has_its_share_of_each_label():
+    indicator = np.random.default_rng(0).random((300, 5)) < [0.5, 0.2, 0.1, 0.05, 0.02]
+    folds = stratified_folds(indicator, 3, 0)
+    shares = np.array([indicator[folds == fold].sum(axis=0) for fold in range(3)])
+    assert (shares.max(axis=0) - shares.min(axis=0)).max() <= 3
+    sizes = np.bincount(folds)
+    assert sizes.max() - sizes.min() <= 9
+
+
+def test_two_texts_of_a_label_part():
+    indicator = np.zeros((9, 3), dtype=bool)
+    indicator[[0, 1], 0] = indicator[[2, 3, 4], 1] = indicator[[5, 6], 2] = True
+    for seed in range(20):
+        folds = stratified_folds(indicator, 3, seed)
+        assert folds[0] != folds[1] and folds[5] != folds[6]
+        assert len(set(folds[[2, 3, 4]])) == 3
+
+
+# --- out of fold ---------------------------------------------------------------------------------
+
+
+def test_no_text_is_predicted_by_a_model_that_was_fitted_on_it(monkeypatch):
+    texts, classes, indicator = problem()
+    texts = [f"{text}{number}" for number, text in enumerate(texts)]
+    Counting.fitted_on = []
+    seen = []
+    original = Counting._logits
+    monkeypatch.setattr(
+        Counting, "_logits", lambda self, some: seen.append(list(some)) or original(self, some)
+    )
+    estimator = Counting(callbacks=(print,))
+    probabilities = out_of_fold(estimator, texts, classes, indicator, 0)
+    assert sorted(text for some in seen for text in some) == sorted(texts)
+    for (fitted, thresholds, callbacks), held in zip(Counting.fitted_on, seen, strict=True):
+        assert set(fitted) | set(held) == set(texts) and not set(fitted) & set(held)
+        assert thresholds == 0.5 and callbacks == ()
+    expected = 1 / (1 + np.exp(1 - np.array([[t.count("a"), t.count("b")] for t in texts])))
+    np.testing.assert_allclose(probabilities, expected)
+    assert not hasattr(estimator, "classes_")
+
+
+def test_a_label_of_one_text_has_no_probability_there_and_half_as_threshold():
+    texts, classes, indicator = problem()
+    texts, indicator = [*texts, "c"], np.pad(indicator, ((0, 1), (0, 1)))
+    indicator[-1, 2] = True
+    classes = np.array(["a", "b", "c"])
+    probabilities = out_of_fold(Counting(), texts, classes, indicator, 0)
+    assert np.isnan(probabilities[-1, 2]) and not np.isnan(probabilities[:, :2]).any()
+    with pytest.warns(UserWarning, match="too few texts have the labels 'c' to choose"):
+        thresholds = choose_thresholds(Counting(), texts, classes, indicator)
+    assert thresholds[2] == 0.5
+    # Of a, texts without it have 1/(1 + e), those with it 0.5 or more.
+    assert thresholds[0] == pytest.approx((0.5 + 1 / (1 + np.e)) / 2)
+
+
+def test_two_texts_are_too_few_for_any_threshold():
+    indicator = np.eye(2, dtype=bool)
+    with pytest.warns(UserWarning, match="too few texts"):
+        thresholds = choose_thresholds(Counting(), ["a", "b"], np.array(["a", "b"]), indicator)
+    assert thresholds.tolist() == [0.5, 0.5]
+
+
+def test_a_number_or_validation_saves_the_extra_fits():
+    texts, classes, indicator = problem()
+    Counting.fitted_on = []
+    fixed = choose_thresholds(Counting(thresholds=0.3), texts, classes, indicator)
+    assert fixed.tolist() == [0.3, 0.3]
+    held_out = (["x", "y"], np.array([[True, False], [False, True]]))
+    chosen = choose_thresholds(
+        Counting(), texts, classes, indicator, held_out,
+        lambda texts: np.array([[0.8, 0.2], [0.4, 0.9]]),
+    )  # fmt: skip
+    assert chosen == pytest.approx([0.6, 0.55])
+    assert Counting.fitted_on == []
+
+
+# --- what a classifier gives back ----------------------------------------------------------------
+
+
+@pytest.fixture
+def fitted():
+    return Counting(thresholds=0.5).fit(["a", "b"], [["a"], ["b"]])
+
+
+def test_lists_of_labels_come_back_in_the_order_of_the_classes(fitted):
+    predicted = fitted.predict(["ba", "x", "b"])
+    assert predicted == [["a", "b"], [], ["b"]] and type(predicted[0][0]) is str
+    assert fitted.predict(iter(["b"])) == [["b"]]
+    assert label_lists(np.array([[True, True]]), np.array([2, 7])) == [[2, 7]]
+
+
+def test_probabilities_are_independent(fitted):
+    np.testing.assert_allclose(fitted.predict_proba(["ab", ""]), [[0.5] * 2, [1 / (1 + np.e)] * 2])
+
+
+def test_the_score_is_subset_accuracy(fitted):
+    texts = ["ab", "a", "b", "x"]
+    assert fitted.score(texts, [("b", "a"), {"a"}, ["a"], []]) == 0.75
+    assert fitted.score(texts, [["b"], ["a"], ["a"], ["z"]], sample_weight=[1, 3, 0, 0]) == 0.75
+    assert fitted.score(["x"], [[]]) == 1.0
+    with pytest.raises(ValueError, match="fitted on lists of labels per text"):
+        fitted.score(texts, ["a", "b", "a", "b"])
+
+
+def test_thresholds_are_saved(fitted, tmp_path):
+    fitted.thresholds_ = np.array([0.25, 0.7])
+    loaded = Counting.load(fitted.save(tmp_path / "model"))
+    assert loaded.thresholds_.tolist() == [0.25, 0.7] and loaded.thresholds == 0.5
+    assert loaded.predict(["ab", ""]) == [["a"], ["a"]]
+
+
+@pytest.mark.parametrize("damaged", [[0.5], [0.5, 2.0], [0.5, "0.5"], 0.5, [0.5, None], {}])
+def test_damaged_thresholds_are_said(fitted, tmp_path, damaged):
+    folder = fitted.save(tmp_path / "model")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "thresholds": damaged}))
+    with pytest.raises(ValueError, match=r"is damaged \(thresholds"):
+        Counting.load(folder)
+
+
+def test_lost_thresholds_break_the_seal(fitted, tmp_path):
+    folder = Path(fitted.save(tmp_path / "model"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["thresholds"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="its seal is not the one"):
+        Counting.load(folder)
+
+
+def test_a_fold_s_warnings_are_kept_back():
+    class Warns(Counting):
+        def fit(self, texts, labels):
+            warnings.warn("from a fold", stacklevel=2)
+            return super().fit(texts, labels)
+
+    texts, classes, indicator = problem()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out_of_fold(Warns(), texts, classes, indicator, 0)
