@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,21 +20,38 @@ from reptune import assets, runtime
 from reptune.checks import check_finite_weights, check_texts, check_whole_number
 from reptune.models.prompts import check_generation, cut_at
 from reptune.runtime import half_precision as autocast
-from reptune.tokens import model_limit
+from reptune.tokens import batches_by_length, model_limit, pad
 
 Pooling = Literal["last", "mean"]
 BATCH_SIZE = 16
-COLDEST = 1e-6  # below, logits overflow when divided, and the likeliest piece is always drawn
+COLDEST = 1e-6  # below, logits overflow when divided, and the likeliest token is always drawn
 INSTALLED = "_output_capturing_hooks_installed"  # the library's mark of a model with hooks
-PACK_PIECES = 512  # pieces of one pass; more of them make attention's share grow
+PACK_TOKENS = 512  # of one pass; with more of them, attention's share grows
 
 
 @dataclass
 class CausalLM:
     """A causal language model with its tokenizer.
 
+    Any model and tokenizer of yours will do, here a tiny model with random weights; for one by
+    its name, see `load_causal_lm`.
+
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    >>> words = Tokenizer(models.WordLevel({"a": 0, "good": 1, "film": 2}, unk_token="a"))
+    >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+    >>> config = GPT2Config(vocab_size=3, n_embd=8, n_layer=1, n_head=2)
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    >>> lm = CausalLM(GPT2LMHeadModel(config).eval(), tokenizer)
+    >>> lm.encode("a good film")
+    [0, 1, 2]
+    >>> lm.continuation_scores(["a film", "good"], [" good", " good film", " a"]).shape
+    (2, 3)
+    >>> lm.hidden_states(["a film", "good"]).shape
+    (2, 8)
+
     Attributes:
-        model: The model, in float32 and evaluation mode, on this machine's device.
+        model: The model, in float32 and evaluation mode.
         tokenizer: Its tokenizer.
     """
 
@@ -43,11 +60,16 @@ class CausalLM:
 
     @property
     def limit(self) -> int:
-        """How many pieces the model reads at once."""
+        """How many tokens the model takes at once."""
         return model_limit(self.tokenizer, self.model)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        """Piece ids of a text, with the special tokens that the tokenizer adds in front, if any."""
+        """Return a text's token ids.
+
+        Args:
+            text: Any text.
+            special: Whether to put the special tokens in front that the tokenizer adds, if any.
+        """
         return self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
 
     @torch.inference_mode()
@@ -60,12 +82,12 @@ class CausalLM:
         stop: Sequence[str] = ("\n",),
         random_state: int | None = 0,
     ) -> str:
-        """Let the model go on with a prompt, piece by piece.
+        """Let the model go on with a prompt, token by token.
 
         Args:
             prompt: What the model reads.
-            max_new_tokens: Pieces to write at most.
-            temperature: 0 takes the likeliest piece each time; above 0 pieces are drawn from
+            max_new_tokens: Tokens to write at most.
+            temperature: 0 takes the likeliest token each time; above 0 tokens are drawn from
                 softmax(logits / temperature), so that low values stay near the likeliest.
             stop: End sequences: the text ends before the first one that occurs.
             random_state: Seed of the draws; `None` for new ones each time.
@@ -74,32 +96,40 @@ class CausalLM:
             The new text, without the prompt and without the end sequence.
 
         Raises:
-            ValueError: If an argument is bad, or the prompt leaves no room for a piece.
+            ValueError: If an argument is bad, or the prompt leaves no room for a token.
 
         Source: chapter 5.
         """
         check_generation(prompt, max_new_tokens, temperature, stop, random_state)
-        pieces = self.encode(prompt)
-        if len(pieces) + max_new_tokens > self.limit:
+        ids = self.encode(prompt)
+        if len(ids) + max_new_tokens > self.limit:
             raise ValueError(
-                f"the prompt has {len(pieces)} pieces and max_new_tokens={max_new_tokens}, but "
-                f"the model reads {self.limit}; shorten the prompt or write less."
+                f"the prompt has {len(ids)} tokens and max_new_tokens={max_new_tokens}, but the "
+                f"model takes at most {self.limit}; shorten the prompt or write less."
             )
-        inputs = torch.tensor([pieces], device=self.model.device)
-        cache, new = None, []
         with runtime.seeded(None if random_state is None else int(random_state)):
-            for _ in range(max_new_tokens):
-                output = self.model.base_model(inputs, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
-                piece = _next_piece(self._logits(output.last_hidden_state[0, -1]), temperature)
-                if piece in _end_pieces(self.model, self.tokenizer):
-                    break
-                new.append(piece)
-                text = self.tokenizer.decode(new)
-                if any(mark and mark in text for mark in stop):
-                    break
-                inputs = torch.tensor([[piece]], device=self.model.device)
+            new = self._new_ids(ids, max_new_tokens, temperature, stop)
         return cut_at(self.tokenizer.decode(new), stop)
+
+    def _new_ids(
+        self, ids: list[int], max_new_tokens: int, temperature: float, stop: Sequence[str]
+    ) -> list[int]:
+        """What the model writes after a prompt, the last token perhaps beyond an end sequence."""
+        ends = _end_ids(self.model, self.tokenizer)
+        inputs = torch.tensor([ids], device=self.model.device)
+        cache, new = None, []
+        for _ in range(max_new_tokens):
+            output = self.model.base_model(inputs, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            token = _next_token(self._logits(output.last_hidden_state[0, -1]), temperature)
+            if token in ends:
+                break
+            new.append(token)
+            text = self.tokenizer.decode(new)
+            if any(mark and mark in text for mark in stop):
+                break
+            inputs = torch.tensor([[token]], device=self.model.device)
+        return new
 
     def continuation_scores(
         self,
@@ -108,8 +138,10 @@ class CausalLM:
         *,
         shared_prefix: bool = True,
         half_precision: bool = False,
+        batch_size: int | None = None,
+        progress: Callable[[int], Any] | None = None,
     ) -> np.ndarray:
-        """How likely each continuation is after each prompt: whole, not its first piece alone.
+        """Score how likely each continuation is after each prompt: whole, not its first token.
 
         Args:
             prompts: Shape `(n,)`.
@@ -119,17 +151,24 @@ class CausalLM:
                 one after the other.
             half_precision: bfloat16 products, where the device has them; scores move by
                 about 0.1.
+            batch_size: Prompts per pass at most, where prompts share one; `None` puts 512 tokens
+                into a pass.
+            progress: Called with the number of prompts of each pass once they are scored, such
+                as the `update` of a progress bar.
 
         Returns:
-            Natural logarithms of the probabilities, summed over a continuation's pieces,
+            Natural logarithms of the probabilities, summed over a continuation's tokens,
             `(n, k)`.
 
         Raises:
-            ValueError: If a prompt or continuation is empty, or too long together.
+            ValueError: If a prompt or continuation is empty, or too long together, or
+                `batch_size` is no whole number above 0.
 
         Source: Brown et al., *Language Models are Few-Shot Learners* (2020), section 2.4;
         chapter 5.
         """
+        if batch_size is not None:
+            check_whole_number("batch_size", batch_size)
         encoded = [self.encode(text) for text in check_texts(prompts, "prompts")]
         continuations = check_texts(continuations, "continuations")
         endings = [self.encode(text, special=False) for text in continuations]
@@ -139,14 +178,16 @@ class CausalLM:
         scores = np.empty((len(encoded), len(endings)))
         with torch.inference_mode(), autocast(self.model.device, half_precision):
             cache = self._cache_of(encoded[0][:shared]) if shared else None
-            rest = [pieces[shared:] for pieces in encoded]
-            for rows in _packs(list(map(len, rest)), PACK_PIECES if packs else 0):
+            rest = [ids[shared:] for ids in encoded]
+            for rows in _packs([len(ids) for ids in rest], batch_size if packs else 1):
                 texts = [rest[row] for row in rows]
                 # Unpacked, one ending at a time, so that nothing needs a mask of its own.
-                single = packs or max(map(len, endings)) == 1
-                each = [endings] if single else [[ending] for ending in endings]
-                found = torch.cat([self._score(texts, one, cache, shared) for one in each], dim=1)
-                scores[rows] = found.double().cpu().numpy()
+                together = packs or max(map(len, endings)) == 1
+                groups = [endings] if together else [[ending] for ending in endings]
+                parts = [self._score(texts, group, cache, shared) for group in groups]
+                scores[rows] = torch.cat(parts, dim=1).double().cpu().numpy()
+                if progress is not None:
+                    progress(len(rows))
         return scores
 
     def hidden_states(
@@ -158,14 +199,14 @@ class CausalLM:
         half_precision: bool = False,
         batch_size: int = BATCH_SIZE,
     ) -> np.ndarray:
-        """A vector for each text from a block's hidden states.
+        """Return a vector for each text, from a block's hidden states.
 
         Args:
             texts: Shape `(n,)`.
             layer: Which hidden states: 0 for the embeddings, -1 for the last block, after the
                 final normalization; several are read in one pass.
-            pooling: `"last"` takes the last piece, the only one that has seen the whole text;
-                `"mean"` averages over all pieces.
+            pooling: `"last"` takes the last token, the only one that has seen the whole text;
+                `"mean"` averages over all tokens.
             half_precision: bfloat16 products, where the device has them.
             batch_size: Texts that are read together, of similar length.
 
@@ -185,13 +226,14 @@ class CausalLM:
         self._check_lengths(texts, encoded, (), ())
         vectors = np.empty((len(layers), len(encoded), self.model.config.hidden_size))
         with torch.inference_mode(), autocast(self.model.device, half_precision):
-            for rows in _batches([len(pieces) for pieces in encoded], batch_size):
-                inputs, mask = self._pad([encoded[row] for row in rows])
+            for rows in batches_by_length([len(ids) for ids in encoded], int(batch_size)):
+                inputs, mask = pad([encoded[row] for row in rows], self.model.device)
                 states = self.model.base_model(
                     inputs, attention_mask=mask, output_hidden_states=True
                 ).hidden_states
-                for place, one in enumerate(layers):
-                    vectors[place, rows] = _pooled(states[one].float(), mask, pooling).cpu().numpy()
+                for index, number in enumerate(layers):
+                    pooled = _pooled(states[number].float(), mask, pooling)
+                    vectors[index, rows] = pooled.cpu().numpy()
         _forget_hooks(self.model)
         return vectors[0] if isinstance(layer, int | np.integer) else vectors
 
@@ -203,25 +245,24 @@ class CausalLM:
         """Scores of every ending after prefix + text, `(len(texts), len(endings))`, in one pass."""
         pack = _Pack(texts, endings)
         device = self.model.device
-        # One text with one ending needs no mask: whatever stands before a piece, it may see.
+        # One text with one ending needs no mask: a token may see whatever stands before it.
         plain = len(texts) == 1 and (len(endings) == 1 or max(map(len, endings)) == 1)
         output = self.model.base_model(
-            torch.tensor([pack.pieces], device=device),
+            torch.tensor([pack.ids], device=device),
             attention_mask=None if plain else pack.mask(shared, device),
             position_ids=torch.tensor([pack.positions], device=device) + shared,
             past_key_values=cache,
             use_cache=cache is not None,
         )
         if cache is not None:
-            cache.crop(-len(pack.pieces))  # the next texts follow the prefix again
-        asked = output.last_hidden_state[0, pack.asked]
-        chances = self._logits(asked).log_softmax(dim=-1)
-        return pack.totals(chances)
+            cache.crop(-len(pack.ids))  # the next texts follow the prefix again
+        states = output.last_hidden_state[0, pack.read]
+        return pack.totals(self._logits(states).log_softmax(dim=-1))
 
     def _can_pack(self) -> bool:
-        """Whether pieces may stand in one pass that do not see each other.
+        """Whether tokens may stand in one pass that do not see each other.
 
-        Not where a layer looks back over a window only: it would count places, not positions.
+        Not where a layer looks back over a window only: it would count indices, not positions.
         """
         config = self.model.config
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -231,51 +272,49 @@ class CausalLM:
         windowed = window or getattr(config, "attention_types", None) or kinds != {"full_attention"}
         return not windowed and hasattr(config, "rope_parameters")
 
-    def _cache_of(self, pieces: list[int]) -> Any:
-        inputs = torch.tensor([pieces], device=self.model.device)
+    def _cache_of(self, ids: list[int]) -> Any:
+        inputs = torch.tensor([ids], device=self.model.device)
         return self.model.base_model(inputs, use_cache=True).past_key_values
 
     def _logits(self, states: torch.Tensor) -> torch.Tensor:
         return self.model.get_output_embeddings()(states).float()
-
-    def _pad(self, encoded: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and mask, padded on the right, where a causal model never looks."""
-        tensors = [torch.tensor(pieces) for pieces in encoded]
-        inputs = nn.utils.rnn.pad_sequence(tensors, batch_first=True)
-        mask = nn.utils.rnn.pad_sequence([torch.ones_like(one) for one in tensors], True)
-        return inputs.to(self.model.device), mask.to(self.model.device)
 
     def _check_lengths(
         self,
         prompts: Sequence[str],
         encoded: list[list[int]],
         continuations: Sequence[str],
-        endings: Sequence[list[int]],
+        endings: list[list[int]],
     ) -> None:
-        for text, pieces in (*zip(prompts, encoded, strict=True), *zip(
-            continuations, endings, strict=True
-        )):  # fmt: skip
-            if not pieces:
-                raise ValueError(f"{text!r} has no piece to score; pass some text.")
+        texts = [*prompts, *continuations]
+        for text, ids in zip(texts, [*encoded, *endings], strict=True):
+            if not ids:
+                raise ValueError(f"{text!r} has no token to score; pass some text.")
         longest = max(map(len, encoded)) + max(map(len, endings), default=0)
         if longest > self.limit:
             raise ValueError(
-                f"a prompt with its continuation has {longest} pieces, but the model reads "
-                f"{self.limit}; drop examples or shorten the text."
+                f"a prompt with its continuation has {longest} tokens, but the model takes at "
+                f"most {self.limit}; drop examples or shorten the text."
             )
 
 
-def load_causal_lm(model: str | Path) -> CausalLM:
+# --- loading -------------------------------------------------------------------------------------
+
+
+def load_causal_lm(model: str | Path, device: str | None = None) -> CausalLM:
     """Load a causal language model.
 
     Args:
         model: An asset's name, such as `"SmolLM2-135M-Instruct"`, a local folder or a Hub id. No
             code that lies beside its weights is run.
+        device: Where it runs: `None` for the accelerator, or a name such as `"cpu"`.
 
     Raises:
-        ValueError: If it is no causal model, lacks weights, or needs code of its own.
+        ValueError: If it is no causal model, lacks weights, or needs code of its own, or this
+            machine has no such device.
         reptune.assets.AssetUnavailable: If it cannot be had.
     """
+    target = runtime.check_device(device)
     source = str(assets.resolve_model(model))
     with runtime.quiet():
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -285,16 +324,31 @@ def load_causal_lm(model: str | Path) -> CausalLM:
                 f"{model} is a {', '.join(kinds) or config.model_type}, which cannot go on with a "
                 "text; use a causal language model, such as 'SmolLM2-135M-Instruct'."
             )
-        loaded, info = AutoModelForCausalLM.from_pretrained(
-            source,
-            use_safetensors=True,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        check_loaded(model, loaded, info["missing_keys"])
+        loaded, missing = load_float32(AutoModelForCausalLM, source)
+        check_loaded(model, loaded, missing)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    return CausalLM(loaded.to(runtime.device()).eval(), tokenizer)
+    return CausalLM(loaded.to(target).eval(), tokenizer)
+
+
+def load_float32(kind: Any, source: str) -> tuple[PreTrainedModel, list[str]]:
+    """Load a model in float32 from safetensors, running no code that lies beside it.
+
+    Args:
+        kind: A class of transformers with `from_pretrained`, such as `AutoModelForCausalLM`.
+        source: A local folder or a Hub id.
+
+    Returns:
+        The model and the names of weights that its folder lacks, which the library has drawn at
+        random; see `check_loaded`.
+    """
+    loaded, info = kind.from_pretrained(
+        source,
+        use_safetensors=True,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    return loaded, sorted(info["missing_keys"])
 
 
 def check_loaded(model: str | Path, loaded: nn.Module, missing: Collection[str]) -> None:
@@ -316,98 +370,104 @@ def check_loaded(model: str | Path, loaded: nn.Module, missing: Collection[str])
         raise ValueError(f"{model}: {error}; {cure}") from None
 
 
+# --- several texts in one pass -------------------------------------------------------------------
+
+
 def common_prefix(encoded: Sequence[Sequence[int]]) -> int:
-    """How many pieces all texts begin with; at least one piece of each is left over."""
+    """Return how many tokens all texts begin with; at least one token of each is left over.
+
+    >>> common_prefix([[7, 8, 1], [7, 8, 2, 3]])
+    2
+    """
     first, last = min(encoded), max(encoded)  # all others lie between them, in this order
     longest = min(map(len, encoded)) - 1
     same = (a == b for a, b in zip(first[:longest], last[:longest], strict=True))
-    return next((place for place, equal in enumerate(same) if not equal), longest)
+    return next((index for index, equal in enumerate(same) if not equal), longest)
 
 
 class _Pack:
     """Texts side by side in one row, each followed by the endings, which see only their own text.
 
-    An ending's last piece is never read, only asked for; an ending of one piece adds none.
+    The model never reads an ending's last token, it only predicts it; an ending of one token adds
+    none to the row.
 
     Args:
-        texts: Piece ids of each text.
-        endings: Piece ids of each ending.
+        texts: Token ids of each text.
+        endings: Token ids of each ending.
 
     Attributes:
-        pieces: All pieces of the row.
-        positions: Where each stands after the prefix, as if its text stood alone.
-        asked: Places in the row whose next piece some ending needs.
+        ids: The token ids of the row.
+        positions: Each token's position after the prefix, as if its text stood alone.
+        read: Indices in the row whose next token some ending needs.
     """
 
     def __init__(self, texts: list[list[int]], endings: list[list[int]]) -> None:
-        self.pieces: list[int] = []
+        self.ids: list[int] = []
         self.positions: list[int] = []
-        self.asked: list[int] = []
-        self._text: list[int] = []  # which text a piece belongs to
+        self.read: list[int] = []
+        self._text: list[int] = []  # which text a token belongs to
         self._ending: list[int] = []  # and which of its endings; -1 for the text itself
-        self._wanted: list[tuple[int, int, int, int]] = []  # text, ending, row of asked, piece
+        self._wanted: list[tuple[int, int, int, int]] = []  # text, ending, index in `read`, token
         for number, text in enumerate(texts):
             self._add(text, number, -1, 0)
-            last = len(self.pieces) - 1
+            last = len(self.ids) - 1
             for column, ending in enumerate(endings):
                 self._want(number, column, last, ending[0])
-                for offset, piece in enumerate(ending[:-1]):
-                    self._add([piece], number, column, len(text) + offset)
-                    self._want(number, column, len(self.pieces) - 1, ending[offset + 1])
+                for offset, token in enumerate(ending[:-1]):
+                    self._add([token], number, column, len(text) + offset)
+                    self._want(number, column, len(self.ids) - 1, ending[offset + 1])
         self._shape = (len(texts), len(endings))
 
-    def _add(self, pieces: list[int], text: int, ending: int, start: int) -> None:
-        self.pieces += pieces
-        self.positions += range(start, start + len(pieces))
-        self._text += [text] * len(pieces)
-        self._ending += [ending] * len(pieces)
+    def _add(self, ids: list[int], text: int, ending: int, start: int) -> None:
+        self.ids += ids
+        self.positions += range(start, start + len(ids))
+        self._text += [text] * len(ids)
+        self._ending += [ending] * len(ids)
 
-    def _want(self, text: int, ending: int, place: int, piece: int) -> None:
-        if not self.asked or self.asked[-1] != place:
-            self.asked.append(place)
-        self._wanted.append((text, ending, len(self.asked) - 1, piece))
+    def _want(self, text: int, ending: int, index: int, token: int) -> None:
+        if not self.read or self.read[-1] != index:
+            self.read.append(index)
+        self._wanted.append((text, ending, len(self.read) - 1, token))
 
     def mask(self, shared: int, device: torch.device) -> torch.Tensor:
-        """What each piece may see, as attention adds it: 0, or minus infinity.
+        """Return what each token may see, as attention adds it: 0, or minus infinity.
 
-        Shape `(1, 1, pieces, shared + pieces)`.
+        Shape `(1, 1, tokens, shared + tokens)`.
         """
         text, ending = torch.tensor(self._text), torch.tensor(self._ending)
-        place = torch.arange(len(text))
+        index = torch.arange(len(text))
         own = (text[:, None] == text) & ((ending == -1) | (ending[:, None] == ending))
-        seen = own & (place <= place[:, None])
+        seen = own & (index <= index[:, None])
         seen = torch.cat([torch.ones(len(text), shared, dtype=torch.bool), seen], dim=1)
         added = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
         return added[None, None].to(device)
 
-    def totals(self, chances: torch.Tensor) -> torch.Tensor:
-        """Sum the log-probabilities of each ending's pieces, `(texts, endings)`.
+    def totals(self, log_probabilities: torch.Tensor) -> torch.Tensor:
+        """Sum the log-probabilities of each ending's tokens, `(texts, endings)`.
 
         Args:
-            chances: Log-probabilities of the next piece at the places asked.
+            log_probabilities: Of the next token at the indices in `read`,
+                `(len(read), vocabulary)`.
         """
-        text, ending, row, piece = torch.tensor(self._wanted, device=chances.device).T
-        flat = chances.new_zeros(self._shape[0] * self._shape[1])
-        flat.index_add_(0, text * self._shape[1] + ending, chances[row, piece])
+        text, ending, row, token = torch.tensor(self._wanted, device=log_probabilities.device).T
+        flat = log_probabilities.new_zeros(self._shape[0] * self._shape[1])
+        flat.index_add_(0, text * self._shape[1] + ending, log_probabilities[row, token])
         return flat.view(self._shape)
 
 
-def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows in groups of at most `most` pieces together, or one."""
+def _packs(lengths: Sequence[int], size: int | None) -> Iterator[list[int]]:
+    """Rows in groups of `size`; for `None`, of at most `PACK_TOKENS` tokens together, or one."""
     rows: list[int] = []
     for row, length in enumerate(lengths):
-        if rows and sum(lengths[one] for one in rows) + length > most:
+        total = sum(lengths[other] for other in rows) + length
+        if rows and (total > PACK_TOKENS if size is None else len(rows) == size):
             yield rows
             rows = []
         rows.append(row)
     yield rows
 
 
-def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Rows of similar length, the longest first."""
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size].tolist()
+# --- hidden states and draws ---------------------------------------------------------------------
 
 
 def _checked_layers(layer: int | Sequence[int], num_blocks: int) -> list[int]:
@@ -418,14 +478,14 @@ def _checked_layers(layer: int | Sequence[int], num_blocks: int) -> list[int]:
     layers = [layer] if single else list(layer)
     if not layers:
         raise ValueError(f"layer={layer!r} names no layer; use a whole number, or a list of them.")
-    for one in layers:
-        whole = isinstance(one, int | np.integer) and not isinstance(one, bool)
-        if not whole or not -num_blocks - 1 <= one <= num_blocks:
+    for number in layers:
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if not whole or not -num_blocks - 1 <= number <= num_blocks:
             raise ValueError(
-                f"layer={one!r}; use a whole number from 0, the embeddings, to {num_blocks}, the "
-                "last block, or count from the end with -1 and below."
+                f"layer={number!r}; use a whole number from 0, the embeddings, to {num_blocks}, "
+                "the last block, or count from the end with -1 and below."
             )
-    return [int(one) for one in layers]
+    return [int(number) for number in layers]
 
 
 def _forget_hooks(model: nn.Module) -> None:
@@ -448,13 +508,13 @@ def _pooled(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch
     return (states * weights).sum(dim=1) / weights.sum(dim=1)
 
 
-def _next_piece(logits: torch.Tensor, temperature: float) -> int:
+def _next_token(logits: torch.Tensor, temperature: float) -> int:
     if temperature < COLDEST:
         return int(logits.argmax())
     return int(torch.multinomial((logits / temperature).softmax(dim=-1), 1))
 
 
-def _end_pieces(model: PreTrainedModel, tokenizer: Tokenizer) -> set[int]:
-    found = getattr(model.generation_config, "eos_token_id", None)
-    named = found if isinstance(found, list) else [found]
-    return {piece for piece in (*named, tokenizer.eos_token_id) if piece is not None}
+def _end_ids(model: PreTrainedModel, tokenizer: Tokenizer) -> set[int]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*ids, tokenizer.eos_token_id) if token is not None}

@@ -29,7 +29,7 @@ from reptune.models.causal import CausalLM, common_prefix, load_causal_lm
 from reptune.models.prompts import cut_at
 from tests import tiny
 
-ENDINGS = [" good", " great film", " bad bad plot", " goodness"]  # 1, 2, 3 and 4 pieces
+ENDINGS = [" good", " great film", " bad bad plot", " goodness"]  # 1, 2, 3 and 4 tokens
 PROMPTS = [
     "Review: the film is good\nSentiment:",
     "Review: " + "a very dull movie " * 12 + "\nSentiment:",
@@ -54,8 +54,8 @@ def _plain_scores(lm, prompts, endings):
                 logits = lm.model(torch.tensor([before + after])).logits[0]
             chances = logits.log_softmax(dim=-1)
             found[row, column] = sum(
-                chances[len(before) - 1 + offset, piece].item()
-                for offset, piece in enumerate(after)
+                chances[len(before) - 1 + offset, token].item()
+                for offset, token in enumerate(after)
             )
     return found
 
@@ -67,7 +67,7 @@ def _close(found, expected, atol=1e-5):
 # --- scores of continuations ---------------------------------------------------------------------
 
 
-def test_the_endings_of_these_tests_have_one_to_four_pieces(lm):
+def test_the_endings_of_these_tests_have_one_to_four_tokens(lm):
     assert [len(lm.encode(ending, special=False)) for ending in ENDINGS] == [1, 2, 3, 4]
 
 
@@ -78,7 +78,7 @@ def test_the_endings_of_these_tests_have_one_to_four_pieces(lm):
     [
         PROMPTS,
         PROMPTS[:1],
-        ["good"],  # one piece
+        ["good"],  # one token
         [PROMPTS[0]] * 3,
         ["the film", "a plot"],  # nothing in common
         ["the film is", "the film is very good", "the film is very", "the film"],
@@ -104,7 +104,7 @@ def test_scores_equal_a_plain_loop(lm, prompts, endings, shared_prefix):
     most=st.integers(1, 30),
 )
 def test_random_prompts_score_as_in_a_plain_loop(lm, monkeypatch, prefix, rest, endings, most):
-    monkeypatch.setattr(causal, "PACK_PIECES", most)
+    monkeypatch.setattr(causal, "PACK_TOKENS", most)
     prompts = [" ".join(["the", *prefix, *words]) for words in rest]
     plain = _plain_scores(lm, prompts, endings)
     _close(lm.continuation_scores(prompts, endings), plain)
@@ -115,7 +115,7 @@ def test_random_prompts_score_as_in_a_plain_loop(lm, monkeypatch, prefix, rest, 
     "most", [pytest.param(1, id="one a pack"), 12, pytest.param(10_000, id="all in one")]
 )
 def test_scores_keep_their_order_across_packs(lm, monkeypatch, most):
-    monkeypatch.setattr(causal, "PACK_PIECES", most)
+    monkeypatch.setattr(causal, "PACK_TOKENS", most)
     prompts = [f"a film {'very ' * (row % 5)}{tiny.WORDS[row % 17]}" for row in range(20)]
     passes = []
     score = CausalLM._score
@@ -128,6 +128,28 @@ def test_scores_keep_their_order_across_packs(lm, monkeypatch, most):
     _close(lm.continuation_scores(prompts, ENDINGS), _plain_scores(lm, prompts, ENDINGS))
     assert sum(passes) == 20
     assert {1: len(passes) == 20, 12: 1 < len(passes) < 20, 10_000: len(passes) == 1}[most]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (np.int64(5), [5]), (9, [5])]
+)
+def test_so_many_prompts_share_a_pass_and_each_pass_is_reported(lm, batch_size, sizes):
+    prompts = [f"a film {'very ' * row}good" for row in range(5)]
+    passes = []
+    scores = lm.continuation_scores(prompts, ENDINGS, batch_size=batch_size, progress=passes.append)
+    assert passes == sizes
+    _close(scores, _plain_scores(lm, prompts, ENDINGS))
+    passes.clear()
+    lm.continuation_scores(
+        prompts, ENDINGS, batch_size=batch_size, shared_prefix=False, progress=passes.append
+    )
+    assert passes == [1] * 5, "prompts that do not share a pass are read one by one"
+
+
+@pytest.mark.parametrize("batch_size", [0, 1.5, "2", True])
+def test_bad_batch_sizes(lm, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size!r}"):
+        lm.continuation_scores(["a film"], ENDINGS, batch_size=batch_size)
 
 
 def test_what_all_prompts_begin_with_is_read_once(lm, monkeypatch):
@@ -163,7 +185,7 @@ def test_a_text_may_fill_the_model_but_no_more(lm):
     prompt = " good" * 127
     assert len(lm.encode(prompt)) == 127 and lm.limit == tiny.CAUSAL_POSITIONS
     lm.continuation_scores([prompt], [" good"])
-    with pytest.raises(ValueError, match="has 129 pieces, but the model reads 128; drop examples"):
+    with pytest.raises(ValueError, match="has 129 tokens, but the model takes at most 128; drop"):
         lm.continuation_scores(["film", prompt], [" good", " great film"])
 
 
@@ -174,8 +196,8 @@ def test_a_text_may_fill_the_model_but_no_more(lm):
         ("a film", [" good"], "prompts is a single string"),
         (["a film", None], [" good"], r"prompts\[1\] is None"),
         (["a film", 3], [" good"], r"prompts\[1\] is 3"),
-        (["a film", ""], [" good"], "'' has no piece"),
-        (["a film"], [" good", ""], "'' has no piece"),
+        (["a film", ""], [" good"], "'' has no token"),
+        (["a film"], [" good", ""], "'' has no token"),
     ],
 )
 def test_bad_prompts_and_continuations(lm, prompts, continuations, message):
@@ -248,11 +270,11 @@ _qwen = _llama_like(
     ("make", "endings"),
     [
         pytest.param(_gpt2, ENDINGS, id="gpt2"),
-        pytest.param(_gpt_neo, ENDINGS[:1], id="gpt-neo, one piece"),
+        pytest.param(_gpt_neo, ENDINGS[:1], id="gpt-neo, one token"),
         pytest.param(_gpt_neo, ENDINGS, id="gpt-neo"),
-        pytest.param(_qwen, ENDINGS[:1], id="qwen2, one piece"),
+        pytest.param(_qwen, ENDINGS[:1], id="qwen2, one token"),
         pytest.param(_qwen, ENDINGS, id="qwen2"),
-        pytest.param(_mistral, ENDINGS[:1], id="mistral, one piece"),
+        pytest.param(_mistral, ENDINGS[:1], id="mistral, one token"),
         pytest.param(_mistral, ENDINGS, id="mistral"),
     ],
 )
@@ -292,7 +314,7 @@ def test_other_models_generate_and_give_vectors_too():
     ("encoded", "expected"),
     [
         ([[1, 2, 3], [1, 2, 4]], 2),
-        ([[1, 2, 3], [1, 2, 3]], 2),  # one piece is left over
+        ([[1, 2, 3], [1, 2, 3]], 2),  # one token is left over
         ([[1, 2], [1, 2, 3]], 1),
         ([[1, 2, 9], [1, 2, 3], [1, 5]], 1),
         ([[1], [1]], 0),
@@ -306,12 +328,12 @@ def test_common_prefix(encoded, expected):
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
-def test_common_prefix_is_the_longest_that_leaves_a_piece(encoded):
+def test_common_prefix_is_the_longest_that_leaves_a_token(encoded):
     length = common_prefix(encoded)
     shortest = min(map(len, encoded))
     assert 0 <= length < shortest
-    assert len({tuple(pieces[:length]) for pieces in encoded}) == 1
-    assert length == shortest - 1 or len({tuple(pieces[: length + 1]) for pieces in encoded}) > 1
+    assert len({tuple(ids[:length]) for ids in encoded}) == 1
+    assert length == shortest - 1 or len({tuple(ids[: length + 1]) for ids in encoded}) > 1
 
 
 # --- generating ----------------------------------------------------------------------------------
@@ -339,12 +361,12 @@ def test_the_likeliest_text_is_the_library_s(lm, prompt):
 
 @pytest.fixture
 def script(lm, monkeypatch):
-    """Let the model write a given text, whatever its logits; returns the pieces not yet written."""
+    """Let the model write a given text, whatever its logits; returns the ids not yet written."""
 
     def script(text):
-        pieces = lm.encode(text, special=False)
-        monkeypatch.setattr(causal, "_next_piece", lambda *_: pieces.pop(0))
-        return pieces
+        ids = lm.encode(text, special=False)
+        monkeypatch.setattr(causal, "_next_token", lambda *_: ids.pop(0))
+        return ids
 
     return script
 
@@ -356,42 +378,42 @@ def script(lm, monkeypatch):
         (("\n",), " good film", 2),
         (("never", "\n"), " good film", 2),
         (("bad", "m\n", "\n"), " good fil", 2),  # the first that occurs, not the first named
-        (("d f",), " goo", 3),  # across two pieces
+        (("d f",), " goo", 3),  # across two tokens
         (("good film\n was",), " ", 1),  # across four
         ((" good",), "", 4),
-        (("film", "good film"), " ", 3),  # both end in the same piece; the longer begins first
+        (("film", "good film"), " ", 3),  # both end in the same token; the longer begins first
     ],
 )
 def test_the_text_ends_before_the_first_end_sequence(lm, script, stop, expected, unwritten):
-    pieces = script(" good film\n was bad")
-    assert len(pieces) == 5
+    ids = script(" good film\n was bad")
+    assert len(ids) == 5
     assert lm.generate("a", stop=stop, max_new_tokens=5) == expected
-    assert len(pieces) == unwritten
+    assert len(ids) == unwritten
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_at_most_so_many_pieces_are_written(lm, script, most):
-    pieces = script(" good film was bad")
+def test_at_most_so_many_tokens_are_written(lm, script, most):
+    ids = script(" good film was bad")
     assert lm.generate("a", max_new_tokens=most) == [" good", "", " good film was"][most - 1]
-    assert len(pieces) == 4 - most
+    assert len(ids) == 4 - most
 
 
 @pytest.mark.parametrize("as_list", [True, False])
-def test_the_model_s_end_piece_ends_it(lm, monkeypatch, as_list):
+def test_the_model_s_end_token_ends_it(lm, monkeypatch, as_list):
     prompt = "the film is"
     inputs = torch.tensor([lm.encode(prompt)])
     mask = torch.ones_like(inputs)
     written = lm.model.generate(
         inputs, attention_mask=mask, do_sample=False, max_new_tokens=6, pad_token_id=0
     )
-    pieces = written[0, inputs.numel() :].tolist()
-    end = pieces[2]
-    assert end not in pieces[:2]
+    ids = written[0, inputs.numel() :].tolist()
+    end = ids[2]
+    assert end not in ids[:2]
     monkeypatch.setattr(lm.model.generation_config, "eos_token_id", [7, end] if as_list else end)
-    assert lm.generate(prompt, stop=()) == lm.tokenizer.decode(pieces[:2])
+    assert lm.generate(prompt, stop=()) == lm.tokenizer.decode(ids[:2])
 
 
-def test_the_tokenizer_s_end_piece_ends_it_too(lm, script, monkeypatch):
+def test_the_tokenizer_s_end_token_ends_it_too(lm, script, monkeypatch):
     monkeypatch.setattr(lm.model.generation_config, "eos_token_id", None)
     script(" good film<|end|> bad")
     assert lm.generate("a", max_new_tokens=4) == " good film"
@@ -410,13 +432,13 @@ def test_draws_follow_the_seed_and_the_temperature(lm):
     assert lm.generate("a film", stop=(), random_state=5) == greedy
 
 
-def test_pieces_are_drawn_from_the_tempered_softmax():
+def test_tokens_are_drawn_from_the_tempered_softmax():
     logits = torch.tensor([0.6, 0.3, 0.1]).log()
     for temperature, expected in ((1.0, [0.6, 0.3, 0.1]), (0.5, [36 / 46, 9 / 46, 1 / 46])):
         with runtime.seeded(0):
-            drawn = [causal._next_piece(logits, temperature) for _ in range(3000)]
+            drawn = [causal._next_token(logits, temperature) for _ in range(3000)]
         np.testing.assert_allclose(np.bincount(drawn) / 3000, expected, atol=0.03)
-    assert causal._next_piece(logits, 0) == 0
+    assert causal._next_token(logits, 0) == 0
 
 
 def _states():
@@ -448,7 +470,7 @@ def test_a_prompt_that_leaves_no_room(lm):
     prompt = " good" * 127
     assert lm.generate(prompt, max_new_tokens=1, stop=()) != ""
     with pytest.raises(
-        ValueError, match="127 pieces and max_new_tokens=2, but the model reads 128"
+        ValueError, match="127 tokens and max_new_tokens=2, but the model takes at most 128"
     ):
         lm.generate(prompt, max_new_tokens=2)
 
@@ -499,7 +521,7 @@ def test_numbers_of_numpy_generate_the_same(lm):
 
 
 @pytest.mark.parametrize("temperature", [1e-320, 1e-45, 1e-30])
-def test_the_coldest_draw_takes_the_likeliest_piece(lm, temperature):
+def test_the_coldest_draw_takes_the_likeliest_token(lm, temperature):
     greedy = lm.generate("a film", stop=())
     assert lm.generate("a film", temperature=temperature, stop=()) == greedy
 
@@ -575,7 +597,7 @@ def test_texts_longer_than_the_model_reads_lose_their_end(lm):
         ([], {}, "there are none"),
         ("a film", {}, "single string"),
         (["a film", None], {}, r"texts\[1\] is None"),
-        (["a film", ""], {}, "'' has no piece"),
+        (["a film", ""], {}, "'' has no token"),
         (["a film"], {"pooling": "first"}, "pooling='first'; use 'last' or 'mean'"),
         (["a\ud800"], {}, r"texts\[0\] is not valid Unicode"),
         (["a film"], {"layer": 3}, "layer=3; use a whole number from 0, the embeddings, to 2"),
@@ -610,6 +632,14 @@ def test_loaded_in_float32_for_evaluation(lm, tiny_causal_lm, tmp_path):
     lm.tokenizer.save_pretrained(tmp_path / "half")
     loaded = load_causal_lm(str(tmp_path / "half"))
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.float32}
+
+
+def test_loaded_to_the_device_that_is_named(tiny_causal_lm):
+    assert load_causal_lm(tiny_causal_lm, "cpu").model.device.type == "cpu"
+    with pytest.raises(ValueError, match="device='cuda:77' is not here; use None"):
+        load_causal_lm(tiny_causal_lm, device="cuda:77")
+    with pytest.raises(ValueError, match="device='gpu' is not here"):
+        load_causal_lm("./no/such/folder", device="gpu")  # before anything is looked for
 
 
 def test_models_that_cannot_go_on_are_refused(tiny_encoder, tiny_masked_lm):
