@@ -13,7 +13,7 @@ PROFILE ?= cpu
 SOURCES := src tests tools studies book/_ext
 
 .DEFAULT_GOAL := help
-.PHONY: help env setup book test soak run study bench tables lab lint stale test-colab lock set-repo clean
+.PHONY: help env setup book test soak run study bench tables lab lint stale compare test-colab lock set-repo clean
 
 help:  ## show this list
 	@$(PYTHON) tools/help.py Makefile
@@ -54,6 +54,9 @@ lint: env  ## check style and formatting
 
 stale: env  ## list what changed since each chapter was run
 	@$(VENV)/python tools/chapters.py stale
+
+compare: env  ## compare two folders of executed chapters, apart from times: make compare OLD=… NEW=…
+	@$(VENV)/python tools/compare_runs.py $(OLD) $(NEW)
 
 test-colab:  ## run the chapters and the unit tests with the versions Colab has
 	@$(PYTHON) tools/bootstrap.py --venv .venv-colab --constraints constraints/colab.txt

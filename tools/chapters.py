@@ -438,7 +438,10 @@ def execute(nb: Any, folder: Path, profile: str) -> None:
         on_cell_execute=show,
         on_cell_executed=check,
     )
-    environment = {**os.environ, "REPTUNE_PROFILE": profile, "PYTHONUTF8": "1"}
+    # A kernel shows progress bars unless told, and they would be stored.
+    environment = {
+        **os.environ, "REPTUNE_PROFILE": profile, "REPTUNE_PROGRESS": "0", "PYTHONUTF8": "1",
+    }  # fmt: skip
     try:
         # A manager that is handed in is not stopped in the end unless asked for.
         client.execute(env=environment, cleanup_kc=True)

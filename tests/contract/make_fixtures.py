@@ -3,7 +3,7 @@
 A test keeps what earlier releases saved loadable. Run this once for each new format, with the code
 of the release that wrote it, from the root of the repository:
 
-    python -m tests.contract.make_fixtures tests/contract/fixtures/format_2
+    python -m tests.contract.make_fixtures tests/contract/fixtures/format_3
 
 Models are named by relative paths, so that the folder holds no path of one machine.
 """
@@ -14,11 +14,16 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from reptune import assets
 from reptune.classification import FineTunedClassifier
 from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
-from reptune.fewshot import SetFitClassifier
+from reptune.fewshot import FrozenClassifier, SetFitClassifier
 from reptune.incontext import InContextClassifier
 from reptune.ner import EntityTagger
 from tests import tiny
@@ -30,35 +35,58 @@ TAGS = [["B-THING" if word == "film" else "O" for word in row] for row in SENTEN
 TARGETS = [0.5 + label for label in LABELS]
 
 TRAINED = {"num_epochs": 2, "learning_rate": 5e-3, "batch_size": 4, "random_state": 3}
+STEPS = {"num_steps": 3, "learning_rate": 5e-3, "batch_size": 8}
 PROMPTED = {
     "template": "{text} it was {mask} .", "num_steps": 4, "learning_rate": 2e-2, "random_state": 3
 }  # fmt: skip
+WEIGHTS = {0: 1.0, 1: 2.0}
+WORDS = dict(enumerate(["bad", "good"]))
 
 
-def fitted() -> dict[str, tuple]:
-    """Each estimator by its class's name, with what it predicts."""
-    texts, numbers = tiny.TEXTS, dict(enumerate(["bad", "good"]))
-    weights = {0: 1.0, 1: 2.0}
-    found = {}
-    for estimator, targets in (
-        (FineTunedClassifier("encoder", class_weight=weights, fast=("cheap_dropout",), **TRAINED),
-         LABELS),
-        (SetFitClassifier("encoder", num_steps=3, learning_rate=5e-3, batch_size=8,
-                          class_weight=weights, fast=("length_buckets",)), LABELS),
-        (InContextClassifier("causal", words=numbers, per_class=1, fast=("shared_prefix",)),
-         LABELS),
-        (PromptTunedClassifier("masked", words=numbers, **PROMPTED), LABELS),
-        (PromptTunedRegressor("masked", words=("bad", "good"), low=0.0, high=2.0, **PROMPTED),
-         TARGETS),
-    ):  # fmt: skip
-        estimator.fit(texts, targets)
+def estimators() -> Iterator[tuple[str, Any, list[Any]]]:
+    """A name for its folder, each estimator, not fitted, and its targets."""
+    yield "FineTunedClassifier", FineTunedClassifier(
+        "encoder", class_weight=WEIGHTS, fast=("cheap_dropout",), **TRAINED
+    ), LABELS  # fmt: skip
+    setfit = SetFitClassifier("encoder", class_weight=WEIGHTS, fast=("length_buckets",), **STEPS)
+    yield "SetFitClassifier", setfit, LABELS
+    linear = SetFitClassifier("encoder", head="differentiable", max_length=8, **STEPS)
+    yield "SetFitClassifier-linear", linear, LABELS
+    yield "FrozenClassifier", FrozenClassifier("encoder", C=3.0, class_weight=WEIGHTS), LABELS
+    shown = {"words": WORDS, "per_class": 1, "fast": ("shared_prefix",)}
+    yield "InContextClassifier", InContextClassifier("causal", **shown), LABELS
+    nearest = InContextClassifier("causal", selection="nearest", calibrate=None, **shown)
+    yield "InContextClassifier-nearest", nearest, LABELS
+    yield "PromptTunedClassifier", PromptTunedClassifier("masked", words=WORDS, **PROMPTED), LABELS
+    demonstrations = {"num_demonstrations": 1, "demonstration_draws": 2}
+    yield "PromptTunedClassifier-demonstrations", PromptTunedClassifier(
+        "masked", words=WORDS, **PROMPTED, **demonstrations
+    ), LABELS  # fmt: skip
+    yield "PromptTunedRegressor", PromptTunedRegressor(
+        "masked", words=("bad", "good"), low=0.0, high=2.0, **PROMPTED
+    ), TARGETS  # fmt: skip
+    yield "EntityTagger", EntityTagger("encoder", max_length=16, **TRAINED), TAGS
+
+
+def fitted() -> Iterator[tuple[str, Any, list[Any], list[Any]]]:
+    """The same, fitted, with inputs and what it predicts for them."""
+    for name, estimator, targets in estimators():
+        tags_words = isinstance(estimator, EntityTagger)
+        estimator.fit(SENTENCES if tags_words else tiny.TEXTS, targets)
+        inputs = [text.split() for text in NEW] if tags_words else NEW
         regresses = isinstance(estimator, PromptTunedRegressor)
-        output = estimator.predict(NEW) if regresses else estimator.predict_proba(NEW)
-        found[type(estimator).__name__] = (estimator, NEW, output.tolist())
-    tagger = EntityTagger("encoder", max_length=16, **TRAINED).fit(SENTENCES, TAGS)
-    words = [text.split() for text in NEW]
-    output = [row.tolist() for row in tagger.predict_proba(words)]
-    return {**found, "EntityTagger": (tagger, words, output)}
+        output = estimator.predict(inputs) if regresses else estimator.predict_proba(inputs)
+        yield name, estimator, inputs, [row.tolist() for row in output]
+
+
+def find_neighbors_with(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let estimators that look for similar texts do so with a tiny encoder."""
+    resolve = assets.resolve_model
+
+    def tiny_one(model: str | Path, *args: Any, **kwargs: Any) -> Any:
+        return resolve(folder if str(model) == "all-MiniLM-L6-v2" else model, *args, **kwargs)
+
+    patch.setattr(assets, "resolve_model", tiny_one)
 
 
 def main(folder: Path) -> None:
@@ -70,12 +98,14 @@ def main(folder: Path) -> None:
     tiny.save_masked_lm(Path("masked"), num_blocks=1)
     tiny.save_causal_lm(Path("causal"), num_blocks=1)
     expected = {}
-    for name, (estimator, inputs, output) in fitted().items():
-        estimator.save(name)
-        expected[name] = {"inputs": inputs, "output": output}
+    with pytest.MonkeyPatch.context() as patch:
+        find_neighbors_with(Path("encoder"), patch)
+        for name, estimator, inputs, output in fitted():
+            estimator.save(name)
+            expected[name] = {"inputs": inputs, "output": output}
     Path("expected.json").write_text(json.dumps(expected, indent=1), "utf-8")
-    for scratch in ("encoder", "masked"):  # a saved model needs neither; in context, the causal one
-        shutil.rmtree(scratch)
+    # The causal model reads prompts, and the encoder chooses examples; tuned models are saved.
+    shutil.rmtree("masked")
 
 
 if __name__ == "__main__":

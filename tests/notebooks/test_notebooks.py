@@ -46,7 +46,9 @@ def test_every_cell_runs(path: Path) -> None:
         *(sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env"),
         *(f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "no:cacheprovider", "-q", str(path)),
     ]
-    environment = {**os.environ, "REPTUNE_PROFILE": "quick", "PYTHONUTF8": "1"}
+    environment = {
+        **os.environ, "REPTUNE_PROFILE": "quick", "REPTUNE_PROGRESS": "0", "PYTHONUTF8": "1",
+    }  # fmt: skip
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8"
     )

@@ -269,7 +269,9 @@ def test_run_stores_tidy_outputs_and_a_stamp(tmp_path: Path) -> None:
             "import os, sys, tqdm\n"
             "for i in tqdm.tqdm(range(3)):\n"
             "    print('step', i)\n"
-            "print(os.environ['REPTUNE_PROFILE'], sys.executable == EXPECTED)".replace(
+            "print(os.environ['REPTUNE_PROFILE'], sys.executable == EXPECTED)\n"
+            "from reptune import runtime\n"
+            "print('bars:', runtime.shows_progress(None))".replace(
                 "EXPECTED", repr(chapters.sys.executable)
             )
         ),
@@ -278,7 +280,7 @@ def test_run_stores_tidy_outputs_and_a_stamp(tmp_path: Path) -> None:
     nb = nbformat.read(path, as_version=4)
     assert nb.cells[0].outputs == [] and nb.cells[0].execution_count is None
     (output,) = nb.cells[1].outputs
-    assert output.text == "step 0\nstep 1\nstep 2\nquick True\n"
+    assert output.text == "step 0\nstep 1\nstep 2\nquick True\nbars: False\n"
     assert "execution" not in nb.cells[1].metadata
     assert nb.metadata.language_info.pygments_lexer == "ipython3"
     stamp = nb.metadata.reptune
