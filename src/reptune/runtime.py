@@ -75,7 +75,7 @@ def check_device(device: str | None) -> torch.device:
         return _default_device()
     try:
         wanted = torch.device(device)
-        torch.empty(0, device=wanted)
+        torch.zeros(1, device=wanted).item()  # the meta device has no numbers to give back
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} is not here; use None for {str(_default_device())!r}, or 'cpu'."
