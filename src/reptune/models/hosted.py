@@ -127,10 +127,12 @@ class HostedModel:
         ValueError: If an argument cannot be used.
         HostedModelError: If neither a token nor `base_url` is there.
 
-    Example:
-        >>> from reptune.models.hosted import HostedModel
-        >>> model = HostedModel("qwen", base_url="http://localhost:8000/v1")
-        >>> answer = model.generate("Review: A joy.\nSentiment:")  # doctest: +SKIP
+    Making one sends nothing; `generate` asks the server.
+
+    >>> from reptune.models.hosted import HostedModel
+    >>> model = HostedModel("qwen", base_url="http://localhost:8000/v1", max_retries=1)
+    >>> model.timeout, model.max_retries, model.max_wait
+    (30.0, 1, 60.0)
 
     Source: chapter 5.
     """
@@ -175,8 +177,8 @@ class HostedModel:
 
         Args:
             prompt: What the model reads, behind the chat template that its server adds.
-            max_new_tokens: Pieces to write at most; what a model thinks first counts.
-            temperature: 0 asks for the likeliest piece each time; above 0 pieces are drawn.
+            max_new_tokens: Tokens to write at most; what a model thinks first counts.
+            temperature: 0 asks for the likeliest token each time; above 0 tokens are drawn.
             stop: End sequences, such as `"\n"`: the text ends before the first one that occurs.
             random_state: Seed for the server, which may ignore it; `None` sends none.
 
@@ -223,7 +225,7 @@ class HostedModel:
             waited += pause
 
     def _try(self, request: bytes) -> str | Trouble:
-        """The answer to a request, or why there is none."""
+        """Return the answer to a request, or why there is none."""
         get_session()  # reads certificates when it is made, which is not the server's time
         try:
             return _within(float(self.timeout), lambda line: self._send(request, line))
@@ -266,7 +268,7 @@ class HostedModel:
             return _read(response)
 
     def _pause(self, troubles: list[Trouble]) -> float | None:
-        """Seconds until the next try; `None` if there shall be none."""
+        """Return the seconds until the next try; `None` if there shall be none."""
         last = troubles[-1]
         if not last.transient or len(troubles) > self.max_retries:
             return None
@@ -275,7 +277,7 @@ class HostedModel:
     # --- what to say ---
 
     def _diagnose(self, error: Exception) -> Trouble:
-        """What an error of the library means; other errors are raised again."""
+        """Say what an error of the library means; raise other errors again."""
         if isinstance(error, errors.OfflineModeIsEnabled):
             return Trouble(
                 "HF_HUB_OFFLINE is set, so nothing was sent", "Unset it, or use a local model."
@@ -294,7 +296,7 @@ class HostedModel:
         raise error
 
     def _report(self, troubles: list[Trouble], waited: float, pause: float | None) -> str:
-        """All that went wrong, in one message."""
+        """Put all that went wrong into one message."""
         where = urlsplit(self.base_url).netloc if self.base_url else "the Hugging Face router"
         counts = Counter(trouble.what for trouble in troubles)
         what = ", ".join(f"{name} ({n} times)" if n > 1 else name for name, n in counts.items())
@@ -310,7 +312,7 @@ class HostedModel:
         return self._hidden(f"{message}{f': {words}' if words else ''}\n{last.cure}")
 
     def _quote(self, words: str) -> str:
-        """Somebody else's words, short and without the token, which a server may repeat."""
+        """Shorten somebody else's words, and hide the token, which a server may repeat."""
         words = self._hidden(words)[:MOST_WORDS]
         words = "".join(letter if letter.isprintable() else " " for letter in words)
         words = " ".join(words.split())
@@ -355,7 +357,7 @@ def _check_url(base_url: str | None) -> None:
 
 
 def _token(token: str | None, base_url: str | None) -> str | None:
-    """The token to send: the one given or, for the Hub only, the one this machine knows.
+    """Return the token to send: the one given or, for the Hub only, the one this machine knows.
 
     Raises:
         ValueError: If it cannot be a token.
@@ -397,7 +399,7 @@ class _Line:
         self._is_cut = False
 
     def note(self, event: str, info: dict[str, Any]) -> None:
-        """What the library calls at each step of a request; keeps the connections it opens."""
+        """Keep the connections that the library opens; it calls this at each step of a request."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._streams.append(info["return_value"])
             if self._is_cut:
@@ -413,7 +415,7 @@ class _Line:
 
 
 def _within(seconds: float, call: Callable[[_Line], T]) -> T:
-    """What `call` returns, or `TimeoutError`.
+    """Return what `call` returns, or raise a `TimeoutError`.
 
     The library's time-out starts anew with every byte, so a server that trickles could hold a
     caller forever. The connection of a call given up is cut, so that its thread ends, too, as soon
@@ -436,7 +438,7 @@ def _within(seconds: float, call: Callable[[_Line], T]) -> T:
 
 
 def _chat_address(base_url: str) -> str:
-    """The address of a server's chat completions."""
+    """Return the address of a server's chat completions."""
     parts = urlsplit(base_url)
     path = parts.path.rstrip("/")
     if not path.endswith(CHAT):
@@ -445,7 +447,7 @@ def _chat_address(base_url: str) -> str:
 
 
 def _location(address: str, reply: Reply) -> str:
-    """Where a redirect leads, as far as that can be told."""
+    """Return where a redirect leads, as far as that can be told."""
     location = reply.headers.get("location", "")
     try:
         return urljoin(address, location) if location else ""
@@ -467,7 +469,7 @@ def _origin(address: str) -> tuple[str, str | None, int]:
 
 
 def _read(response: Any) -> Reply:
-    """A response with at most `MOST_BYTES` of its body."""
+    """Read a response, at most `MOST_BYTES` of its body."""
     status, raw, body, whole = response.status_code, bytearray(), b"", True
     try:
         for chunk in response.iter_raw():
@@ -483,7 +485,7 @@ def _read(response: Any) -> Reply:
 
 
 def _unpacked(raw: bytes, encoding: str) -> bytes:
-    """A body as it was before the server packed it, cut a little beyond `MOST_BYTES`."""
+    """Unpack a body that the server packed, up to a little beyond `MOST_BYTES`."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return raw
@@ -499,7 +501,7 @@ def _unpacked(raw: bytes, encoding: str) -> bytes:
 
 
 def _answer_of(reply: Reply) -> str | Trouble:
-    """The text of a chat completion, or why there is none."""
+    """Return the text of a chat completion, or why there is none."""
     if reply.status >= 400:
         return _refusal(reply)
     if not reply.whole:
@@ -509,7 +511,7 @@ def _answer_of(reply: Reply) -> str | Trouble:
 
 
 def _refusal(reply: Reply) -> Trouble:
-    """What an answer with an HTTP error status means."""
+    """Say what an answer with an HTTP error status means."""
     transient = reply.status in TRANSIENT
     return Trouble(
         f"HTTP {reply.status}{_phrase(reply.status)}",
@@ -521,7 +523,7 @@ def _refusal(reply: Reply) -> Trouble:
 
 
 def _content(body: bytes) -> str | Trouble:
-    """The text of a chat completion, or what came in its place."""
+    """Return the text of a chat completion, or what came instead."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -538,18 +540,18 @@ def _content(body: bytes) -> str | Trouble:
 
 
 def _words_of(reply: Reply) -> str:
-    """What an error page says, unless it is HTML."""
+    """Return what an error page says, unless it is HTML."""
     if "html" in reply.headers.get("content-type", "").lower():
         return ""
     text = reply.body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         return text
     for name in ("error", "message", "detail"):
-        if isinstance(found, dict):
-            found = found.get(name, found)
-    return found if isinstance(found, str) else text
+        if isinstance(content, dict):
+            content = content.get(name, content)
+    return content if isinstance(content, str) else text
 
 
 def _phrase(status: int) -> str:
@@ -557,7 +559,7 @@ def _phrase(status: int) -> str:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds that a `Retry-After` header asks to wait, by a number or a date; else `None`."""
+    """Return the seconds a `Retry-After` header asks to wait, a number or a date, or `None`."""
     header = (header or "").strip()[:LONGEST_HEADER]
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", header):
         return float(header)

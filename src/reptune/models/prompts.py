@@ -36,7 +36,7 @@ def check_generation(
     stop: Sequence[str],
     random_state: int | None,
 ) -> None:
-    """Raise a `ValueError` unless these can be generated from, here or elsewhere."""
+    """Raise a `ValueError` unless a model can generate with these, here or elsewhere."""
     check_text("prompt", prompt, empty=False)
     if check_whole_number("max_new_tokens", max_new_tokens) > MOST_TOKENS:
         raise ValueError(f"max_new_tokens is above {MOST_TOKENS}; pass what an answer may take.")
@@ -45,12 +45,16 @@ def check_generation(
         raise ValueError(f"stop={stop!r} is one text; pass a list of them, such as [{stop!r}].")
     if not isinstance(stop, list | tuple):
         raise ValueError(f"stop={stop!r}; pass a list of texts.")
-    for place, mark in enumerate(stop):
-        check_text(f"stop[{place}]", mark)
+    for index, mark in enumerate(stop):
+        check_text(f"stop[{index}]", mark)
     check_random_state(random_state)
 
 
 def cut_at(text: str, stop: Sequence[str]) -> str:
-    """The text before the first of the end sequences."""
-    places = [text.find(mark) for mark in stop if mark and mark in text]
-    return text[: min(places)] if places else text
+    r"""Return the text before the first of the end sequences, all of it where there is none.
+
+    >>> cut_at(" positive\nReview: dull", stop=["\n"])
+    ' positive'
+    """
+    starts = [text.find(mark) for mark in stop if mark and mark in text]
+    return text[: min(starts)] if starts else text
