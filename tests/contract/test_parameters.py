@@ -9,14 +9,14 @@ from reptune.assets import AssetUnavailable
 
 WHOLE = {
     "num_epochs", "num_steps", "batch_size", "max_length", "per_class", "num_pairs", "patience",
-    "num_demonstrations", "demonstration_draws", "random_state",
+    "num_demonstrations", "demonstration_draws", "prediction_batch_size", "random_state",
 }  # fmt: skip
 REAL = {"learning_rate", "weight_decay", "warmup", "layer_decay", "C", "low", "high"}
 SWITCHES = {"efficient", "dropout", "end_to_end", "mark_case", "show_progress"}
 # Each parameter is in one of these lists, so that a new one does not go unchecked.
 OTHERS = {
     "model", "trainable", "class_weight", "fast", "sampling", "loss", "head", "template", "words",
-    "description", "selection", "calibrate", "adapter", "label_pieces",
+    "description", "selection", "calibrate", "adapter", "label_pieces", "device", "callbacks",
 }  # fmt: skip
 
 NO_NUMBERS = ("1e-4", "3", float("nan"), float("inf"), float("-inf"), True, [1], 1j, np.array([1]))
@@ -85,13 +85,15 @@ def test_none_is_refused_where_there_is_no_default_to_take(case, models, no_mode
 
 def test_what_is_no_switch_is_refused(case, models, no_model):
     for name in _names(case, SWITCHES):
-        for value in ("no", None, 2, 0.0):
+        # Progress is shown where someone looks, unless it is said whether.
+        for value in ("no", 2, 0.0) if name == "show_progress" else ("no", None, 2, 0.0):
             _refused(case, models, name, value)
 
 
 def test_zero_where_it_makes_no_sense(case, models, no_model):
     for name in _names(case, {"num_epochs", "batch_size", "max_length", "patience", "C",
-                              "learning_rate", "layer_decay", "demonstration_draws"}):  # fmt: skip
+                              "learning_rate", "layer_decay", "demonstration_draws",
+                              "prediction_batch_size"}):  # fmt: skip
         _refused(case, models, name, 0)
     for name in _names(case, {"warmup"}):
         _refused(case, models, name, 1)
