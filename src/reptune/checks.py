@@ -528,6 +528,12 @@ def check_shared_parameters(estimator: Any) -> None:
         check_flag("show_progress", estimator.show_progress)
 
 
+def check_patience(patience: int | None, held_out: Any) -> None:
+    """Raise a `ValueError` if there is patience, but no validation that could run out of it."""
+    if patience is not None and held_out is None:
+        raise ValueError(f"patience={patience} needs validation=(texts, labels) in fit.")
+
+
 def check_optimizer(learning_rate: float | None, warmup: float, weight_decay: float = 0.0) -> None:
     """Raise a `ValueError` unless AdamW and the schedule can work with these.
 

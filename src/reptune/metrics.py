@@ -120,9 +120,14 @@ def multilabel_scores(
     counts = np.stack([(true & guess).sum(axis=0), guess.sum(axis=0), true.sum(axis=0)], axis=1)
     return {
         "subset_accuracy": float((true == guess).all(axis=1).mean()),
-        "micro_f1": float(_f1(counts.sum(axis=0))),
+        "micro_f1": micro_f1(true, guess),
         "macro_f1": float(_f1(counts).mean()),
     }
+
+
+def micro_f1(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the F1 of all decisions together, from booleans of shape `(n, num_classes)`."""
+    return float(_f1(np.array([(gold & predicted).sum(), predicted.sum(), gold.sum()])))
 
 
 def best_thresholds(gold: ArrayLike, probabilities: ArrayLike) -> np.ndarray:

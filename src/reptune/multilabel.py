@@ -58,7 +58,7 @@ def choose_thresholds(
             f"too few texts have the labels {', '.join(map(repr, names[:5]))}"
             f"{', …' if len(names) > 5 else ''} to choose their thresholds; 0.5 is taken. Add "
             "examples of them, or pass validation.",
-            stacklevel=4,
+            stacklevel=3,
         )
     return best_thresholds(indicator, probabilities)
 

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -56,11 +58,11 @@ def test_predict_is_the_argmax_of_predict_proba(fitted):
     assert (fitted.classes_[probabilities.argmax(axis=1)] == fitted.predict(TEXTS)).all()
 
 
-def test_batching_by_length_keeps_the_order(fitted, monkeypatch):
+def test_batching_by_length_keeps_the_order(fitted):
     texts = ["good " * n + "film" for n in (9, 1, 5, 2, 7)] + ["bad"]
     together = fitted.logits(texts)
-    monkeypatch.setattr(classification, "PREDICTION_BATCH_SIZE", 1)
-    np.testing.assert_allclose(together, fitted.logits(texts), atol=1e-5)
+    one_by_one = copy.deepcopy(fitted).set_params(prediction_batch_size=1)
+    np.testing.assert_allclose(together, one_by_one.logits(texts), atol=1e-5)
 
 
 def test_same_seed_same_bits_and_validation_does_not_influence(make):

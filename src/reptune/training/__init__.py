@@ -13,13 +13,20 @@ from reptune.training.loop import EarlyStopping, Loop, adamw, evaluation_steps, 
 from reptune.training.options import (
     FAST_OPTIONS,
     fast_options,
+    options_on,
     padding_multiple,
     warmup_steps,
 )
 from reptune.training.sampler import LengthBucketSampler
 from reptune.training.shortcuts import CheapDropout, cheap_dropout, first_token
 from reptune.training.states import FrozenStates, FrozenStatesCollator
-from reptune.training.trainer import FastTrainer, ProgressBar
+from reptune.training.trainer import (
+    FastTrainer,
+    ProgressBar,
+    Watch,
+    fine_tune,
+    training_arguments,
+)
 
 __all__ = [
     "FAST_OPTIONS",
@@ -32,18 +39,22 @@ __all__ = [
     "Loop",
     "ProgressBar",
     "Trainable",
+    "Watch",
     "adamw",
     "block_of",
     "cheap_dropout",
     "check_trainable",
     "evaluation_steps",
     "fast_options",
+    "fine_tune",
     "first_token",
     "freeze",
     "layer_rates",
     "num_frozen_blocks",
+    "options_on",
     "padding_multiple",
     "parameter_counts",
     "rate_share",
+    "training_arguments",
     "warmup_steps",
 ]

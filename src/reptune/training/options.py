@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import torch
 
 from reptune import runtime
 from reptune.checks import nearest
@@ -48,6 +49,17 @@ def fast_options(
             hint = f"did you mean {near!r}?" if near else f"use {', '.join(known)}."
             raise ValueError(f"fast holds the unknown option {name!r}; {hint}")
     return frozenset(fast)
+
+
+def options_on(device: torch.device, fast: bool | Collection[str]) -> frozenset[str]:
+    """Return the options in force on a device: half precision is for the machine's accelerator.
+
+    Args:
+        device: Where the model trains.
+        fast: As an estimator's user gave it.
+    """
+    options = fast_options(fast)
+    return options if device.type == runtime.device().type else options - {"half_precision"}
 
 
 def padding_multiple(fast: Collection[str], limit: int) -> int | None:

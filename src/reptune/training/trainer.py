@@ -1,12 +1,9 @@
-"""What training costs, and how not to pay for it twice: the fast options of every fine-tuning.
-
-Each option can be switched off; with all of them off, a fine-tuning is plain library code. Chapter
-1's section "Where the seconds go" measures what each one brings.
-"""
+"""The library's `Trainer`, as supervised and token fine-tuning use it: set up, run, watched."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +11,171 @@ from torch import nn
 from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
+from reptune import runtime
+from reptune.checks import seed_of
 from reptune.training.blocks import layer_rates
+from reptune.training.loop import EarlyStopping, Record
+from reptune.training.options import warmup_steps
 from reptune.training.sampler import LengthBucketSampler
 from reptune.training.states import FrozenStates
+
+LOSSES = 50  # records of the training loss, spread over the steps
+
+# --- one training --------------------------------------------------------------------------------
+
+
+def training_arguments(
+    folder: str | Path,
+    num_items: int,
+    *,
+    num_epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    weight_decay: float,
+    warmup: float,
+    random_state: int | None,
+    device: torch.device,
+    half_precision: bool,
+    evaluation_batch_size: int | None = None,
+) -> TrainingArguments:
+    """Return the library's settings for a fine-tuning that keeps no checkpoints.
+
+    Args:
+        folder: Where the library may write; nothing is kept there.
+        num_items: Training texts, or windows of them.
+        num_epochs: Passes over them.
+        learning_rate: Peak rate of AdamW.
+        batch_size: Items per step and process.
+        weight_decay: AdamW's weight decay.
+        warmup: Share of the steps during which the rate rises from 0; it then falls to 0.
+        random_state: Seed of the order of items and of dropout.
+        device: Where the model trains.
+        half_precision: Use bfloat16 or float16 matrix products, where the device has them.
+        evaluation_batch_size: Items per batch where the library evaluates after each epoch;
+            `None` where it does not.
+    """
+    num_steps = num_epochs * -(-num_items // (batch_size * runtime.world_size()))
+    evaluation = {"eval_strategy": "no"}
+    if evaluation_batch_size is not None:
+        evaluation = {
+            "eval_strategy": "epoch", "per_device_eval_batch_size": evaluation_batch_size
+        }  # fmt: skip
+    precision = {"use_cpu": device.type == "cpu"} | (runtime.precision() if half_precision else {})
+    arguments = TrainingArguments(
+        str(folder),
+        num_train_epochs=num_epochs,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch_size,
+        weight_decay=weight_decay,
+        warmup_steps=warmup_steps(warmup, num_steps),
+        save_strategy="no",
+        logging_steps=max(1, num_steps // LOSSES),
+        remove_unused_columns=False,
+        report_to="none",
+        seed=seed_of(random_state),
+        disable_tqdm=True,
+        dataloader_pin_memory=device.type == "cuda",
+        **evaluation,
+        **precision,
+    )
+    if arguments.world_size == 1:
+        # The library takes the first accelerator, whichever was asked for.
+        arguments.distributed_state.device = device
+        vars(arguments)["_setup_devices"] = device
+    return arguments
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    arguments: TrainingArguments,
+    watch: Watch,
+    *,
+    show_progress: bool = False,
+    **options: Any,
+) -> list[Record]:
+    """Train a model in place with `FastTrainer`; return what `watch` has recorded.
+
+    Args:
+        model: On its device.
+        arguments: As `training_arguments` makes them.
+        watch: Records losses and evaluations, and may stop early.
+        show_progress: Show a progress bar.
+        **options: Of `FastTrainer`: data, collator, loss, lengths and so on.
+    """
+    callbacks = [watch, ProgressBar()] if show_progress else [watch]
+    trainer = FastTrainer(model=model, args=arguments, callbacks=callbacks, **options)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    watch.restore()
+    # Mixed precision leaves an autocast wrapper around `forward`; without it gone, the fitted
+    # model would predict in half precision and the saved one in float32.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    return watch.records
+
+
+class Watch(TrainerCallback):
+    """Records losses and evaluations as they come, tells them, and stops when patience runs out.
+
+    Args:
+        model: Whose best weights are kept where there is patience to run out.
+        callbacks: Called with each new record, in the order given.
+        patience: Evaluations without a better score before training stops; `None` never stops.
+        criterion: Which of the scores decides, higher being better.
+        evaluate: Gives the scores after each epoch, drawing no random numbers; `None` takes those
+            of the library's own evaluation.
+
+    Attributes:
+        records: A list of `{"step", "epoch", "loss"}` and of `{"step", "epoch"}` with the scores.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        callbacks: Sequence[Callable[[Record], Any]] = (),
+        patience: int | None = None,
+        criterion: str = "eval_accuracy",
+        evaluate: Callable[[], Record] | None = None,
+    ) -> None:
+        self.records: list[Record] = []
+        self._callbacks, self._evaluate = tuple(callbacks), evaluate
+        self._stopper, self._criterion = EarlyStopping(model, patience), criterion
+
+    def restore(self) -> None:
+        """Give the model the weights of the best score, where there was patience to run out."""
+        self._stopper.restore()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Record a loss, or what the library's evaluation gave."""
+        if "loss" in logs:
+            self._record(state, {"loss": logs["loss"]})
+        elif "eval_loss" in logs:
+            scores = {name: logs[name] for name in ("eval_loss", self._criterion)}
+            self._look(self._record(state, scores), control)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        """Evaluate, where the library does not."""
+        if self._evaluate is not None:
+            self._look(self._record(state, self._evaluate()), control)
+
+    def _record(self, state: Any, scores: Record) -> Record:
+        record = {"step": state.global_step, "epoch": state.epoch, **scores}
+        self.records.append(record)
+        for callback in self._callbacks:
+            callback(record)
+        return record
+
+    def _look(self, record: Record, control: Any) -> None:
+        if self._stopper.should_stop(record[self._criterion]):
+            control.should_training_stop = True
+
 
 # --- the trainer ---------------------------------------------------------------------------------
 
