@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         SEARCHED: {},
         A_FILM: {"template": A_FILM},
         FIRST: {"template": FIRST},
-        "demonstrations": {"num_demonstrations": 1},
+        "demonstrations": {"per_class": 1},
         "start that read news only": {"adapter": GENERAL_START},
     },
     CAUSAL: {

@@ -151,7 +151,7 @@ CASES = (
     ),
     Case(
         "prompt-tuned regressor", PromptTunedRegressor, "masked",
-        {**_PROMPTED, "words": ("bad", "good")}, ("demonstrations", "num_demonstrations"),
+        {**_PROMPTED, "words": ("bad", "good")}, ("per_clas", "per_class"),
     ),
     Case(
         "tagger", EntityTagger, "encoder", {**_TRAINED, "max_length": 16},

@@ -58,7 +58,7 @@ def estimators() -> Iterator[tuple[str, Any, list[Any]]]:
     nearest = InContextClassifier("causal", selection="nearest", calibrate=None, **shown)
     yield "InContextClassifier-nearest", nearest, LABELS
     yield "PromptTunedClassifier", PromptTunedClassifier("masked", words=WORDS, **PROMPTED), LABELS
-    demonstrations = {"num_demonstrations": 1, "demonstration_draws": 2}
+    demonstrations = {"per_class": 1, "demonstration_draws": 2}
     yield "PromptTunedClassifier-demonstrations", PromptTunedClassifier(
         "masked", words=WORDS, **PROMPTED, **demonstrations
     ), LABELS  # fmt: skip

@@ -9,9 +9,9 @@ from reptune.assets import AssetUnavailable
 
 WHOLE = {
     "num_epochs", "num_steps", "batch_size", "max_length", "per_class", "num_pairs", "patience",
-    "num_demonstrations", "demonstration_draws", "prediction_batch_size", "random_state",
+    "demonstration_draws", "prediction_batch_size", "random_state",
 }  # fmt: skip
-REAL = {"learning_rate", "weight_decay", "warmup", "layer_decay", "C", "low", "high"}
+REAL = {"learning_rate", "weight_decay", "warmup", "layer_decay", "C", "low", "high", "thresholds"}
 SWITCHES = {"efficient", "dropout", "end_to_end", "mark_case", "show_progress"}
 # Each parameter is in one of these lists, so that a new one does not go unchecked.
 OTHERS = {

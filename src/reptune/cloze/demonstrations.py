@@ -10,13 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from reptune.cloze.prompt_models import Input, PromptModel
-from reptune.cloze.templates import Encoded, Template, encode
+from reptune.cloze.templates import Demonstration, Encoded, Template, encode
 from reptune.models.neighbors import Neighbors
-
-EXAMPLES = "examples.json"
-
-
-# --- prompts with demonstrations -----------------------------------------------------------------
 
 
 class Prompts:
@@ -26,7 +21,7 @@ class Prompts:
         prompt_model: The model that reads them.
         template: What the inputs fill.
         words: The labels' words.
-        limit: Pieces a prompt.
+        limit: Tokens per prompt.
         per_class: Demonstrations of each class in a prompt.
         examples: The training inputs.
         groups: Their classes, shape `(num_examples,)`.
@@ -51,8 +46,8 @@ class Prompts:
 
     @cached_property
     def neighbors(self) -> Neighbors:
-        """The training inputs, to be put in order of similarity to others."""
-        return Neighbors([joined(one) for one in self.examples])
+        """The training inputs, which it puts in order of similarity to others."""
+        return Neighbors([joined(texts) for texts in self.examples])
 
     @cached_property
     def _order_of_examples(self) -> np.ndarray:
@@ -70,11 +65,11 @@ class Prompts:
             self._order_of_examples  # noqa: B018
 
     def plain(self, inputs: Sequence[Input]) -> list[Encoded]:
-        """Prompts without demonstrations."""
-        return [self._encode(one, ()) for one in inputs]
+        """Make prompts without demonstrations."""
+        return [self._encode(texts, ()) for texts in inputs]
 
     def training(self, rows: np.ndarray, step: int) -> list[Encoded]:
-        """Prompts of training inputs, with new demonstrations at each step."""
+        """Make prompts of training inputs, with new demonstrations at each step."""
         if not self.per_class:
             return [self.alone[row] for row in rows]
         rng = np.random.default_rng([self.seed, 1, step])
@@ -84,26 +79,24 @@ class Prompts:
         ]
 
     def draws(self, inputs: Sequence[Input], count: int) -> Iterator[list[Encoded]]:
-        """`count` times prompts with drawn demonstrations.
+        """Make prompts `count` times, each time with other demonstrations.
 
         What is drawn for an input depends on its text alone, not on what stands beside it.
         """
-        orders = self.neighbors.order([joined(one) for one in inputs])
-        signs = [zlib.crc32(joined(one).encode("utf-8", "replace")) for one in inputs]
+        whole = [joined(texts) for texts in inputs]
+        orders = self.neighbors.order(whole)
+        hashes = [zlib.crc32(text.encode("utf-8", "replace")) for text in whole]
         for draw in range(count):
+            generators = (np.random.default_rng([self.seed, 2, draw, own]) for own in hashes)
             yield [
-                self._encode(
-                    one, self._draw(order, np.random.default_rng([self.seed, 2, draw, sign]))
-                )
-                for one, order, sign in zip(inputs, orders, signs, strict=True)
+                self._encode(texts, self._draw(order, rng))
+                for texts, order, rng in zip(inputs, orders, generators, strict=True)
             ]
 
-    def _draw(
-        self, order: np.ndarray, rng: np.random.Generator
-    ) -> list[tuple[str, str | None, str]]:
-        """Demonstrations from the half of each class that is nearest, in random order.
+    def _draw(self, order: np.ndarray, rng: np.random.Generator) -> list[Demonstration]:
+        """Draw demonstrations from the half of each class that is nearest, in random order.
 
-        The order is random because a model weighs by place, and because what does not fit is
+        The order is random because a model weighs by position, and because what does not fit is
         dropped from one end.
         """
         chosen: list[int] = []
@@ -112,29 +105,30 @@ class Prompts:
             near = members[: math.ceil(len(members) / 2)]
             chosen += rng.choice(near, min(self.per_class, len(near)), replace=False).tolist()
         return [
-            (*self.examples[place], self.words[self.groups[place]])
-            for place in rng.permutation(np.array(chosen, dtype=int))
+            (*self.examples[row], self.words[self.groups[row]])
+            for row in rng.permutation(np.array(chosen, dtype=int))
         ]
 
-    def _encode(self, one: Input, demonstrations: Sequence[tuple[str, str | None, str]]) -> Encoded:
+    def _encode(self, texts: Input, demonstrations: Sequence[Demonstration]) -> Encoded:
         return encode(
             self.template,
             self.prompt_model.tokenizer,
-            *one,
+            *texts,
             limit=self.limit,
             causal=self.prompt_model.causal,
             demonstrations=demonstrations,
         )
 
 
-def joined(pair: Input) -> str:
+def joined(texts: Input) -> str:
     """Join the texts of a pair, for what compares whole inputs."""
-    return " ".join(part for part in pair if part is not None)
+    return " ".join(text for text in texts if text is not None)
 
 
-def some_of_each(places: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of at most `count` drawn texts of each class."""
+def some_of_each(label_ids: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of at most `count` drawn texts of each class, sorted."""
     drawn = [
-        rng.permutation(np.flatnonzero(places == place))[:count] for place in np.unique(places)
+        rng.permutation(np.flatnonzero(label_ids == label_id))[:count]
+        for label_id in np.unique(label_ids)
     ]
     return np.sort(np.concatenate(drawn))

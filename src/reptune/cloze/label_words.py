@@ -1,6 +1,6 @@
 """The words that stand for labels, found by what an untrained model expects (chapter 6).
 
-`candidate_words` are the words that a model expects in the gap of each class's texts, and
+`candidate_words` are the words that a model expects at the mask of each class's texts, and
 `search_words` tries their combinations. Nothing is trained.
 """
 
@@ -15,8 +15,14 @@ import torch
 from scipy.special import logsumexp
 
 from reptune.checks import check_labels, check_whole_number
-from reptune.cloze.prompt_models import Input, PromptModel, check_inputs, each_batch, label_logits
-from reptune.cloze.templates import Template, check_gap, encode, vocabulary_words, word_pieces
+from reptune.cloze.prompt_models import (
+    Input,
+    PromptModel,
+    check_inputs,
+    evaluation_batches,
+    label_logits,
+)
+from reptune.cloze.templates import Template, check_mask, encode, vocabulary_words, word_tokens
 
 MAX_COMBINATIONS = 100_000  # of words that are all tried; beyond, the best `BEAM` go on
 BEAM = 200
@@ -29,29 +35,29 @@ def candidate_words(
     labels: Iterable[str | int],
     top_k: int = 100,
 ) -> dict[Any, list[tuple[str, float]]]:
-    """The words that the untrained model expects in the gap of each class's texts.
+    """Return the words that the untrained model expects at the mask of each class's texts.
 
     Args:
         prompt_model: The model.
         template: What the texts fill.
         texts: Labeled texts, or pairs of them.
-        labels: One a text.
-        top_k: Words a class.
+        labels: One per text.
+        top_k: Words per class.
 
     Returns:
         For each label `(word, score)`, the best first. The score is the sum over the class's texts
-        of log P(gap = word | text), in nats.
+        of log P(word at the mask | text), in nats.
 
     Raises:
         ValueError: If the input is bad, or the template does not suit the model.
 
     Source: Gao et al. (2021), section 5.1; chapter 6.
     """
-    found = _Candidates(prompt_model, template, texts, labels, top_k)
+    candidates = _Candidates(prompt_model, template, texts, labels, top_k)
     return {
-        label: [(found.words[column], float(found.sums[place, column])) for column in columns]
-        for place, (label, columns) in enumerate(
-            zip(found.classes.tolist(), found.columns, strict=True)
+        label: [(candidates.words[column], float(sums[column])) for column in columns]
+        for label, sums, columns in zip(
+            candidates.classes.tolist(), candidates.sums, candidates.columns, strict=True
         )
     }
 
@@ -64,7 +70,7 @@ def search_words(
     top_k: int = 20,
     top_n: int = 10,
 ) -> list[tuple[dict[Any, str], float]]:
-    """The words for the labels with which the untrained model classifies best.
+    """Return the words for the labels with which the untrained model classifies best.
 
     All combinations of the classes' `candidate_words` are tried; where these are more than
     `MAX_COMBINATIONS`, classes are added one by one and the best `BEAM` combinations go on.
@@ -73,8 +79,8 @@ def search_words(
         prompt_model: The model.
         template: What the texts fill.
         texts: Labeled texts, or pairs of them.
-        labels: One a text.
-        top_k: Candidates a class.
+        labels: One per text.
+        top_k: Candidates per class.
         top_n: Combinations to return.
 
     Returns:
@@ -88,23 +94,25 @@ def search_words(
     Source: Gao et al. (2021), section 5.1; chapter 6.
     """
     top_n = check_whole_number("top_n", top_n)
-    found = _Candidates(prompt_model, template, texts, labels, top_k)
-    combinations, accuracies = best_combinations(found.scores, found.places, found.columns, top_n)
-    labels = found.classes.tolist()
+    candidates = _Candidates(prompt_model, template, texts, labels, top_k)
+    combinations, accuracies = best_combinations(
+        candidates.scores, candidates.label_ids, candidates.columns, top_n
+    )
+    labels = candidates.classes.tolist()
     return [
-        (dict(zip(labels, (found.words[column] for column in row), strict=True)), accuracy)
+        (dict(zip(labels, (candidates.words[column] for column in row), strict=True)), accuracy)
         for row, accuracy in zip(combinations.tolist(), accuracies.tolist(), strict=True)
     ]
 
 
 def best_combinations(
-    scores: np.ndarray, places: np.ndarray, candidates: Sequence[Sequence[int]], top_n: int
+    scores: np.ndarray, label_ids: np.ndarray, candidates: Sequence[Sequence[int]], top_n: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose a column for each class so that the largest of them names the class most often.
 
     Args:
         scores: Log probabilities of words, shape `(n, num_words)`.
-        places: The right class of each row, shape `(n,)`.
+        label_ids: Index of the right class of each row, shape `(n,)`.
         candidates: For each class the columns to choose from; a column serves one class only.
         top_n: Combinations to return.
 
@@ -123,8 +131,8 @@ def best_combinations(
         if not len(kept):
             raise ValueError("too few words for every label to have its own; raise top_k.")
         if count == len(candidates) or not whole:
-            asked = places < count
-            accuracy, likelihood = _grade(scores[asked], places[asked], kept)
+            rows = label_ids < count
+            accuracy, likelihood = _grade(scores[rows], label_ids[rows], kept)
             best = np.lexsort((-likelihood, -accuracy))
             best = best[: top_n if count == len(candidates) else BEAM]
             kept, accuracy = kept[best], accuracy[best]
@@ -132,28 +140,28 @@ def best_combinations(
 
 
 def _grade(
-    scores: np.ndarray, places: np.ndarray, combinations: np.ndarray
+    scores: np.ndarray, label_ids: np.ndarray, combinations: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy and mean log probability of the right class, each `(combinations,)`."""
-    rows = np.arange(len(places))
+    """Return accuracy and mean log probability of the right class, each `(combinations,)`."""
+    rows = np.arange(len(label_ids))
     accuracy, likelihood = np.empty((2, len(combinations)))
-    size = max(1, 4_000_000 // (combinations.shape[1] * len(places)))
+    size = max(1, 4_000_000 // (combinations.shape[1] * len(label_ids)))
     for start in range(0, len(combinations), size):
         part = slice(start, start + size)
         logits = scores[:, combinations[part]].astype(float)  # (n, combinations, classes)
-        accuracy[part] = (logits.argmax(axis=2) == places[:, None]).mean(axis=0)
-        right = logits[rows, :, places] - logsumexp(logits, axis=2)
+        accuracy[part] = (logits.argmax(axis=2) == label_ids[:, None]).mean(axis=0)
+        right = logits[rows, :, label_ids] - logsumexp(logits, axis=2)
         likelihood[part] = right.mean(axis=0)
     return accuracy, likelihood
 
 
 class _Candidates:
-    """Every word's log probability in every text's gap, and each class's best words.
+    """Every word's log probability at every text's mask, and each class's best words.
 
     Attributes:
         classes: The labels, sorted.
-        places: Each text's place in them.
-        words: The words, one a column.
+        label_ids: Index of each text's label in them, shape `(n,)`.
+        words: The words, one per column.
         scores: Log probabilities, shape `(n, num_words)`.
         sums: The same summed by class, shape `(num_classes, num_words)`.
         columns: For each class the columns of its best words.
@@ -171,18 +179,19 @@ class _Candidates:
         template = Template.of(template)
         inputs = check_inputs(texts, template)
         label_array = check_labels(labels, len(inputs), num_classes=2)
-        check_gap(template, prompt_model.tokenizer, prompt_model.causal)
-        self.classes, self.places = np.unique(label_array, return_inverse=True)
+        check_mask(template, prompt_model.tokenizer, prompt_model.causal)
+        self.classes, self.label_ids = np.unique(label_array, return_inverse=True)
         known = vocabulary_words(
             prompt_model.tokenizer, causal=prompt_model.causal, template=template
         )
-        known = {piece: word for piece, word in known.items() if piece < _vocabulary(prompt_model)}
-        self._pieces, self.words = list(known), list(known.values())
+        size = prompt_model.model.get_output_embeddings().weight.shape[0]
+        known = {token_id: word for token_id, word in known.items() if token_id < size}
+        self._token_ids, self.words = list(known), list(known.values())
         self.scores = self._read(prompt_model, template, inputs)
         self.sums = np.stack(
             [
-                self.scores[self.places == place].sum(axis=0, dtype=float)
-                for place in range(len(self.classes))
+                self.scores[self.label_ids == label_id].sum(axis=0, dtype=float)
+                for label_id in range(len(self.classes))
             ]
         )
         self.columns = self._best(prompt_model, template, top_k)
@@ -191,36 +200,32 @@ class _Candidates:
         self, prompt_model: PromptModel, template: Template, inputs: list[Input]
     ) -> np.ndarray:
         kind = {"limit": prompt_model.limit, "causal": prompt_model.causal}
-        encoded = [encode(template, prompt_model.tokenizer, *one, **kind) for one in inputs]
-        columns = torch.tensor(self._pieces, device=prompt_model.model.device)
+        encoded = [encode(template, prompt_model.tokenizer, *texts, **kind) for texts in inputs]
+        columns = torch.tensor(self._token_ids, device=prompt_model.model.device)
         scores = np.empty((len(inputs), len(columns)), np.float32)
-        for chosen, batch in each_batch(prompt_model, encoded):
+        for indices, batch in evaluation_batches(prompt_model, encoded):
             with torch.inference_mode():
                 logits = label_logits(prompt_model, batch).float().log_softmax(dim=1)
-            scores[chosen] = logits[:, columns].cpu().numpy()
+            scores[indices] = logits[:, columns].cpu().numpy()
         return scores
 
     def _best(self, prompt_model: PromptModel, template: Template, top_k: int) -> list[list[int]]:
         usable: dict[int, bool] = {}
-        found: list[list[int]] = []
+        columns: list[list[int]] = []
         for sums in self.sums:
             best: list[int] = []
             for column in np.argsort(-sums, kind="stable").tolist():
                 if column not in usable:
-                    own = word_pieces(
+                    written = word_tokens(
                         self.words[column],
                         prompt_model.tokenizer,
                         causal=prompt_model.causal,
                         template=template,
                     )
-                    usable[column] = own == [self._pieces[column]]
+                    usable[column] = written == [self._token_ids[column]]
                 if usable[column]:
                     best.append(column)
                 if len(best) == top_k:
                     break
-            found.append(best)
-        return found
-
-
-def _vocabulary(prompt_model: PromptModel) -> int:
-    return prompt_model.model.get_output_embeddings().weight.shape[0]
+            columns.append(best)
+        return columns

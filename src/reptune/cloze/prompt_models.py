@@ -1,13 +1,12 @@
-"""Language models that fill a gap, masked or causal, and the logits of label words (chapter 6).
+"""Language models that fill a mask, masked or causal, and the logits of label words (chapter 6).
 
-`load_prompt_model` hides what sets the two kinds apart. `label_logits` computes the head at the gap
-alone, and of its output layer only the label words' rows; with `fast=False` it is plain library
-code.
+`load_prompt_model` hides what sets the two kinds apart. `label_logits` computes the head at the
+mask alone, and of its output layer only the label words' rows; with `fast=False` it is plain
+library code.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -23,20 +22,20 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from reptune import assets, runtime
 from reptune.checks import check_texts
 from reptune.cloze.templates import Encoded, Template
-from reptune.models.causal import check_loaded, load_causal_lm
+from reptune.models.causal import check_loaded, load_causal_lm, load_float32
 from reptune.models.lowrank import apply_adapter
-from reptune.tokens import model_limit
+from reptune.tokens import batches_by_length, model_limit, pad
 
-PREDICTION_TOKENS = 4096  # pieces a batch, padding included, where nothing is trained
+PREDICTION_TOKENS = 4096  # tokens per batch, padding included, where nothing is trained
 
 Input = tuple[str, str | None]  # a text, and the second one of a pair
 
 
-# --- models that fill gaps -----------------------------------------------------------------------
+# --- models that fill masks ----------------------------------------------------------------------
 
 
 class LabelHead(NamedTuple):
-    """The parts of a head, for logits at one place and of a few words.
+    """The parts of a head, for logits at one index and of a few words.
 
     Attributes:
         transform: From the last block's states to what the output layer reads, `(n, hidden)`.
@@ -52,12 +51,12 @@ class PromptModel:
     """A masked or causal language model with what prompts need.
 
     Attributes:
-        model: In float32, on this machine's device.
+        model: In float32.
         tokenizer: Its tokenizer.
-        causal: Whether it reads what stands before the gap only.
-        limit: Pieces that it takes, special ones included.
+        causal: Whether it reads only what stands before the mask.
+        limit: Tokens that it takes, special ones included.
         head: Its head's parts; `None` where they are laid out otherwise, so that logits are
-            computed for all places and words.
+            computed for all tokens and words.
     """
 
     model: PreTrainedModel
@@ -67,8 +66,10 @@ class PromptModel:
     head: LabelHead | None
 
 
-def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> PromptModel:
-    """Load a language model that fills gaps.
+def load_prompt_model(
+    model: str | Path, adapter: str | Path | None = None, device: str | None = None
+) -> PromptModel:
+    """Load a language model that fills masks.
 
     It is causal if its configuration names a causal architecture or its tokenizer has no mask
     token.
@@ -77,12 +78,15 @@ def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> P
         model: An asset's name, a local folder or a Hub id.
         adapter: Low-rank changes and a head to give it at once, such as `REVIEW_START` to
             all-MiniLM-L6-v2; see `reptune.models.lowrank`.
+        device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
 
     Raises:
         reptune.assets.AssetUnavailable: If the model cannot be had.
         ValueError: If a masked model ships without its head and there is no adapter, or lacks
-            other weights, or needs code of its own, or the adapter is missing or for another model.
+            other weights, or needs code of its own, or the adapter is missing or for another
+            model, or there is no such device.
     """
+    target = runtime.check_device(device)
     source = str(assets.resolve_model(model))
     if adapter is not None and not (
         isinstance(adapter, str | os.PathLike) and Path(adapter).is_file()
@@ -99,52 +103,49 @@ def load_prompt_model(model: str | Path, adapter: str | Path | None = None) -> P
         kinds = config.architectures or []
         named = any("CausalLM" in kind or "LMHeadModel" in kind for kind in kinds)
         causal = named or tokenizer.mask_token is None
-        loaded = load_causal_lm(model).model if causal else _load_masked(model, source, adapter)
+        if causal:
+            loaded = load_causal_lm(model, device).model
+        else:
+            loaded = _load_masked(model, source, adapter)
         if adapter is not None:
             apply_adapter(loaded, Path(adapter))
-        loaded = loaded.to(runtime.device()).eval()
-    found = PromptModel(loaded, tokenizer, causal, model_limit(tokenizer, loaded), None)
-    return _with_head(found)
+        loaded = loaded.to(target).eval()
+    limit = model_limit(tokenizer, loaded)
+    return _with_head(PromptModel(loaded, tokenizer, causal, limit, None))
 
 
 def _load_masked(model: str | Path, source: str, adapter: str | Path | None) -> PreTrainedModel:
-    loaded, info = AutoModelForMaskedLM.from_pretrained(
-        source,
-        use_safetensors=True,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    loaded, absent = load_float32(AutoModelForMaskedLM, source)
     prefix = f"{loaded.base_model_prefix}."
-    lacking = [name for name in info["missing_keys"] if name.startswith(prefix)]
+    lacking = [name for name in absent if name.startswith(prefix)]
     check_loaded(model, loaded, lacking)
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith(prefix))
+    missing = [name for name in absent if not name.startswith(prefix)]
     if missing and adapter is None:
         raise ValueError(
             f"{model} ships without its masked-LM head ({', '.join(missing[:2])} …), and a random "
-            "one fills no gap; pass an adapter that has a head, or a folder that "
+            "one fills no mask; pass an adapter that has a head, or a folder that "
             "reptune.pretraining.continue_pretraining wrote, or another model."
         )
     return loaded
 
 
 def _with_head(prompt_model: PromptModel) -> PromptModel:
-    """The same with its head's parts, if they give the logits that the library gives."""
+    """Add the head's parts, if they give the logits that the library gives."""
     model = prompt_model.model
     head = _label_head(model, prompt_model.causal)
     if head is None:
         return prompt_model
-    found = replace(prompt_model, head=head)
-    pieces = list(range(min(8, model.config.vocab_size, prompt_model.limit)))
-    probe = collate(found, [Encoded(pieces, len(pieces) - 1, 0, 0)] * 2)
+    with_head = replace(prompt_model, head=head)
+    ids = list(range(min(8, model.config.vocab_size, prompt_model.limit)))
+    probe = collate(with_head, [Encoded(ids, len(ids) - 1, 0, 0)] * 2)
     with torch.inference_mode():
-        fast, plain = (label_logits(found, probe, fast=wanted) for wanted in (True, False))
+        fast, plain = (label_logits(with_head, probe, fast=wanted) for wanted in (True, False))
     same = fast.shape == plain.shape and torch.allclose(fast, plain, rtol=1e-4, atol=1e-4)
-    return found if same else prompt_model
+    return with_head if same else prompt_model
 
 
 def _label_head(model: PreTrainedModel, causal: bool) -> LabelHead | None:
-    """The parts of a head laid out as BERT's, RoBERTa's or a causal model's."""
+    """Return the parts of a head laid out as BERT's, RoBERTa's or a causal model's."""
     if causal:
         return LabelHead(nn.Identity(), model.get_output_embeddings())
     if hasattr(getattr(model, "cls", None), "predictions"):
@@ -175,7 +176,7 @@ class Batch(NamedTuple):
     Attributes:
         input_ids: Shape `(n, tokens)`.
         attention_mask: Same shape, 0 at padding.
-        mask: The place that is asked for in each prompt, shape `(n,)`.
+        mask: Index of the mask in each prompt, shape `(n,)`; see `Encoded`.
     """
 
     input_ids: torch.Tensor
@@ -187,17 +188,12 @@ def collate(
     prompt_model: PromptModel, encoded: Sequence[Encoded], multiple: int | None = None
 ) -> Batch:
     """Pad prompts to the longest, or to the next `multiple` of tokens."""
-    longest = max(len(one.input_ids) for one in encoded)
-    longest = longest if multiple is None else math.ceil(longest / multiple) * multiple
-    ids = np.full((len(encoded), longest), prompt_model.tokenizer.pad_token_id or 0)
-    attended = np.zeros_like(ids)
-    for row, one in enumerate(encoded):
-        ids[row, : len(one.input_ids)] = one.input_ids
-        attended[row, : len(one.input_ids)] = 1
-    mask = np.array([one.mask for one in encoded])
-    return Batch(
-        *(torch.from_numpy(part).to(prompt_model.model.device) for part in (ids, attended, mask))
-    )
+    device, pad_id = prompt_model.model.device, prompt_model.tokenizer.pad_token_id or 0
+    ids, attended = pad([prompt.input_ids for prompt in encoded], device, pad_id)
+    more = 0 if multiple is None else -ids.shape[1] % multiple
+    ids = nn.functional.pad(ids, (0, more), value=pad_id)
+    mask = torch.tensor([prompt.mask for prompt in encoded], device=device)
+    return Batch(ids, nn.functional.pad(attended, (0, more)), mask)
 
 
 def label_logits(
@@ -206,10 +202,10 @@ def label_logits(
     word_ids: np.ndarray | torch.Tensor | None = None,
     fast: bool = True,
 ) -> torch.Tensor:
-    """What a model gives for each label's word in the gap, shape `(n, num_labels)`.
+    """Return what a model gives for each label's word at the mask, shape `(n, num_labels)`.
 
-    A vocabulary of 30,000 words at 50 places costs as much as several blocks, and all that is
-    asked for is two numbers: `fast` computes the head at the gap alone, and of its output layer
+    A vocabulary of 30,000 words at 50 tokens costs as much as several blocks, and all that is
+    wanted is two numbers: `fast` computes the head at the mask alone, and of its output layer
     only the words' rows. The two ways agree to 1e-5 in float32.
 
     Args:
@@ -237,48 +233,51 @@ def label_logits(
     return nn.functional.linear(states, weight, bias)
 
 
-def each_batch(
-    prompt_model: PromptModel, encoded: Sequence[Encoded]
+def evaluation_batches(
+    prompt_model: PromptModel, encoded: Sequence[Encoded], batch_size: int | None = None
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Prompts in batches of similar length, while the model is in evaluation mode.
+    """Collate prompts of similar length, while the model is in evaluation mode.
 
     Args:
         prompt_model: The model that reads them.
         encoded: The prompts.
+        batch_size: Prompts per batch; `None` for as many as make `PREDICTION_TOKENS`.
 
     Yields:
-        The places in `encoded` of a batch's prompts, and the batch.
+        The indices in `encoded` of a batch's prompts, and the batch.
     """
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids), reverse=True)
+    lengths = [len(prompt.input_ids) for prompt in encoded]
     mode = prompt_model.model.training
     prompt_model.model.eval()
-    start = 0
     try:
-        while start < len(order):
-            count = max(1, PREDICTION_TOKENS // len(encoded[order[start]].input_ids))
-            chosen = order[start : start + count]
-            yield chosen, collate(prompt_model, [encoded[i] for i in chosen])
-            start += count
+        for indices in batches_by_length(lengths, batch_size, PREDICTION_TOKENS):
+            yield indices, collate(prompt_model, [encoded[index] for index in indices])
     finally:
         prompt_model.model.train(mode)
 
 
 def all_logits(
-    prompt_model: PromptModel, encoded: Sequence[Encoded], ids: np.ndarray, fast: bool
+    prompt_model: PromptModel,
+    encoded: Sequence[Encoded],
+    word_ids: np.ndarray,
+    fast: bool,
+    batch_size: int | None = None,
 ) -> np.ndarray:
-    """`label_logits` of any number of prompts, shape `(n, num_labels)`, without gradients.
+    """Return `label_logits` of any number of prompts, shape `(n, num_labels)`, without gradients.
 
     Args:
         prompt_model: The model.
         encoded: The prompts.
-        ids: What `reptune.cloze.templates.word_ids` returns.
+        word_ids: What `reptune.cloze.templates.word_ids` returns.
         fast: As in `label_logits`.
+        batch_size: As in `evaluation_batches`.
     """
-    found = np.empty((len(encoded), len(ids)))
-    for chosen, batch in each_batch(prompt_model, encoded):
+    logits = np.empty((len(encoded), len(word_ids)))
+    for indices, batch in evaluation_batches(prompt_model, encoded, batch_size):
         with torch.inference_mode():
-            found[chosen] = label_logits(prompt_model, batch, ids, fast).float().cpu().numpy()
-    return found
+            of_batch = label_logits(prompt_model, batch, word_ids, fast)
+            logits[indices] = of_batch.float().cpu().numpy()
+    return logits
 
 
 # --- inputs --------------------------------------------------------------------------------------
@@ -311,10 +310,10 @@ def check_inputs(
     if odd or hasattr(texts, "columns") or hasattr(texts, "column_names"):
         check_texts(texts, what, first)  # which raises
     rows = list(texts)
-    for place, row in enumerate(rows, first):
+    for index, row in enumerate(rows, first):
         if isinstance(row, str) or not isinstance(row, tuple | list | np.ndarray) or len(row) != 2:
             raise ValueError(
-                f"{what}[{place}] is {row!r}, but template={template.pattern!r} takes pairs; pass "
+                f"{what}[{index}] is {row!r}, but template={template.pattern!r} takes pairs; pass "
                 "tuples of two strings."
             )
     both = [check_texts([row[side] for row in rows], what, first) for side in (0, 1)]

@@ -1,7 +1,7 @@
 """Templates that turn a text into a fill-in-the-blank prompt, and the words that answer it.
 
 `Template("{text} It was {mask} .")` makes "A fun ride. It was [MASK] ." of a review. `encode` turns
-that into word pieces that a model takes, with the gap's place; `word_ids` says which piece stands
+that into token ids that a model takes, with the mask's index; `word_ids` says which token stands
 for which label. A tokenizer is all that this module needs. Chapter 6 uses it.
 """
 
@@ -18,20 +18,21 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune.checks import check_unicode, check_whole_number, nearest
 from reptune.models.prompts import check_text
+from reptune.tokens import special_ids
 
 SLOTS = ("text", "text2", "mask")
-# What byte-level and sentence-piece vocabularies write for a space before a word.
+# What byte-level and SentencePiece vocabularies write for a space before a word.
 SPACES = ("Ġ", "▁")
-COMMON_WORDS = ("great", "good", "bad", "yes", "no")  # one piece in nearly every vocabulary
+COMMON_WORDS = ("great", "good", "bad", "yes", "no")  # one token in nearly every vocabulary
 
 Demonstration = tuple[str, str | None, str]  # text, second text or None, word
 
 
 @dataclass(frozen=True)
 class Template:
-    """A pattern with a slot for the input and a gap for the word that names its label.
+    """A pattern with a slot for the input and a mask for the word that names its label.
 
-    `{text}` is the input, `{text2}` the second sentence of a pair, `{mask}` the gap; `{{` and `}}`
+    `{text}` is the input, `{text2}` the second sentence of a pair, `{mask}` the mask; `{{` and `}}`
     are braces; all else stands as it is.
 
     Attributes:
@@ -44,6 +45,12 @@ class Template:
 
     Source: Gao et al., *Making Pre-trained Language Models Better Few-shot Learners* (2021),
     section 4; chapter 6.
+
+    >>> template = Template("{text} It was {mask} .")
+    >>> template.render("A fun ride.", mask_token="[MASK]")
+    'A fun ride. It was [MASK] .'
+    >>> template.render("A fun ride.", word="great")
+    'A fun ride. It was great .'
     """
 
     pattern: str
@@ -72,7 +79,7 @@ class Template:
 
     @classmethod
     def of(cls, template: str | Template) -> Template:
-        """A template as it is, or one made of a pattern."""
+        """Return a template as it is, or make one of a pattern."""
         return template if isinstance(template, Template) else cls(template)
 
     @cached_property
@@ -103,16 +110,16 @@ class Template:
 
     @property
     def mask_last(self) -> bool:
-        """Whether nothing but spaces follows the gap, as a causal model needs it."""
+        """Whether nothing but spaces follows the mask, as a causal model needs it."""
         return not self.halves("x", "x")[1].strip(" ")
 
     @property
     def spaced(self) -> bool:
-        """Whether a space stands before the gap."""
+        """Whether a space stands before the mask."""
         return self.halves("x", "x")[0].endswith(" ")
 
     def halves(self, text: str, text2: str | None = None) -> tuple[str, str]:
-        """What stands before the gap, and what after it.
+        """Return what stands before the mask, and what after it.
 
         Raises:
             ValueError: If a text is no string of valid Unicode.
@@ -135,13 +142,13 @@ class Template:
         word: str | None = None,
         mask_token: str | None = None,
     ) -> str:
-        """The prompt as a string, for people to read.
+        """Return the prompt as a string, for people to read.
 
         Args:
             text: The input.
             text2: The second sentence, for a template of pairs only.
-            word: What to write into the gap, or
-            mask_token: the tokenizer's sign for a gap.
+            word: What to write at the mask, or
+            mask_token: the tokenizer's mask token.
 
         Raises:
             ValueError: If `text2` is missing or one too many, not exactly one of `word` and
@@ -150,7 +157,7 @@ class Template:
         self.check_pair(text2)
         if (word is None) == (mask_token is None):
             raise ValueError(
-                f"word={word!r} and mask_token={mask_token!r}; give one of them for the gap."
+                f"word={word!r} and mask_token={mask_token!r}; give one of them for the mask."
             )
         name, filling = ("word", word) if mask_token is None else ("mask_token", mask_token)
         check_text(name, filling)
@@ -173,17 +180,17 @@ class Template:
             )
 
 
-# --- prompts as word pieces ----------------------------------------------------------------------
+# --- prompts as token ids ------------------------------------------------------------------------
 
 
 class Encoded(NamedTuple):
     """A prompt as a model takes it.
 
     Attributes:
-        input_ids: Its pieces, special ones included.
-        mask: Place of the gap; for a causal model of the last piece before the label's word.
+        input_ids: Its token ids, special ones included.
+        mask: Index of the mask; for a causal model of the last token before the label's word.
         dropped: Demonstrations that did not fit.
-        cut: Pieces of the input that did not fit.
+        cut: Tokens of the input that did not fit.
     """
 
     input_ids: list[int]
@@ -202,31 +209,31 @@ def encode(
     causal: bool = False,
     demonstrations: Sequence[Demonstration] = (),
 ) -> Encoded:
-    """Make a prompt of an input, and of examples whose gap is filled.
+    """Make a prompt of an input, and of examples whose mask is filled.
 
     For a masked model the input comes first and the demonstrations after it, joined by a space.
     For a causal model they come before the input, with an empty line between, and the prompt ends
-    right before the label's word: the space before it belongs to the word's piece.
+    right before the label's word: the space before it belongs to the word's token.
 
     Special tokens that a text spells out, such as "[MASK]" or "[SEP]", are read as plain
-    characters ("[", "mask", "]"), so that the prompt has one gap.
+    characters ("[", "mask", "]"), so that the prompt has one mask.
 
     What exceeds `limit` goes in this order: demonstrations, the one farthest from the input first;
     then the end of the input, of a pair the end of the longer text. The template's own words, the
-    gap and special pieces always stay.
+    mask and special tokens always stay.
 
     Args:
         template: With or without a second text.
         tokenizer: A fast one; with a mask token unless `causal`.
         text: The input.
         text2: The second text, for a template of pairs only.
-        limit: Pieces that the model takes, special ones included.
+        limit: Tokens that the model takes, special ones included.
         causal: Whether the prompt is for a causal model.
         demonstrations: Triples of text, second text (or `None`) and word.
 
     Raises:
         ValueError: If `text2` does not match the template, the tokenizer lacks a mask token, a
-            causal prompt goes on after the gap or has nothing before it, the template alone
+            causal prompt goes on after the mask or has nothing before it, the template alone
             exceeds `limit`, or something is not of the type it should be.
 
     Source: Gao et al. (2021), sections 4 and 6; chapter 6.
@@ -235,7 +242,7 @@ def encode(
     check_whole_number("limit", limit)
     check_text("text", text)
     template.check_pair(text2)
-    check_gap(template, tokenizer, causal)
+    check_mask(template, tokenizer, causal)
     shown = _check_demonstrations(demonstrations, template)
     texts = (text, text2)
     ids, mask = _assemble(template, tokenizer, texts, shown, causal)
@@ -246,7 +253,7 @@ def encode(
         shorter = _shorten(tokenizer, texts, len(ids) - limit)
         if shorter == texts:
             raise ValueError(
-                f"limit={limit}, but template={template.pattern!r} alone takes {len(ids)} pieces; "
+                f"limit={limit}, but template={template.pattern!r} alone takes {len(ids)} tokens; "
                 "raise max_length, or shorten the template."
             )
         texts = shorter
@@ -254,8 +261,8 @@ def encode(
     cut = 0
     if texts != (text, text2):
         sizes = [
-            sum(len(pieces(tokenizer, one)) for one in both if one)
-            for both in ((text, text2), texts)
+            sum(len(token_ids(tokenizer, part)) for part in pair if part)
+            for pair in ((text, text2), texts)
         ]
         cut = max(1, sizes[0] - sizes[1])
     return Encoded(ids, mask, len(demonstrations) - len(shown), cut)
@@ -264,17 +271,19 @@ def encode(
 def _check_demonstrations(
     demonstrations: Sequence[Demonstration], template: Template
 ) -> list[Demonstration]:
-    """The demonstrations in a list, or a `ValueError` that names the bad one."""
+    """Return the demonstrations in a list, or raise a `ValueError` that names the bad one."""
     if isinstance(demonstrations, str) or not isinstance(demonstrations, Iterable):
         raise ValueError(
             f"demonstrations={demonstrations!r}; pass triples of text, second text or None, word."
         )
     shown = list(demonstrations)
-    for place, one in enumerate(shown):
-        name = f"demonstrations[{place}]"
-        if not isinstance(one, tuple | list) or len(one) != 3:
-            raise ValueError(f"{name} is {one!r}; pass a triple: text, second text or None, word.")
-        text, text2, word = one
+    for index, demonstration in enumerate(shown):
+        name = f"demonstrations[{index}]"
+        if not isinstance(demonstration, tuple | list) or len(demonstration) != 3:
+            raise ValueError(
+                f"{name} is {demonstration!r}; pass a triple: text, second text or None, word."
+            )
+        text, text2, word = demonstration
         check_text(f"{name}'s text", text)
         check_text(f"{name}'s word", word)
         try:
@@ -284,13 +293,13 @@ def _check_demonstrations(
     return shown
 
 
-def check_gap(template: Template, tokenizer: Tokenizer, causal: bool) -> None:
-    """Raise a `ValueError` unless a model of this kind can fill the template's gap."""
+def check_mask(template: Template, tokenizer: Tokenizer, causal: bool) -> None:
+    """Raise a `ValueError` unless a model of this kind can fill the template's mask."""
     if causal and not template.mask_last:
         before = template.pattern.split("{mask}")[0]
         raise ValueError(
             f"template={template.pattern!r} goes on after {{mask}}, but a causal model sees only "
-            f"what stands before; end it with the gap: {before + '{mask}'!r}."
+            f"what stands before; end it with the mask: {before + '{mask}'!r}."
         )
     if not causal and tokenizer.mask_token_id is None:
         raise ValueError(
@@ -299,8 +308,8 @@ def check_gap(template: Template, tokenizer: Tokenizer, causal: bool) -> None:
         )
 
 
-def pieces(tokenizer: Tokenizer, text: str) -> list[int]:
-    """A text's pieces, without special ones; those that it spells out are plain characters."""
+def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return a text's token ids, no special ones; those that it spells out are plain characters."""
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
         "input_ids"
     ]
@@ -313,65 +322,57 @@ def _assemble(
     demonstrations: Sequence[Demonstration],
     causal: bool,
 ) -> tuple[list[int], int]:
-    """All pieces, however many, and the gap's place."""
-    start, end = _special_ids(tokenizer)
+    """Return all token ids, however many, and the mask's index."""
+    start, end = special_ids(tokenizer)
     before, after = template.halves(*texts)
     if causal:
-        shown = [_shown(template, *one, causal) for one in demonstrations]
-        ids = [*start, *pieces(tokenizer, "\n\n".join([*shown, before]).rstrip(" "))]
+        shown = [_shown(template, *parts, causal) for parts in demonstrations]
+        ids = [*start, *token_ids(tokenizer, "\n\n".join([*shown, before]).rstrip(" "))]
         if not ids:
             raise ValueError(
-                f"template={template.pattern!r} leaves nothing before the gap for an empty text; "
+                f"template={template.pattern!r} leaves nothing before the mask for an empty text; "
                 "write a word before {mask}, or drop empty texts."
             )
         return ids, len(ids) - 1
-    after = " ".join([after, *(_shown(template, *one, causal) for one in demonstrations)])
-    sign = tokenizer.added_tokens_decoder.get(tokenizer.mask_token_id)
-    if sign is not None and sign.lstrip:  # RoBERTa's takes the space before it along
+    after = " ".join([after, *(_shown(template, *parts, causal) for parts in demonstrations)])
+    mask = tokenizer.added_tokens_decoder.get(tokenizer.mask_token_id)
+    if mask is not None and mask.lstrip:  # RoBERTa's takes the space before it along
         before = before.rstrip()
-    head = [*start, *pieces(tokenizer, before)]
-    return [*head, tokenizer.mask_token_id, *pieces(tokenizer, after), *end], len(head)
+    head = [*start, *token_ids(tokenizer, before)]
+    return [*head, tokenizer.mask_token_id, *token_ids(tokenizer, after), *end], len(head)
 
 
 def _shown(template: Template, text: str, text2: str | None, word: str, causal: bool) -> str:
-    """A demonstration; for a causal model with the space before its word, as in `word_ids`."""
+    """Write a demonstration; a causal one with the space before its word, as in `word_ids`."""
     before, after = template.halves(text, text2)
     return f"{before.rstrip(' ')} {word}" if causal else before + word + after
-
-
-def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The special pieces that the tokenizer puts before and after a text."""
-    plain, whole = pieces(tokenizer, "a"), tokenizer("a")["input_ids"]
-    starts = range(len(whole) - len(plain) + 1)
-    start = next(place for place in starts if whole[place : place + len(plain)] == plain)
-    return whole[:start], whole[start + len(plain) :]
 
 
 def _shorten(
     tokenizer: Tokenizer, texts: tuple[str, str | None], over: int
 ) -> tuple[str, str | None]:
-    """Take `over` pieces from the texts' ends, one by one from the longer; less if all is gone."""
-    places = [_piece_starts(tokenizer, one or "") for one in texts]
-    kept = [len(starts) for starts in places]
+    """Take `over` tokens from the texts' ends, one by one from the longer; less if all is gone."""
+    starts_of = [_token_starts(tokenizer, text or "") for text in texts]
+    kept = [len(starts) for starts in starts_of]
     for _ in range(min(over, sum(kept))):
         kept[int(kept[1] > kept[0])] -= 1
     first, second = (
-        one if one is None or count == len(starts) else one[: starts[count]].rstrip()
-        for one, starts, count in zip(texts, places, kept, strict=True)
+        text if text is None or count == len(starts) else text[: starts[count]].rstrip()
+        for text, starts, count in zip(texts, starts_of, kept, strict=True)
     )
     return first, second
 
 
-def _piece_starts(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The first character of each piece."""
-    found = tokenizer(
+def _token_starts(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the index of each token's first character."""
+    encoding = tokenizer(
         text,
         add_special_tokens=False,
         split_special_tokens=True,
         return_offsets_mapping=True,
         verbose=False,
     )
-    return [start for start, _ in found["offset_mapping"]]
+    return [start for start, _ in encoding["offset_mapping"]]
 
 
 # --- words that name labels ----------------------------------------------------------------------
@@ -385,7 +386,7 @@ def word_ids(
     causal: bool,
     template: Template,
 ) -> np.ndarray:
-    """The piece that each label's word has in the template's gap.
+    """Return the token id that each label's word has at the template's mask.
 
     A byte-level vocabulary writes a word differently with a space before it: the template says
     whether there is one. For a causal model there always is.
@@ -401,8 +402,8 @@ def word_ids(
         Shape `(num_classes,)`, in the order of `classes`.
 
     Raises:
-        ValueError: If a label has no word, a word no label, two labels have one piece, a word is
-            more than one piece or unknown to the tokenizer, or a label is no string or integer.
+        ValueError: If a label has no word, a word no label, two labels have one token, a word is
+            more than one token or unknown to the tokenizer, or a label is no string or integer.
 
     Source: Gao et al. (2021), section 4.1; chapter 6.
     """
@@ -411,54 +412,52 @@ def word_ids(
     _check_words(words, labels)
     taken: dict[int, Any] = {}
     for label in labels:
-        piece = _only_piece(words[label], tokenizer, causal, template)
-        if piece in taken:
+        token = _only_token(words[label], tokenizer, causal, template)
+        if token in taken:
             raise ValueError(
-                f"the words {words[taken[piece]]!r} of label {taken[piece]!r} and {words[label]!r} "
-                f"of label {label!r} are one piece to this tokenizer; use words that differ."
+                f"the words {words[taken[token]]!r} of label {taken[token]!r} and {words[label]!r} "
+                f"of label {label!r} are one token to this tokenizer; use words that differ."
             )
-        taken[piece] = label
+        taken[token] = label
     return np.fromiter(taken, dtype=np.int64, count=len(taken))
 
 
-def word_pieces(word: str, tokenizer: Tokenizer, *, causal: bool, template: Template) -> list[int]:
-    """The pieces of a word where it fills the template's gap; see `word_ids`."""
+def word_tokens(word: str, tokenizer: Tokenizer, *, causal: bool, template: Template) -> list[int]:
+    """Return the token ids of a word where it fills the template's mask; see `word_ids`."""
     check_text("word", word)
     before = template.halves("x", "x")[0].rstrip(" ")
     written = f" {word}" if causal or template.spaced else word
-    context, whole = pieces(tokenizer, before), pieces(tokenizer, before + written)
+    context, whole = token_ids(tokenizer, before), token_ids(tokenizer, before + written)
     if whole[: len(context)] == context:
         return whole[len(context) :]
-    return pieces(tokenizer, written)  # it merges with what stands before
+    return token_ids(tokenizer, written)  # it merges with what stands before
 
 
 def vocabulary_words(tokenizer: Tokenizer, *, causal: bool, template: Template) -> dict[int, str]:
-    """The vocabulary's pieces that are words of their own: `{piece: word}`.
+    """Return the vocabulary's tokens that are words of their own: `{token id: word}`.
 
     At least two letters and nothing else; no part of a word, nothing special; in a vocabulary that
-    marks spaces, with the space that the template has before the gap. A few of them may still be
-    written with other pieces, such as words with accents that the tokenizer removes.
+    marks spaces, with the space that the template has before the mask. A few of them may still be
+    written with other tokens, such as words with accents that the tokenizer removes.
     """
     vocabulary = tokenizer.get_vocab()
     special = set(tokenizer.all_special_ids)
-    marked = [
-        sign for sign in SPACES if any(piece.startswith(sign) for piece in vocabulary)
-    ]  # fmt: skip
-    sign = marked[0] if marked and (causal or template.spaced) else ""
-    found = {}
-    for piece, place in vocabulary.items():
-        word = piece.removeprefix(sign)
-        # Byte-level pieces spell letters beyond ASCII as other letters.
-        plain = word.isascii() or "Ġ" not in marked
-        if piece.startswith(sign) and word.isalpha() and len(word) >= 2 and plain:
-            found[place] = word
-    return {place: found[place] for place in sorted(found) if place not in special}
+    marks = [mark for mark in SPACES if any(token.startswith(mark) for token in vocabulary)]
+    space = marks[0] if marks and (causal or template.spaced) else ""
+    words = {}
+    for token, token_id in vocabulary.items():
+        word = token.removeprefix(space)
+        # Byte-level tokens spell letters beyond ASCII as other letters.
+        readable = word.isascii() or "Ġ" not in marks
+        if token.startswith(space) and word.isalpha() and len(word) >= 2 and readable:
+            words[token_id] = word
+    return {token_id: words[token_id] for token_id in sorted(words) if token_id not in special}
 
 
 def _check_classes(classes: Sequence[Any] | np.ndarray) -> list[Any]:
     plain = isinstance(classes, list | tuple | np.ndarray)
     labels = np.asarray(classes, dtype=None if plain else object).tolist()
-    if not isinstance(labels, list) or not all(isinstance(one, str | int) for one in labels):
+    if not isinstance(labels, list) or not all(isinstance(label, str | int) for label in labels):
         raise ValueError(f"classes={classes!r}; pass a list of labels, strings or integers.")
     return labels
 
@@ -478,8 +477,8 @@ def _check_words(words: Mapping[Any, str], labels: Sequence[Any]) -> None:
         if not isinstance(words[label], str) or not words[label].strip():
             raise ValueError(f"the word of label {label!r} is {words[label]!r}; use a string.")
         check_unicode(words[label], f"the word of label {label!r}")
-    for place, label in enumerate(labels):
-        for other in labels[:place]:
+    for index, label in enumerate(labels):
+        for other in labels[:index]:
             if words[other].strip() == words[label].strip():
                 raise ValueError(
                     f"the labels {other!r} and {label!r} share the word {words[label]!r}; give "
@@ -487,20 +486,20 @@ def _check_words(words: Mapping[Any, str], labels: Sequence[Any]) -> None:
                 )
 
 
-def _only_piece(word: str, tokenizer: Tokenizer, causal: bool, template: Template) -> int:
-    """The word's one piece, or a `ValueError` that names its pieces."""
-    found = word_pieces(word.strip(), tokenizer, causal=causal, template=template)
-    if tokenizer.unk_token_id in found:
+def _only_token(word: str, tokenizer: Tokenizer, causal: bool, template: Template) -> int:
+    """Return the id of the word's one token, or raise a `ValueError` that names its tokens."""
+    ids = word_tokens(word.strip(), tokenizer, causal=causal, template=template)
+    if tokenizer.unk_token_id in ids:
         raise ValueError(f"the word {word!r} is unknown to the tokenizer; use a common word.")
-    if len(found) != 1:
-        named = [piece.lstrip("".join(SPACES)) for piece in tokenizer.convert_ids_to_tokens(found)]
+    if len(ids) != 1:
+        named = [token.lstrip("".join(SPACES)) for token in tokenizer.convert_ids_to_tokens(ids)]
         known = [
-            one
-            for one in COMMON_WORDS
-            if len(word_pieces(one, tokenizer, causal=causal, template=template)) == 1
+            common
+            for common in COMMON_WORDS
+            if len(word_tokens(common, tokenizer, causal=causal, template=template)) == 1
         ]
         such = f", such as {known[0]!r}" if known else ""
         raise ValueError(
-            f"{word!r} is {len(found)} pieces ({', '.join(named)}); use a word of one piece{such}."
+            f"{word!r} is {len(ids)} tokens ({', '.join(named)}); use a word of one token{such}."
         )
-    return found[0]
+    return ids[0]

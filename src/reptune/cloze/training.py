@@ -1,33 +1,41 @@
-"""The steps of prompt-based fine-tuning: batches, losses, learning rate (chapter 6)."""
+"""One training run of prompt-based fine-tuning: batches, steps, what did not fit (chapter 6)."""
 
 from __future__ import annotations
 
-import math
+import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from reptune.checks import (
-    check_number,
-)
+from reptune import runtime, training
+from reptune.checks import check_finite_weights
+from reptune.cloze.demonstrations import Prompts
+from reptune.cloze.prompt_models import PromptModel, collate, label_logits
 from reptune.cloze.templates import Encoded
+from reptune.training.loop import Record
+
+MASKED_RATE, CAUSAL_RATE = 1e-4, 2e-5
+MASKED_STEPS, CAUSAL_STEPS = 60, 60
+EVALUATIONS = 5
+FAST_OPTIONS = ("label_rows", "half_precision", "cheap_dropout")
 
 
-class Losses:
-    """Counts what prompts lost for want of room, and says so once."""
+class Truncation:
+    """Counts the prompts of which not everything fit, and says so once."""
 
     def __init__(self) -> None:
         self.prompts = self.cut = self.short = self.dropped = 0
 
     def add(self, encoded: Sequence[Encoded]) -> Sequence[Encoded]:
-        """Count what was lost in these prompts, and return them."""
+        """Count what these prompts lost, and return them."""
         self.prompts += len(encoded)
-        self.cut += sum(one.cut > 0 for one in encoded)
-        self.short += sum(one.dropped > 0 for one in encoded)
-        self.dropped += sum(one.dropped for one in encoded)
+        self.cut += sum(prompt.cut > 0 for prompt in encoded)
+        self.short += sum(prompt.dropped > 0 for prompt in encoded)
+        self.dropped += sum(prompt.dropped for prompt in encoded)
         return encoded
 
     def warn(self, limit: int, accepted: bool) -> None:
@@ -39,38 +47,119 @@ class Losses:
             said.append(f"the input of {self.cut} was cut")
         if said:
             warnings.warn(
-                f"of {self.prompts} prompts, {' and '.join(said)} to fit into {limit} pieces; "
+                f"of {self.prompts} prompts, {' and '.join(said)} to fit into {limit} tokens; "
                 "use fewer demonstrations or shorter texts; a max_length accepts cut inputs.",
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
-# --- training's small parts ----------------------------------------------------------------------
+def train(
+    settings: Any,
+    prompts: Prompts,
+    word_ids: np.ndarray,
+    targets: torch.Tensor,
+    evaluate: Callable[[], Record] | None = None,
+    criterion: str = "eval_accuracy",
+    greater_is_better: bool = True,
+) -> list[Record]:
+    """Train a model in place; return the history.
 
-
-def share_of_rate(step: int, num_steps: int, warmup: float) -> float:
-    """Share of the peak rate at a step, from 1 on: linearly up, then down to 0 after the last.
-
-    Without a warm-up the first step has the peak rate; with one of every step, the last one has.
-
-    Raises:
-        ValueError: If there is no such step, or `warmup` is no share from 0 to 1.
+    Args:
+        settings: The estimator, whose parameters say how.
+        prompts: Makes the prompts of the training inputs.
+        word_ids: Token ids of the labels' words, shape `(num_labels,)`.
+        targets: Of each training input, what `cross_entropy` takes: a label id, or shares of the
+            labels.
+        evaluate: Gives the scores on validation.
+        criterion: Which of them decides, with `patience`.
+        greater_is_better: Whether more of it is better.
     """
-    if not 1 <= step <= num_steps:
-        raise ValueError(f"step={step} of {num_steps}; use 1 to {num_steps}.")
-    check_number("warmup", warmup, least=0, most=1)
-    warm = math.ceil(warmup * num_steps)
-    return step / warm if step <= warm else (num_steps + 1 - step) / (num_steps - warm)
+    prompt_model, truncation = prompts.prompt_model, Truncation()
+    fast = training.fast_options(settings.fast, FAST_OPTIONS)
+    prompts.prepare()
+    if not prompts.per_class:  # each prompt stays the same; count it once
+        truncation.add(prompts.alone)
+    loop = _loop(settings, prompt_model)
+    batches = random_batches(
+        len(prompts.examples), settings.batch_size, loop.num_steps, prompts.seed
+    )
+
+    def loss_of(step: int) -> torch.Tensor:
+        rows = next(batches)
+        encoded = prompts.training(rows, step)
+        if prompts.per_class:
+            truncation.add(encoded)
+        return word_loss(prompt_model, encoded, word_ids, targets[rows], fast)
+
+    # Rounded down, where `evaluation_steps` rounds up: the records of chapter 6 were made so.
+    looks = {number * loop.num_steps // EVALUATIONS for number in range(1, EVALUATIONS + 1)}
+    with _dropout(prompt_model, fast):
+        history = loop.run(
+            loss_of,
+            evaluate=evaluate,
+            looks=looks,
+            patience=settings.patience,
+            criterion=criterion,
+            greater_is_better=greater_is_better,
+        )
+    check_finite_weights(prompt_model.model)
+    truncation.warn(prompts.limit, settings.max_length is not None)
+    prompt_model.model.eval()
+    return history
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group of parameters."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def _loop(settings: Any, prompt_model: PromptModel) -> training.Loop:
+    causal = prompt_model.causal
+    num_steps, rate = (CAUSAL_STEPS, CAUSAL_RATE) if causal else (MASKED_STEPS, MASKED_RATE)
+    return training.Loop(
+        prompt_model.model,
+        num_steps=num_steps if settings.num_steps is None else settings.num_steps,
+        learning_rate=settings.learning_rate or rate,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+        schedule="held",
+        callbacks=settings.callbacks,
+        description="prompt-based fine-tuning",
+        show_progress=runtime.shows_progress(settings.show_progress),
+    )
+
+
+def _dropout(
+    prompt_model: PromptModel, fast: Collection[str]
+) -> contextlib.AbstractContextManager[Any]:
+    if "cheap_dropout" in fast:
+        return training.cheap_dropout(prompt_model.model)
+    return contextlib.nullcontext()
+
+
+def word_loss(
+    prompt_model: PromptModel,
+    encoded: Sequence[Encoded],
+    word_ids: np.ndarray,
+    targets: torch.Tensor,
+    fast: Collection[str],
+) -> torch.Tensor:
+    """Return a batch's loss: cross-entropy over the label words' logits alone, in nats.
+
+    Args:
+        prompt_model: The model, which is put in training mode.
+        encoded: The batch's prompts.
+        word_ids: Token ids of the labels' words, shape `(num_labels,)`.
+        targets: Label ids of shape `(n,)`, or shares of the labels, `(n, num_labels)`.
+        fast: The fast options in force.
+    """
+    model = prompt_model.model.train()
+    # float16 would need its losses scaled; bfloat16 has the range of float32.
+    half = "half_precision" in fast and bool(runtime.precision()["bf16"])
+    multiple = training.padding_multiple(fast if half else (), prompt_model.limit)
+    batch = collate(prompt_model, encoded, multiple)
+    with runtime.half_precision(model.device, half):
+        logits = label_logits(prompt_model, batch, word_ids, "label_rows" in fast)
+    return nn.functional.cross_entropy(logits.float(), targets.to(model.device))
 
 
 def random_batches(count: int, size: int, num_steps: int, seed: int) -> Iterator[np.ndarray]:
-    """Rows of each step: shuffled epochs, one after the other, in batches that are all full."""
+    """Yield the rows of each step: shuffled epochs, one after the other, in full batches."""
     size = min(size, count)
     order, epoch = np.empty(0, dtype=int), 0
     for _ in range(num_steps):
@@ -79,17 +168,3 @@ def random_batches(count: int, size: int, num_steps: int, seed: int) -> Iterator
             order, epoch = np.concatenate([order, new]), epoch + 1
         yield order[:size]
         order = order[size:]
-
-
-def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW as `Trainer` sets it up: no decay for biases and layer norms."""
-    named = dict(model.named_parameters())
-    plain = {name for name in named if name.endswith("bias") or "norm" in name.lower()}
-    groups = [
-        {
-            "params": [weight for name, weight in named.items() if (name in plain) == bare],
-            "weight_decay": 0.0 if bare else weight_decay,
-        }
-        for bare in (False, True)
-    ]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)

@@ -16,8 +16,8 @@ from reptune import cloze, runtime
 from reptune.cloze import (
     PromptTunedClassifier,
     PromptTunedRegressor,
+    base,
     demonstrations,
-    estimators,
     label_words,
     prompt_models,
     training,
@@ -96,11 +96,11 @@ def _weights(estimator):
 def test_the_adapter_of_the_default_model_comes_by_itself(make, monkeypatch, tiny_masked_lm):
     asked = []
 
-    def load(model, adapter):
+    def load(model, adapter, device):
         asked.append((model, adapter))
         raise ValueError("enough")
 
-    monkeypatch.setattr(estimators, "load_prompt_model", load)
+    monkeypatch.setattr(base, "load_prompt_model", load)
     for changes in ({"model": "all-MiniLM-L6-v2"}, {}, {"adapter": "x"}):
         with pytest.raises(ValueError, match="enough"):
             make(**changes).fit(TEXTS, LABELS)
@@ -146,11 +146,11 @@ def test_with_every_fast_option_off_it_is_plain_library_code(make, folders, kind
         ]
         batch = tokenizer(prompts, padding=True, return_tensors="pt", padding_side="right")
         if kind == "causal":
-            places = batch["attention_mask"].sum(dim=1) - 1
+            masks = batch["attention_mask"].sum(dim=1) - 1
         else:
-            places = (batch["input_ids"] == tokenizer.mask_token_id).int().argmax(dim=1)
+            masks = (batch["input_ids"] == tokenizer.mask_token_id).int().argmax(dim=1)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        logits = model(**inputs).logits[range(6), places][:, words]
+        logits = model(**inputs).logits[range(6), masks][:, words]
         targets = torch.tensor([LABELS[row] == "positive" for row in rows]).long()
         loss = torch.nn.functional.cross_entropy(logits, targets)
         assert ours.history_[step]["loss"] == pytest.approx(loss.item(), abs=1e-5)
@@ -206,11 +206,7 @@ def test_the_loss_is_cross_entropy_over_the_label_words_alone(make, steady):
     assert not np.allclose(one.logits(TEXTS), logits, atol=1e-4), "the first step already trains"
 
 
-def test_rates_and_batches_by_hand():
-    rates = [training.share_of_rate(step, 10, 0.2) for step in range(1, 11)]
-    np.testing.assert_allclose(rates, [1 / 2, 1, *(np.arange(8, 0, -1) / 8)])
-    assert [training.share_of_rate(step, 2, 0.0) for step in (1, 2)] == [1, 0.5]
-    assert training.share_of_rate(1, 1, 0.9) == 1
+def test_batches_by_hand():
     rows = list(training.random_batches(5, 3, 5, seed=0))
     assert [len(batch) for batch in rows] == [3] * 5
     stream = np.concatenate(rows)
@@ -319,7 +315,7 @@ def shown(near, monkeypatch):
 
 
 def _longer(make, kind="causal", **changes):
-    return make(kind, num_demonstrations=1, demonstration_draws=3, **changes)
+    return make(kind, per_class=1, demonstration_draws=3, **changes)
 
 
 def test_each_class_shows_one_of_its_nearer_half_and_never_the_input_itself(
@@ -415,7 +411,7 @@ def test_regression_by_hand(make_regressor, steady):
     one = make_regressor(**knobs, num_steps=1, batch_size=16).fit(
         TEXTS, targets, validation=(TEXTS, targets)
     )
-    scores = untrained._scores(untrained._prompts, untrained._ids, [(text, None) for text in TEXTS])
+    scores = untrained.logits(TEXTS)
     share = 1 / (1 + np.exp(scores[:, 0] - scores[:, 1]))  # P("good")
     np.testing.assert_allclose(untrained.predict(TEXTS), 2 + 8 * share, atol=1e-6)
     wanted = (np.array(targets) - 2) / 8
@@ -426,7 +422,7 @@ def test_regression_by_hand(make_regressor, steady):
 
 
 def test_a_regressor_shows_one_example_of_each_half(make_regressor, shown):
-    make_regressor("causal", num_demonstrations=1).fit(TEXTS, NUMBERS)
+    make_regressor("causal", per_class=1).fit(TEXTS, NUMBERS)
     for _, drawn in [one for one in shown if one[1]]:
         assert sorted(word for *_, word in drawn) == ["bad", "good"]
         assert all(NUMBERS[TEXTS.index(t)] == (1 if w == "good" else -1) for t, _, w in drawn)
@@ -487,10 +483,10 @@ def test_it_works_in_scikit_learn(make, make_regressor):
     ("kind", "changes"),
     [
         ("masked", {}),
-        ("causal", {"num_demonstrations": 1}),
+        ("causal", {"per_class": 1}),
         ("masked", {"template": Template(MASKED), "words": None, "max_length": 9}),
         ("masked", {"fast": {"label_rows"}, "random_state": None}),
-        ("causal", {"num_demonstrations": 2, "random_state": None}),
+        ("causal", {"per_class": 2, "random_state": None}),
     ],
 )
 def test_saved_and_loaded_is_the_same(make, near, tmp_path, kind, changes):
@@ -575,7 +571,7 @@ def test_manifests_that_lack_a_key_are_refused(fitted, tmp_path, name):
     ],
 )
 def test_damaged_demonstrations_are_refused(make, near, tmp_path, rows, message):
-    folder = make(num_demonstrations=1, num_steps=1).fit(TEXTS, LABELS).save(tmp_path / "model")
+    folder = make(per_class=1, num_steps=1).fit(TEXTS, LABELS).save(tmp_path / "model")
     _damage(folder, "examples.json", lambda _: rows)
     with pytest.raises(ValueError, match=rf"damaged model \(.*{message}"):
         PromptTunedClassifier.load(folder)
@@ -593,7 +589,7 @@ WAYS = [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
 
 
 @pytest.mark.parametrize("again", WAYS)
-@pytest.mark.parametrize("changes", [{}, {"num_demonstrations": 1, "demonstration_draws": 2}])
+@pytest.mark.parametrize("changes", [{}, {"per_class": 1, "demonstration_draws": 2}])
 @pytest.mark.parametrize("kind", KINDS)
 def test_copies_predict_the_same(make, near, kind, changes, again):
     classifier = make(kind, num_steps=2, **changes).fit(TEXTS, LABELS)
@@ -649,34 +645,6 @@ def test_a_model_that_diverges_is_not_returned(make):
     np.testing.assert_array_equal(classifier.predict_proba(TEXTS), before)
 
 
-def test_the_recorded_shape_of_the_rates():
-    """Those of the default, which every recorded number has: bit for bit."""
-    warm, steps = 6, 60
-    expected = [s / warm if s <= warm else (steps + 1 - s) / (steps - warm) for s in range(1, 61)]
-    assert [training.share_of_rate(step, steps, 0.1) for step in range(1, 61)] == expected
-    rates = [training.share_of_rate(step, 5, 0.1) for step in range(1, 6)]
-    assert rates == [1, 1, 0.75, 0.5, 0.25]
-
-
-@pytest.mark.parametrize("warmup", [0, 0.0, 1e-9, 0.1, 0.5, 0.9, 0.999, 1, np.float32(0.1)])
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 5, 10, 61])
-def test_any_warm_up_rises_to_the_peak_and_falls_from_it(num_steps, warmup):
-    rates = [training.share_of_rate(step, num_steps, warmup) for step in range(1, num_steps + 1)]
-    assert max(rates) == 1 and min(rates) > 0
-    peak = rates.index(1)
-    assert rates[: peak + 1] == sorted(rates[: peak + 1])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
-
-
-@pytest.mark.parametrize(
-    ("step", "num_steps", "warmup"),
-    [(0, 5, 0.1), (6, 5, 1), (6, 5, 0.1), (1, 0, 0.1), (1, 5, -0.1), (1, 5, 1.5), (1, 5, math.nan)],
-)
-def test_steps_that_are_none_have_no_rate(step, num_steps, warmup):
-    with pytest.raises(ValueError, match=r"step=|warmup="):
-        training.share_of_rate(step, num_steps, warmup)
-
-
 # --- bad input -----------------------------------------------------------------------------------
 
 
@@ -726,9 +694,9 @@ def test_bad_pairs(make, texts, message):
         ("masked", {"batch_size": 0}, "batch_size=0"),
         ("masked", {"learning_rate": 0}, "learning_rate=0"),
         ("masked", {"warmup": 1}, "warmup=1"),
-        ("masked", {"num_demonstrations": -1}, "num_demonstrations=-1"),
+        ("masked", {"per_class": -1}, "per_class=-1"),
         ("masked", {"demonstration_draws": 0}, "demonstration_draws=0"),
-        ("masked", {"max_length": 1000}, "takes at most 32 pieces"),
+        ("masked", {"max_length": 1000}, "takes at most 32 tokens; lower it"),
         ("masked", {"max_length": 4}, "limit=4, but .* raise max_length"),
         ("masked", {"fast": "label_rows"}, "in a tuple"),
         ("masked", {"fast": ("label_row",)}, "did you mean 'label_rows'"),
@@ -757,7 +725,7 @@ def test_bad_pairs(make, texts, message):
     ],
 )
 def test_bad_parameters(make, monkeypatch, kind, changes, message):
-    monkeypatch.setattr(estimators._PromptTuned, "_step", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(training, "word_loss", lambda *_: pytest.fail("it trained"))
     with pytest.raises(ValueError, match=message):
         make(kind, **changes).fit(TEXTS, LABELS)
 

@@ -32,10 +32,10 @@ def test_candidates_are_the_words_of_the_largest_summed_log_probability(loaded, 
     for label, words in found.items():
         rows = [row for row, own in enumerate(LABELS) if own == label]
         for word, score in words:
-            (piece,) = word_ids(
+            (token,) = word_ids(
                 {0: word}, [0], model.tokenizer, causal=model.causal, template=Template(template)
             )
-            assert score == pytest.approx(float(logs[rows, piece].sum()), abs=1e-3)
+            assert score == pytest.approx(float(logs[rows, token].sum()), abs=1e-3)
         scores = [score for _, score in words]
         assert scores == sorted(scores, reverse=True) and len(scores) == 5
         every = candidate_words(model, template, TEXTS, LABELS, top_k=999)[label]
@@ -54,14 +54,14 @@ def test_the_search_by_hand():
     assert accuracies.tolist() == [1.0, 1.0, 0.75]
 
 
-def _brute_force(scores, places, candidates):
+def _brute_force(scores, label_ids, candidates):
     graded = []
     for number, row in enumerate(itertools.product(*candidates)):
         if len(set(row)) == len(row):
             logits = scores[:, row]
-            right = logits[np.arange(len(places)), places]
+            right = logits[np.arange(len(label_ids)), label_ids]
             likelihood = (right - np.log(np.exp(logits).sum(axis=1))).mean()
-            accuracy = (logits.argmax(axis=1) == places).mean()
+            accuracy = (logits.argmax(axis=1) == label_ids).mean()
             graded.append((-accuracy, -likelihood, number, row))
     return [row for *_, row in sorted(graded)], [-one[0] for one in sorted(graded)]
 
@@ -70,12 +70,12 @@ def _brute_force(scores, places, candidates):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_search_is_a_plain_search(monkeypatch, seed, most):
     rng = np.random.default_rng(seed)
-    places = np.array([0, 1, 2, 0, 1, 2, 2])
+    label_ids = np.array([0, 1, 2, 0, 1, 2, 2])
     scores = rng.normal(size=(7, 6))
     candidates = [rng.permutation(6)[:4].tolist() for _ in range(3)]
     monkeypatch.setattr(label_words, "MAX_COMBINATIONS", most)  # with 1, the beam holds all of them
-    found, accuracies = best_combinations(scores, places, candidates, top_n=10)
-    rows, expected = _brute_force(scores, places, candidates)
+    found, accuracies = best_combinations(scores, label_ids, candidates, top_n=10)
+    rows, expected = _brute_force(scores, label_ids, candidates)
     assert found.tolist() == [list(row) for row in rows[:10]]
     np.testing.assert_allclose(accuracies, expected[:10])
 

@@ -18,7 +18,7 @@ from tests import tiny
 TEXTS = ["the film is good", "an awful movie , very dull", "nice actor"]
 LABELS = [1, 0, 1]
 WORDS = {0: "bad", 1: "great"}
-KNOBS = {"half_precision": False, "max_text_pieces": 12}
+KNOBS = {"half_precision": False, "max_text_tokens": 12}
 MANY = 100_000
 SPANS = ["<extra_id_0>", "<extra_id_1>", "<extra_id_2>"]
 
@@ -33,39 +33,39 @@ def causal(tiny_causal_lm):
     tokenizer = tiny.causal_tokenizer()
 
     @torch.no_grad()
-    def score(pieces, texts=TEXTS, labels=LABELS, limit=12):
+    def score(ids, texts=TEXTS, labels=LABELS, limit=12):
         total = 0.0
         for text, label in zip(texts, labels, strict=True):
             prefix = tokenizer(text)["input_ids"][:limit]
             word = tokenizer(" " + WORDS[label])["input_ids"]
             assert len(word) == 1
-            ids = [*prefix, *pieces, *word]
-            chances = model(torch.tensor([ids])).logits[0].log_softmax(dim=-1)
-            places = range(len(prefix) - 1, len(ids) - 1)
-            total += sum(float(chances[place, ids[place + 1]]) for place in places)
-        return total / (len(texts) * (len(pieces) + 1))
+            whole = [*prefix, *ids, *word]
+            chances = model(torch.tensor([whole])).logits[0].log_softmax(dim=-1)
+            indices = range(len(prefix) - 1, len(whole) - 1)
+            total += sum(float(chances[index, whole[index + 1]]) for index in indices)
+        return total / (len(texts) * (len(ids) + 1))
 
     return tokenizer, score
 
 
-def single_pieces(tokenizer):
-    """Every piece that may be a template, by its string; found without the module's code."""
+def single_tokens(tokenizer):
+    """Every token that may be a template, by its string; found without the module's code."""
     found = {}
-    for piece in range(len(tokenizer)):
-        string = tokenizer.decode([piece])
+    for token in range(len(tokenizer)):
+        string = tokenizer.decode([token])
         bare = string[1:] if string.startswith(" ") else string
         usable = bare.isascii() and bare.isprintable() and " " not in bare and bare
         starts_word = string.startswith(" ") or not string[:1].isalnum()
-        if usable and starts_word and not set("{}") & set(bare) and piece != 0:
-            found[string] = piece
+        if usable and starts_word and not set("{}") & set(bare) and token != 0:
+            found[string] = token
     return found
 
 
 def save_t5(folder):
-    """A tiny T5 with the pieces of a SentencePiece vocabulary."""
+    """A tiny T5 with the tokens of a SentencePiece vocabulary."""
     words = [f"▁{word}" for word in (*tiny.WORDS, "It")]
     listed = ["<pad>", "</s>", "<unk>", *words, "▁", ",", ".", "▁.", "ly", "{", "a"]
-    core = Tokenizer(models.Unigram([(piece, -float(n > 2)) for n, piece in enumerate(listed)], 2))
+    core = Tokenizer(models.Unigram([(token, -float(n > 2)) for n, token in enumerate(listed)], 2))
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(
@@ -114,27 +114,27 @@ def spans(tiny_t5):
 
 def test_scores_are_those_of_plain_sequences(tiny_causal_lm, causal):
     tokenizer, score = causal
-    found = CausalGenerator(tiny_causal_lm, beam_width=8, max_pieces=4, **KNOBS).generate(
+    found = CausalGenerator(tiny_causal_lm, beam_width=8, max_tokens=4, **KNOBS).generate(
         TEXTS, LABELS, WORDS, num_templates=MANY
     )
     lengths = set()
     for pattern, total in found:
-        pieces = tokenizer(_middle(pattern))["input_ids"]
-        lengths.add(len(pieces))
-        assert total == pytest.approx(score(pieces), abs=1e-4)
+        ids = tokenizer(_middle(pattern))["input_ids"]
+        lengths.add(len(ids))
+        assert total == pytest.approx(score(ids), abs=1e-4)
     assert lengths == {1, 2, 3, 4}
     assert [total for _, total in found] == sorted((t for _, t in found), reverse=True)
     assert len({pattern for pattern, _ in found}) == len(found) > 20
 
 
-def test_a_wide_beam_over_one_piece_is_brute_force(tiny_causal_lm, causal):
+def test_a_wide_beam_over_one_token_is_brute_force(tiny_causal_lm, causal):
     tokenizer, score = causal
     found = CausalGenerator(
-        tiny_causal_lm, beam_width=len(tokenizer), max_pieces=1, **KNOBS
+        tiny_causal_lm, beam_width=len(tokenizer), max_tokens=1, **KNOBS
     ).generate(TEXTS, LABELS, WORDS, num_templates=MANY)
     brute = {
-        f"{{text}}{string} {{mask}}": score([piece])
-        for string, piece in single_pieces(tokenizer).items()
+        f"{{text}}{string} {{mask}}": score([token])
+        for string, token in single_tokens(tokenizer).items()
     }
     assert len(brute) > 60 and dict(found).keys() == brute.keys()
     assert dict(found) == pytest.approx(brute, abs=1e-4)
@@ -143,24 +143,24 @@ def test_a_wide_beam_over_one_piece_is_brute_force(tiny_causal_lm, causal):
 
 def test_only_templates_that_the_tokenizer_cuts_alike_are_proposed(tiny_causal_lm, causal):
     tokenizer, score = causal
-    generator = CausalGenerator(tiny_causal_lm, beam_width=400, max_pieces=2, **KNOBS)
-    split = [tokenizer.convert_tokens_to_ids(piece) for piece in ("Ġa", "w", "ful")]
-    assert generator._pieces.text(split) == " awful"
-    assert not generator._pieces.is_canonical(split)
-    assert generator._pieces.is_canonical(tokenizer(" awful")["input_ids"])
+    generator = CausalGenerator(tiny_causal_lm, beam_width=400, max_tokens=2, **KNOBS)
+    split = [tokenizer.convert_tokens_to_ids(token) for token in ("Ġa", "w", "ful")]
+    assert generator._vocabulary.text(split) == " awful"
+    assert not generator._vocabulary.is_canonical(split)
+    assert generator._vocabulary.is_canonical(tokenizer(" awful")["input_ids"])
     found = generator.generate(TEXTS, LABELS, WORDS, num_templates=MANY)
     lengths = {len(tokenizer(_middle(pattern))["input_ids"]) for pattern, _ in found}
     assert lengths == {1, 2} and len(found) < 2 * 400
     for pattern, total in found[::10]:
-        pieces = tokenizer(_middle(pattern))["input_ids"]
-        assert total == pytest.approx(score(pieces), abs=1e-4)
+        ids = tokenizer(_middle(pattern))["input_ids"]
+        assert total == pytest.approx(score(ids), abs=1e-4)
 
 
 def _middle(pattern):
     return pattern.removeprefix("{text}").removesuffix(" {mask}")
 
 
-def test_a_beam_keeps_the_likeliest_pieces_over_all_examples(tiny_causal_lm, causal):
+def test_a_beam_keeps_the_likeliest_tokens_over_all_examples(tiny_causal_lm, causal):
     tokenizer, _ = causal
     model = AutoModelForCausalLM.from_pretrained(tiny_causal_lm).eval()
     after = 0.0
@@ -168,8 +168,8 @@ def test_a_beam_keeps_the_likeliest_pieces_over_all_examples(tiny_causal_lm, cau
         with torch.no_grad():
             logits = model(torch.tensor([tokenizer(text)["input_ids"][:12]])).logits[0, -1]
         after = after + logits.log_softmax(dim=-1)
-    best = sorted(single_pieces(tokenizer).items(), key=lambda item: -float(after[item[1]]))[:5]
-    found = CausalGenerator(tiny_causal_lm, beam_width=5, max_pieces=1, **KNOBS).generate(
+    best = sorted(single_tokens(tokenizer).items(), key=lambda item: -float(after[item[1]]))[:5]
+    found = CausalGenerator(tiny_causal_lm, beam_width=5, max_tokens=1, **KNOBS).generate(
         TEXTS, LABELS, WORDS, num_templates=MANY
     )
     assert {pattern for pattern, _ in found} == {f"{{text}}{s} {{mask}}" for s, _ in best}
@@ -178,7 +178,7 @@ def test_a_beam_keeps_the_likeliest_pieces_over_all_examples(tiny_causal_lm, cau
 def test_batches_and_the_order_of_examples_change_nothing(tiny_causal_lm):
     def run(batch_size, texts, labels):
         generator = CausalGenerator(
-            tiny_causal_lm, beam_width=5, max_pieces=3, batch_size=batch_size, **KNOBS
+            tiny_causal_lm, beam_width=5, max_tokens=3, batch_size=batch_size, **KNOBS
         )
         return generator.generate(texts, labels, WORDS, num_templates=MANY)
 
@@ -190,7 +190,7 @@ def test_batches_and_the_order_of_examples_change_nothing(tiny_causal_lm):
 
 
 def test_the_label_words_decide_between_templates(tiny_causal_lm):
-    generator = CausalGenerator(tiny_causal_lm, beam_width=40, max_pieces=1, **KNOBS)
+    generator = CausalGenerator(tiny_causal_lm, beam_width=40, max_tokens=1, **KNOBS)
     one = dict(generator.generate(TEXTS, LABELS, WORDS, num_templates=MANY))
     turned = dict(generator.generate(TEXTS, LABELS, {0: "great", 1: "bad"}, num_templates=MANY))
     assert one.keys() == turned.keys() and one != turned
@@ -200,15 +200,15 @@ def test_long_texts_are_cut(tiny_causal_lm, causal):
     tokenizer, score = causal
     texts = ["good film " * 30, "bad"]
     generator = CausalGenerator(
-        tiny_causal_lm, beam_width=2, max_pieces=1, max_text_pieces=3, half_precision=False
+        tiny_causal_lm, beam_width=2, max_tokens=1, max_text_tokens=3, half_precision=False
     )
     for pattern, total in generator.generate(texts, [1, 0], WORDS, num_templates=2):
-        pieces = tokenizer(_middle(pattern))["input_ids"]
-        assert total == pytest.approx(score(pieces, texts, [1, 0], limit=3), abs=1e-4)
+        ids = tokenizer(_middle(pattern))["input_ids"]
+        assert total == pytest.approx(score(ids, texts, [1, 0], limit=3), abs=1e-4)
 
 
 def test_patterns_are_such_that_the_template_language_reads(tiny_causal_lm):
-    found = CausalGenerator(tiny_causal_lm, beam_width=60, max_pieces=2, **KNOBS).generate(
+    found = CausalGenerator(tiny_causal_lm, beam_width=60, max_tokens=2, **KNOBS).generate(
         TEXTS, ["n", "y", "n"], {"n": "bad", "y": "great"}, num_templates=MANY
     )
     tokenizer = tiny.causal_tokenizer()
@@ -225,7 +225,7 @@ def test_patterns_are_such_that_the_template_language_reads(tiny_causal_lm):
 
 def test_half_precision_stays_near(tiny_causal_lm):
     exact, half = (
-        CausalGenerator(tiny_causal_lm, beam_width=400, max_pieces=1, half_precision=half).generate(
+        CausalGenerator(tiny_causal_lm, beam_width=400, max_tokens=1, half_precision=half).generate(
             TEXTS, LABELS, WORDS, num_templates=MANY
         )
         for half in (False, True)
@@ -238,7 +238,7 @@ def test_half_precision_stays_near(tiny_causal_lm):
 
 def test_span_scores_are_those_of_the_library(tiny_t5, spans):
     tokenizer, score = spans
-    generator = SpanGenerator(tiny_t5, beam_width=60, max_pieces=3, batch_size=2)
+    generator = SpanGenerator(tiny_t5, beam_width=60, max_tokens=3, batch_size=2)
     found = generator.generate(TEXTS, LABELS, WORDS, num_templates=MANY)
     shapes = set()
     for pattern, total in found:
@@ -258,28 +258,28 @@ def _cut_after_a(tokenizer, string):
 
 def test_a_wide_span_beam_is_brute_force(tiny_t5, spans):
     tokenizer, score = spans
-    found = SpanGenerator(tiny_t5, beam_width=1000, max_pieces=1).generate(
+    found = SpanGenerator(tiny_t5, beam_width=1000, max_tokens=1).generate(
         TEXTS, LABELS, WORDS, num_templates=MANY
     )
     strings = [*(f" {word}" for word in (*tiny.WORDS, "It")), ",", ".", " ."]
     brute = {}
     for string in strings:
-        (piece,) = _cut_after_a(tokenizer, string)
-        brute[f"{{text}}{string} {{mask}}"] = score([piece], [])
-        brute[f"{{text}} {{mask}}{string}"] = score([], [piece])
+        (token,) = _cut_after_a(tokenizer, string)
+        brute[f"{{text}}{string} {{mask}}"] = score([token], [])
+        brute[f"{{text}} {{mask}}{string}"] = score([], [token])
     assert dict(found) == pytest.approx(brute, abs=1e-4)
 
 
 def test_what_may_follow_within_spans(tiny_t5, spans):
     tokenizer, _ = spans
-    generator = SpanGenerator(tiny_t5, max_pieces=2)
+    generator = SpanGenerator(tiny_t5, max_tokens=2)
     film, ly, full_stop, middle, end = tokenizer.convert_tokens_to_ids(
         ["▁film", "ly", ".", *SPANS[1:]]
     )
 
-    def allowed(*pieces):
-        found = generator._allowed(pieces)
-        return [bool(found[piece]) for piece in (film, ly, full_stop, middle, end)]
+    def allowed(*ids):
+        found = generator._allowed(ids)
+        return [bool(found[token]) for token in (film, ly, full_stop, middle, end)]
 
     assert allowed() == [True, False, True, True, False], "no letter runs into the text"
     assert allowed(film) == [True, True, True, True, False]
@@ -291,8 +291,8 @@ def test_what_may_follow_within_spans(tiny_t5, spans):
 def test_a_text_that_holds_a_span_token_opens_no_span(tiny_t5):
     generator = SpanGenerator(tiny_t5)
     first, second = generator._spans[:2]
-    pieces = generator._input("good <extra_id_0> film <extra_id_1>", "great")
-    assert pieces.count(first) == 1 and pieces.count(second) == 1
+    ids = generator._input("good <extra_id_0> film <extra_id_1>", "great")
+    assert ids.count(first) == 1 and ids.count(second) == 1
 
 
 # --- what both share -----------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_a_text_that_holds_a_span_token_opens_no_span(tiny_t5):
 
 @pytest.fixture(scope="module")
 def generators(tiny_causal_lm, tiny_t5):
-    knobs = {"beam_width": 3, "max_pieces": 2}
+    knobs = {"beam_width": 3, "max_tokens": 2}
     return CausalGenerator(tiny_causal_lm, **knobs, **KNOBS), SpanGenerator(tiny_t5, **knobs)
 
 
@@ -316,7 +316,7 @@ def test_no_more_templates_than_asked_for_and_the_best_of_them(generators):
     [
         ({"texts": []}, "there are none"),
         ({"texts": "good film"}, "single string"),
-        ({"texts": ["good", "", "bad"]}, "the text '' has no word pieces"),
+        ({"texts": ["good", "", "bad"]}, "the text '' has no tokens"),
         ({"labels": [0, 1]}, "3 texts but 2 labels"),
         ({"words": {0: "bad"}}, "words has None for the label 1"),
         ({"words": {0: "bad", 1: " "}}, "words has ' ' for the label 1"),
@@ -330,14 +330,14 @@ def test_bad_input(generators, changes, message):
             generator.generate(**given)
 
 
-def test_a_label_word_of_several_pieces_is_refused_by_the_causal_one(generators):
-    with pytest.raises(ValueError, match=r"'greatbad' is 2 pieces \(great, bad\)"):
+def test_a_label_word_of_several_tokens_is_refused_by_the_causal_one(generators):
+    with pytest.raises(ValueError, match=r"'greatbad' is 2 tokens \(great, bad\)"):
         generators[0].generate(TEXTS, LABELS, {0: "bad", 1: "greatbad"}, num_templates=1)
     assert generators[1].generate(TEXTS, LABELS, {0: "bad", 1: "great film"}, num_templates=1)
 
 
 @pytest.mark.parametrize("kind", [CausalGenerator, SpanGenerator])
-@pytest.mark.parametrize("name", ["beam_width", "max_pieces", "max_text_pieces", "batch_size"])
+@pytest.mark.parametrize("name", ["beam_width", "max_tokens", "max_text_tokens", "batch_size"])
 def test_bad_numbers_come_before_any_loading(kind, name):
     with pytest.raises(ValueError, match=f"{name}=0; use a whole number from 1 on"):
         kind("nowhere/at-all", **{name: 0})
@@ -348,8 +348,8 @@ def test_models_of_the_wrong_kind(tiny_causal_lm, tiny_masked_lm):
         CausalGenerator(tiny_masked_lm)
     with pytest.raises(ValueError, match="has no <extra_id_0>, so it fills no spans"):
         SpanGenerator(tiny_causal_lm)
-    with pytest.raises(ValueError, match="need 134 pieces, but the model reads 128"):
-        CausalGenerator(tiny_causal_lm, max_text_pieces=128)
+    with pytest.raises(ValueError, match="need 134 tokens, but the model takes at most 128"):
+        CausalGenerator(tiny_causal_lm, max_text_tokens=128)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_top_takes_the_best_of_what_is_allowed():
     found = template_search._top(totals, allowed, 3)
     assert found == [(0, 1, -1.0), (1, 1, -1.5), (0, 2, -2.0)]
     everything = template_search._top(totals, allowed, 99)
-    assert [place[:2] for place in everything] == [(0, 1), (1, 1), (0, 2), (1, 2)]
+    assert [best[:2] for best in everything] == [(0, 1), (1, 1), (0, 2), (1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_odd_input(generators, changes, message):
 
 
 def test_numbers_of_numpy(tiny_causal_lm):
-    numbers = {"beam_width": 3, "max_pieces": 2, "max_text_pieces": 12, "batch_size": 2}
+    numbers = {"beam_width": 3, "max_tokens": 2, "max_text_tokens": 12, "batch_size": 2}
     found = [
         CausalGenerator(tiny_causal_lm, half_precision=False, **{
             name: kind(value) for name, value in numbers.items()

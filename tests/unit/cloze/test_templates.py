@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from reptune.cloze.templates import Template, encode, vocabulary_words, word_ids, word_pieces
+from reptune.cloze.templates import Template, encode, vocabulary_words, word_ids, word_tokens
 from tests import tiny
 from tests.soak_cases import prompting
 
@@ -102,7 +102,7 @@ def test_bad_rendering(template, given, message):
         template.render("a", **given)
 
 
-# --- prompts as pieces ---------------------------------------------------------------------------
+# --- prompts as token ids ------------------------------------------------------------------------
 
 
 def test_a_masked_prompt_is_what_the_tokenizer_makes_of_the_string(wordpiece):
@@ -133,7 +133,7 @@ def test_demonstrations_follow_a_masked_input_and_precede_a_causal_one(wordpiece
     assert causal.mask == len(causal.input_ids) - 1
 
 
-def test_a_causal_demonstration_writes_its_word_as_the_label_piece(byte_level):
+def test_a_causal_demonstration_writes_its_word_as_the_label_token(byte_level):
     template = Template("{text}:{mask}")
     encoded = encode(
         template, byte_level, "a", limit=64, causal=True, demonstrations=[("b", None, "good")]
@@ -153,7 +153,7 @@ def test_special_tokens_in_a_text_are_plain_characters(wordpiece, byte_level):
     shown = [("[MASK] [SEP] film", None, "good")]
     masked = encode(MASKED, wordpiece, "[MASK] a [CLS]", limit=64, demonstrations=shown)
     special = [wordpiece.mask_token_id, wordpiece.cls_token_id, wordpiece.sep_token_id]
-    assert [masked.input_ids.count(piece) for piece in special] == [1, 1, 1]
+    assert [masked.input_ids.count(token) for token in special] == [1, 1, 1]
     assert masked.input_ids[masked.mask] == wordpiece.mask_token_id
     causal = encode(CAUSAL, byte_level, "a <|end|> film", limit=64, causal=True)
     assert byte_level.eos_token_id not in causal.input_ids
@@ -161,7 +161,7 @@ def test_special_tokens_in_a_text_are_plain_characters(wordpiece, byte_level):
 
 def test_demonstrations_are_dropped_before_the_input_is_cut(wordpiece, byte_level):
     shown = [("good plot", None, "good"), ("bad plot", None, "bad")]
-    text = "the film is very nice"  # 5 + 3 literal + 2 special pieces; 5 a demonstration
+    text = "the film is very nice"  # 5 + 3 literal + 2 special tokens; 5 per demonstration
     for limit, dropped, cut in ((20, 0, 0), (19, 1, 0), (15, 1, 0), (14, 2, 0), (9, 2, 1)):
         encoded = encode(MASKED, wordpiece, text, limit=limit, demonstrations=shown)
         assert (encoded.dropped, encoded.cut) == (dropped, cut), limit
@@ -182,7 +182,7 @@ def test_the_end_of_the_input_is_cut_and_the_rest_survives(wordpiece):
     assert _spell(wordpiece, encode(MASKED, wordpiece, "good bad", limit=5)) == (
         "[CLS] was [MASK] the [SEP]"
     )
-    with pytest.raises(ValueError, match=r"limit=4, but .* alone takes 5 pieces"):
+    with pytest.raises(ValueError, match=r"limit=4, but .* alone takes 5 tokens"):
         encode(MASKED, wordpiece, "good bad", limit=4)
 
 
@@ -203,7 +203,7 @@ WORDS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(WORDS, st.lists(st.tuples(WORDS, st.sampled_from(["good", "bad"])), max_size=3), st.data())
-def test_any_prompt_keeps_its_gap_and_its_limit(words, shown, data):
+def test_any_prompt_keeps_its_mask_and_its_limit(words, shown, data):
     causal = data.draw(st.booleans())
     template, tokenizer = (
         (CAUSAL, tiny.causal_tokenizer()) if causal else (MASKED, tiny.tokenizer())
@@ -239,7 +239,7 @@ def test_prompts_that_cannot_be(wordpiece, byte_level):
         encode(PAIR, wordpiece, "a", limit=32)
     with pytest.raises(ValueError, match=r"has no \{text2\}"):
         encode(MASKED, wordpiece, "a", limit=32, demonstrations=[("a", "b", "good")])
-    with pytest.raises(ValueError, match="nothing before the gap"):
+    with pytest.raises(ValueError, match="nothing before the mask"):
         encode(Template("{text} {mask}"), byte_level, "", limit=32, causal=True)
 
 
@@ -254,10 +254,8 @@ def test_word_ids_follow_the_classes_and_the_space(wordpiece, byte_level, byte_l
     assert byte_level.convert_ids_to_tokens(ids.tolist()) == ["Ġgood", "Ġbad"]
     ids = word_ids(words, ["a", "b"], byte_level_masked, causal=False, template=MASKED)
     assert byte_level.convert_ids_to_tokens(ids.tolist()) == ["Ġgood", "Ġbad"]
-    pieces = word_pieces(
-        "the", byte_level_masked, causal=False, template=Template("({mask}) {text}")
-    )
-    assert byte_level.decode(pieces) == "the", "no space in the template, none in the piece"
+    ids = word_tokens("the", byte_level_masked, causal=False, template=Template("({mask}) {text}"))
+    assert byte_level.decode(ids) == "the", "no space in the template, none in the token"
 
 
 @pytest.mark.parametrize(
@@ -266,9 +264,9 @@ def test_word_ids_follow_the_classes_and_the_space(wordpiece, byte_level, byte_l
         ({0: "good"}, r"words lack \[1\]"),
         ({0: "good", 1: "bad", 2: "fine"}, r"given for \[2\].*labels are \[0, 1\]"),
         ({0: "good", 1: "good"}, "labels 0 and 1 share the word 'good'"),
-        ({0: "good", 1: "Good"}, "'good' of label 0 and 'Good' of label 1 are one piece"),
+        ({0: "good", 1: "Good"}, "'good' of label 0 and 'Good' of label 1 are one token"),
         ({0: "good", 1: "unheard"}, "'unheard' is unknown"),
-        ({0: "good", 1: "very nice"}, r"'very nice' is 2 pieces \(very, nice\); .* 'great'"),
+        ({0: "good", 1: "very nice"}, r"'very nice' is 2 tokens \(very, nice\); .* 'great'"),
         ({0: "good", 1: " "}, "word of label 1 is ' '"),
         ({0: "good", 1: 3}, "word of label 1 is 3"),
         (["good", "bad"], "pass a dictionary"),
@@ -282,10 +280,10 @@ def test_bad_words(wordpiece, words, message):
 def test_vocabulary_words_are_whole(wordpiece, byte_level):
     found = vocabulary_words(wordpiece, causal=False, template=MASKED)
     assert set(found.values()) == {word for word in tiny.WORDS if len(word) > 1}
-    assert all(wordpiece.convert_ids_to_tokens(piece) == word for piece, word in found.items())
+    assert all(wordpiece.convert_ids_to_tokens(token) == word for token, word in found.items())
     found = vocabulary_words(byte_level, causal=True, template=CAUSAL)
     assert {"good", "bad", "actor"} <= set(found.values())
-    assert all(byte_level.decode([piece]) == f" {word}" for piece, word in found.items())
+    assert all(byte_level.decode([token]) == f" {word}" for token, word in found.items())
 
 
 # --- odd input -----------------------------------------------------------------------------------
