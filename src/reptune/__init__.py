@@ -5,18 +5,74 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from reptune.book.setup import Run, setup
+from reptune.version import __version__
 
-__version__ = "0.2.0"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reptune.book.setup import Run, setup
+    from reptune.classification import FineTunedClassifier
+    from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
+    from reptune.estimator import SavedEstimator
+    from reptune.fewshot import FrozenClassifier, SetFitClassifier
+    from reptune.incontext import InContextClassifier
+    from reptune.ner import EntityTagger
+    from reptune.pretraining import continue_pretraining
 
 # Where each name lives: a module is imported when one of its names is first asked for (PEP 562).
 _LAZY = {
+    "EntityTagger": "reptune.ner",
+    "FineTunedClassifier": "reptune.classification",
+    "FrozenClassifier": "reptune.fewshot",
+    "InContextClassifier": "reptune.incontext",
+    "PromptTunedClassifier": "reptune.cloze",
+    "PromptTunedRegressor": "reptune.cloze",
     "Run": "reptune.book.setup",
+    "SetFitClassifier": "reptune.fewshot",
+    "continue_pretraining": "reptune.pretraining",
     "setup": "reptune.book.setup",
 }
 
-__all__ = ["Run", "__version__", "setup"]
+__all__ = [
+    "EntityTagger",
+    "FineTunedClassifier",
+    "FrozenClassifier",
+    "InContextClassifier",
+    "PromptTunedClassifier",
+    "PromptTunedRegressor",
+    "Run",
+    "SetFitClassifier",
+    "__version__",
+    "continue_pretraining",
+    "load",
+    "setup",
+]
+
+
+def load(folder: str | Path) -> SavedEstimator:
+    """Open a model that any of the estimators saved.
+
+    Args:
+        folder: What `save` returned.
+
+    Returns:
+        A fitted estimator of the class that was saved. Nothing in the folder is run.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If no estimator of this package saved it, a later version did, or a file of it
+            is missing or damaged.
+    """
+    from reptune.folders import saved_class
+
+    name = saved_class(folder)
+    kind = __getattr__(name) if name in _LAZY else None
+    if not hasattr(kind, "load"):
+        raise ValueError(
+            f"{folder} holds a {name}, which is no estimator of reptune {__version__}; load it "
+            f"with {name}.load where that class is defined, or upgrade reptune."
+        )
+    return kind.load(folder)
 
 
 def __getattr__(name: str) -> Any:

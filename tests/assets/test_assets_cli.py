@@ -1,10 +1,13 @@
 """`reptune assets …`."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
 from reptune import assets
-from reptune.cli.assets import app
+from reptune.cli.main import app
 
 
 @pytest.fixture
@@ -40,6 +43,8 @@ def test_fetch_takes_the_default_group(run):
     assert "2 assets, 0.3 MB in all." in result.output
     assert "Already there: tiny-data." in result.output
     assert "To download: 0.3 MB (tiny-model)." in result.output
+    assert "reptune: fetching tiny-model (0.3 MB) into" in result.stderr
+    assert "reptune: fetching" not in result.stdout
     assert assets.state("tiny-model") == "ready"
     assert assets.state("tiny-tree") == "missing"
 
@@ -105,3 +110,16 @@ def test_version_and_help():
     runner = CliRunner()
     assert runner.invoke(app, ["--version"]).output.startswith("reptune ")
     assert "assets" in runner.invoke(app, ["--help"]).output
+
+
+def test_help_looks_the_same_whether_or_not_rich_is_installed():
+    text = CliRunner().invoke(app, ["assets", "fetch", "--help"]).output
+    assert text.startswith("Usage: ") and "--group" in text
+    assert not set(text) & set("─│╭╮")
+
+
+def test_the_command_runs_as_a_module_and_ends_quietly_where_its_reader_does():
+    command = [sys.executable, "-m", "reptune.cli", "assets", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 1

@@ -10,7 +10,7 @@ from hostile_bundles import MAKERS, NAMES, _registry, bundle_cases, honest, try_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reptune import assets
+from reptune import assets, bundles
 
 __all__ = ["bundle_cases"]
 SLOW = settings(
@@ -66,7 +66,7 @@ def test_a_case_that_goes_wrong_is_seen(tmp_path, monkeypatch):
     """The generator's own checks: raw errors, wrong bytes, files outside, memory."""
 
     def harm(action):
-        monkeypatch.setattr(assets, "import_bundle", lambda file: action() or [])
+        monkeypatch.setattr(bundles, "import_bundle", lambda file: action() or [])
         with _registry(tmp_path):
             try_bundle(honest(), tmp_path)
 

@@ -115,5 +115,5 @@ def test_a_model_that_is_none(model, message):
 
 
 def test_importing_is_light(start_python):
-    code = "import reptune.cli.assets; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    code = "import reptune.cli.main; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
     assert start_python(code).communicate(timeout=30)[0].strip() == "set()"

