@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import re
+import sys
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,10 +20,12 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
 
 from reptune import assets, runtime
 from reptune.checks import (
     check_random_state,
+    check_shared_parameters,
     check_texts,
     check_training_set,
     check_unicode,
@@ -34,6 +37,7 @@ from reptune.meter import Meter
 from reptune.models.causal import CausalLM, load_causal_lm
 from reptune.models.neighbors import Neighbors
 from reptune.models.prompts import check_text
+from reptune.tokens import check_max_length
 from reptune.training import fast_options
 
 Selection = Literal["random", "nearest", "given"]
@@ -51,6 +55,7 @@ FAST_OPTIONS = (
     "half_precision",  # bfloat16 products, where the device has them
 )
 EXAMPLES_FILE = "examples.json"
+INSIDE = ("reptune.", "sklearn.")  # modules whose lines a warning does not point to
 
 
 # --- prompts -------------------------------------------------------------------------------------
@@ -95,15 +100,15 @@ def build_prompt(
 
 
 def _check_examples(examples: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The examples in a list, or a `ValueError` that names the bad one."""
+    """Return the examples in a list, or raise a `ValueError` that names the bad one."""
     if isinstance(examples, str) or not isinstance(examples, Iterable):
         raise ValueError(f"examples={examples!r}; pass pairs of a text and its answer.")
     pairs = list(examples)
-    for place, pair in enumerate(pairs):
+    for index, pair in enumerate(pairs):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise ValueError(f"examples[{place}] is {pair!r}; pass a pair: a text, its answer.")
+            raise ValueError(f"examples[{index}] is {pair!r}; pass a pair: a text, its answer.")
         for part, name in zip(pair, ("text", "answer"), strict=True):
-            check_text(f"examples[{place}]'s {name}", part)
+            check_text(f"examples[{index}]'s {name}", part)
     return pairs
 
 
@@ -115,15 +120,20 @@ def check_template(template: str) -> None:
     if template != template.rstrip():
         raise ValueError(
             f"template={template!r} ends in white space; leave it out: the space belongs to the "
-            "answer's first piece."
+            "answer's first token."
         )
 
 
 def parse_answer(answer: str, words: Iterable[str]) -> str | None:
-    """Which of the label words a generated answer means; `None` if none of them, or several.
+    """Return the label word that a generated answer means; `None` if it means none, or several.
 
     Case, white space and punctuation around it do not count. An answer that begins with a word
     means it; else it must mention exactly one.
+
+    >>> parse_answer(" Positive.", ["negative", "positive"])
+    'positive'
+    >>> parse_answer("neither positive nor negative", ["negative", "positive"]) is None
+    True
 
     Args:
         answer: What a model wrote.
@@ -140,18 +150,18 @@ def parse_answer(answer: str, words: Iterable[str]) -> str | None:
     for word in sorted(folded, key=len, reverse=True):
         if re.match(rf"{re.escape(word)}(?!\w)", cleaned):
             return folded[word]
-    found = set()
+    mentioned = set()
     for _, group in itertools.groupby(sorted(folded, key=len, reverse=True), key=len):
         patterns = {word: rf"(?<!\w){re.escape(word)}(?!\w)" for word in group}
-        found |= {word for word, pattern in patterns.items() if re.search(pattern, cleaned)}
+        mentioned |= {word for word, pattern in patterns.items() if re.search(pattern, cleaned)}
         # What a longer word has been found in does not count as a shorter word's mention.
         for pattern in patterns.values():
             cleaned = re.sub(pattern, " ", cleaned)
-    return folded[found.pop()] if len(found) == 1 else None
+    return folded[mentioned.pop()] if len(mentioned) == 1 else None
 
 
 def _folded(answer: str, words: Iterable[str]) -> tuple[dict[str, str], str]:
-    """The label words by how they are sought, and the answer made alike; or a `ValueError`."""
+    """Return the label words by their folded forms, and the folded answer, or raise."""
     if not isinstance(answer, str):
         raise ValueError(f"answer={answer!r}; pass the text that a model wrote.")
     if isinstance(words, str | bytes) or not isinstance(words, Iterable):
@@ -175,13 +185,13 @@ def _folded(answer: str, words: Iterable[str]) -> tuple[dict[str, str], str]:
 
 
 def _bare(text: str) -> str:
-    """Case folded, without what is no letter or digit around it; as it is, if nothing else is."""
+    """Fold case, and drop what is no letter or digit at both ends, unless nothing else is left."""
     text = text.casefold()
     first = re.search(r"\w", text)
     if first is None:
         return text.strip()
-    # Backwards by hand: a pattern for what stands at the end would be tried at every place.
-    last = next(place for place in reversed(range(len(text))) if re.match(r"\w", text[place]))
+    # Backwards by hand: a pattern for what stands at the end would be tried at every index.
+    last = next(index for index in reversed(range(len(text))) if re.match(r"\w", text[index]))
     return text[first.start() : last + 1]
 
 
@@ -189,11 +199,16 @@ def _bare(text: str) -> str:
 
 
 def calibrated(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Probabilities, less what the model answers in this context anyway.
+    """Return probabilities, less what the model answers in this context anyway.
 
     Each label's probability is divided by its mean over reference inputs, and the result made to
     sum to 1. Inputs without content make this contextual calibration; texts of the task, without
     labels, make it batch calibration, which takes the classes to be equally frequent among them.
+
+    >>> scores = np.log([[0.6, 0.4]])
+    >>> without_content = np.log([[0.75, 0.25]])  # the model says the first label anyway
+    >>> calibrated(scores, without_content).round(2)
+    array([[0.33, 0.67]])
 
     Args:
         scores: Log-likelihoods of the labels, `(n, classes)`.
@@ -226,11 +241,18 @@ class InContextClassifier(TextClassifier):
     """Classification by a causal language model that is shown examples in its prompt.
 
     No weight changes: `fit` chooses the examples and finds out what the model prefers anyway.
+    `logits` gives what is there before calibration, the mean log-likelihood per token of each
+    label word. Making a classifier loads no model yet; `fit(texts, labels)` does, and then
+    `predict(texts)` reads prompts such as this one:
 
-    >>> from reptune.incontext import InContextClassifier
-    >>> classifier = InContextClassifier(words={0: "negative", 1: "positive"})
-    >>> classifier.fit(["great fun .", "a bore ."], [1, 0])
-    >>> classifier.predict(["what a mess !"])
+    >>> from reptune.incontext import InContextClassifier, build_prompt
+    >>> classifier = InContextClassifier(words={0: "negative", 1: "positive"}, per_class=1)
+    >>> print(build_prompt("dull .", [("great fun .", "positive")], template=classifier.template))
+    Review: great fun .
+    Sentiment: positive
+    <BLANKLINE>
+    Review: dull .
+    Sentiment:
 
     Args:
         model: An asset's name, a local folder or a Hub id of a causal language model.
@@ -245,18 +267,26 @@ class InContextClassifier(TextClassifier):
         calibrate: `"contextual"` divides by what the model answers to inputs without content,
             `"batch"` by what it answers on average to texts without labels (`fit`'s `unlabeled`),
             `None` by nothing.
-        max_length: Pieces a prompt may have; `None` takes the model's limit. Longer prompts lose
+        max_length: Tokens a prompt may have; `None` takes the model's limit. Longer prompts lose
             examples, the first ones first, and then the end of their input; a warning says how
             many.
         fast: `True` for every option of `FAST_OPTIONS`, a tuple of some of them, or `False` for
             plain code: each prompt read whole, one at a time. With `"shared_prefix"` alone scores
             are equal to 1e-4; `"half_precision"` moves them by about 0.1.
+        device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
+        prediction_batch_size: Prompts scored in one pass at most; `None` puts 512 tokens into a
+            pass. Without `"shared_prefix"`, and for models with attention over a window, each
+            prompt has its own.
         random_state: Seed of the choice and order of examples.
+        show_progress: Show how many prompts are scored; `None` does so in a terminal or notebook.
 
     Attributes:
         classes_: The labels, sorted, shape `(num_classes,)`.
-        words_: The label words in that order.
+        words_: The word of each label, a dictionary in the order of `classes_`.
         examples_: The examples in the prompt, `(text, label)`; with `"nearest"`, all there are.
+        reference_: The inputs whose answers calibration divides by.
+        lm_: The model, a `reptune.models.causal.CausalLM`. Classifiers with the same model share
+            it.
         cost_: A `reptune.meter.Meter` of what `fit` took.
 
     Source: Brown et al. (2020); Zhao et al. (2021); chapter 5.
@@ -274,7 +304,10 @@ class InContextClassifier(TextClassifier):
         calibrate: Calibration = "contextual",
         max_length: int | None = None,
         fast: bool | Collection[str] = True,
+        device: str | None = None,
+        prediction_batch_size: int | None = None,
         random_state: int | None = 42,
+        show_progress: bool | None = None,
     ) -> None:
         self.model = model
         self.template = template
@@ -285,7 +318,10 @@ class InContextClassifier(TextClassifier):
         self.calibrate = calibrate
         self.max_length = max_length
         self.fast = fast
+        self.device = device
+        self.prediction_batch_size = prediction_batch_size
         self.random_state = random_state
+        self.show_progress = show_progress
 
     _FILES = (EXAMPLES_FILE,)
 
@@ -301,7 +337,7 @@ class InContextClassifier(TextClassifier):
 
         Args:
             texts: The examples to choose from.
-            labels: One label a text, all strings or all integers.
+            labels: One label per text, all strings or all integers.
             unlabeled: Texts of the task for `calibrate="batch"`, classes in about equal numbers;
                 the first 200 are read. `None` takes those of `texts` that no prompt
                 shows; all of them with `selection="nearest"`.
@@ -317,7 +353,7 @@ class InContextClassifier(TextClassifier):
         chosen = self._choose(encoded)
         reference = self._reference(texts, chosen, unlabeled)
         with Meter("fit") as cost:
-            lm = _shared_lm(str(assets.resolve_model(self.model)))
+            lm = self._load_lm()
             self._check_window(lm, words)
             examples = [(texts[row], classes[encoded[row]].item()) for row in chosen]
             neighbors = Neighbors(texts) if self.selection == "nearest" else None
@@ -327,7 +363,12 @@ class InContextClassifier(TextClassifier):
         return self
 
     def prompt(self, text: str) -> str:
-        """The prompt that the model reads for a text."""
+        """Return the prompt that the model reads for a text.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If the text is not a string.
+        """
         check_is_fitted(self, "lm_")
         prompt, _ = self._prompts(check_texts([text]))[0]
         return prompt
@@ -342,33 +383,39 @@ class InContextClassifier(TextClassifier):
         return np.concatenate([calibrated(row, anyway) for row, anyway in rows])
 
     def _logits(self, texts: list[str]) -> np.ndarray:
-        """Before calibration, the mean log-likelihood per token of each label word.
+        """Return the mean log-likelihood per token of each label word, before calibration.
 
         Without the mean, a word of three tokens would lose to one of one token.
         """
         return self._scores(texts)[0]
 
     def _write(self, folder: Path) -> None:
-        content = {
-            "examples": self.examples_, "words": self.words_, "reference": self.reference_
-        }  # fmt: skip
+        words = list(self.words_.values())  # by number, since a key of JSON is always a string
+        content = {"examples": self.examples_, "words": words, "reference": self.reference_}
         text = json.dumps(content, indent=2, ensure_ascii=False, default=runtime.as_json)
         (folder / EXAMPLES_FILE).write_text(text, encoding="utf-8")
 
     def _read(self, folder: Path, manifest: dict[str, Any]) -> None:
         self._check_parameters()
         content = json.loads((folder / EXAMPLES_FILE).read_text(encoding="utf-8"))
-        self.words_, self.examples_, self.reference_ = _read_examples(content, self.classes_)
+        words, self.examples_, self.reference_ = _read_examples(content, self.classes_)
+        self.words_ = dict(zip(self.classes_.tolist(), words, strict=True))
         if bool(self.reference_) != (self.calibrate is not None):
             raise ValueError(f"calibrate={self.calibrate!r}, {len(self.reference_)} references")
-        self.lm_ = _shared_lm(str(assets.resolve_model(self.model)))
+        self.lm_ = self._load_lm()
         texts = [text for text, _ in self.examples_]
         self._neighbors = Neighbors(texts) if self.selection == "nearest" else None
+
+    def _load_lm(self) -> CausalLM:
+        device = str(runtime.check_device(self.device))
+        return _shared_lm(str(assets.resolve_model(self.model)), device)
 
     def _check_parameters(self) -> None:
         check_template(self.template)
         check_text("description", self.description)
         fast_options(self.fast, FAST_OPTIONS)
+        runtime.check_device(self.device)
+        check_shared_parameters(self)
         check_random_state(self.random_state)
         check_whole_number("per_class", self.per_class, least=0)
         if self.max_length is not None:
@@ -382,45 +429,41 @@ class InContextClassifier(TextClassifier):
         if self.selection == "nearest" and self.per_class == 0:
             raise ValueError("per_class=0 leaves no example to select; use 'random', or 1 or more.")
 
-    def _check_words(self, classes: np.ndarray) -> list[str]:
-        """A word for each class, in their order."""
-        names = classes.tolist()
+    def _check_words(self, classes: np.ndarray) -> dict[Any, str]:
+        """Return a word for each class, in their order, or raise a `ValueError`."""
+        labels = classes.tolist()
         if self.words is not None and not isinstance(self.words, Mapping):
             raise ValueError(
                 f"words={self.words!r}; pass a dictionary from label to word, or None for the "
                 "labels themselves."
             )
-        given = {name: str(name) for name in names} if self.words is None else self.words
-        lacking = [name for name in names if name not in given]
+        given = {label: str(label) for label in labels} if self.words is None else self.words
+        lacking = [label for label in labels if label not in given]
         if lacking:
             raise ValueError(f"words lacks {lacking}; give every label a word.")
-        words = [given[name] for name in names]
-        for name, word in zip(names, words, strict=True):
+        words = {label: given[label] for label in labels}
+        for label, word in words.items():
             if not isinstance(word, str) or not word.strip():
-                raise ValueError(f"the word of label {name!r} is {word!r}; use some text.")
-            check_unicode(word, f"the word of label {name!r}")
-        folded = [word.strip() for word in words]
-        for word in folded:
-            if folded.count(word) > 1:
-                twins = [name for name, one in zip(names, folded, strict=True) if one == word]
+                raise ValueError(f"the word of label {label!r} is {word!r}; use some text.")
+            check_unicode(word, f"the word of label {label!r}")
+        words = {label: word.strip() for label, word in words.items()}
+        for word in words.values():
+            twins = [label for label, other in words.items() if other == word]
+            if len(twins) > 1:
                 raise ValueError(f"labels {twins} share the word {word!r}; give each its own.")
-        return folded
+        return words
 
-    def _check_window(self, lm: CausalLM, words: Sequence[str]) -> None:
-        if self.max_length is not None and self.max_length > lm.limit:
-            raise ValueError(
-                f"max_length={self.max_length}, but the model reads at most {lm.limit} pieces; "
-                f"lower it, or use None for {lm.limit}."
-            )
+    def _check_window(self, lm: CausalLM, words: Mapping[Any, str]) -> None:
+        limit = check_max_length(self.max_length, lm.limit)
         bare = build_prompt("", description=self.description, template=self.template)
-        if len(lm.encode(bare)) + _longest(lm, words) >= (self.max_length or lm.limit):
+        if len(lm.encode(bare)) + _longest(lm, words) >= limit:
             raise ValueError(
-                f"the description and the template alone fill {self.max_length or lm.limit} "
-                "pieces; shorten them, or raise max_length."
+                f"the description and the template alone fill {limit} tokens; shorten them, or "
+                "raise max_length."
             )
 
     def _choose(self, encoded: np.ndarray) -> list[int]:
-        """Rows of the examples, in the order in which the prompt shows them."""
+        """Return the rows of the examples, in the order in which the prompt shows them."""
         if self.selection == "nearest":
             return list(range(len(encoded)))
         generator = np.random.default_rng(seed_of(self.random_state))
@@ -437,7 +480,7 @@ class InContextClassifier(TextClassifier):
     def _reference(
         self, texts: list[str], chosen: list[int], unlabeled: Iterable[str] | None
     ) -> list[str]:
-        """The inputs whose answers calibration divides by."""
+        """Return the inputs whose answers calibration divides by."""
         if self.calibrate is None:
             return []
         if self.calibrate == "contextual":
@@ -453,41 +496,47 @@ class InContextClassifier(TextClassifier):
         return check_texts(unlabeled, "unlabeled")[:MOST_UNLABELED]
 
     def _scores(
-        self, texts: Iterable[str], reference: Sequence[str] = ()
+        self, texts: Sequence[str], reference: Sequence[str] = ()
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores, `(n, classes)`, and the reference inputs' in the same context.
+        """Return scores, `(n, classes)`, and the reference inputs' in the same context.
 
         The latter have shape `(n, inputs, classes)`.
         """
-        found = self._prompts(texts)
+        prompts = self._prompts(texts)
         scores = np.empty((len(texts), len(self.words_)))
         anyway = np.empty((len(texts), len(reference), len(self.words_)))
         # Prompts with the same examples share them; without a reference, all go together.
         by_examples: dict[tuple, list[int]] = {}
-        for row, (_, examples) in enumerate(found):
+        for row, (_, examples) in enumerate(prompts):
             by_examples.setdefault(tuple(examples) if reference else (), []).append(row)
-        for rows in by_examples.values():
-            shown = found[rows[0]][1]
-            others = [self._build(self._shortened(text, shown), shown) for text in reference]
-            both = self._word_scores([*others, *(found[row][0] for row in rows)])
-            anyway[rows], scores[rows] = both[: len(others)], both[len(others) :]
+        with tqdm(
+            total=len(texts) + len(by_examples) * len(reference), desc="scoring", unit="prompt",
+            leave=False, disable=not runtime.shows_progress(self.show_progress),
+        ) as bar:  # fmt: skip
+            for rows in by_examples.values():
+                shown = prompts[rows[0]][1]
+                others = [self._build(self._shortened(text, shown), shown) for text in reference]
+                both = self._word_scores([*others, *(prompts[row][0] for row in rows)], bar)
+                anyway[rows], scores[rows] = both[: len(others)], both[len(others) :]
         return scores, anyway
 
-    def _word_scores(self, prompts: list[str]) -> np.ndarray:
+    def _word_scores(self, prompts: list[str], bar: tqdm) -> np.ndarray:
         fast = fast_options(self.fast, FAST_OPTIONS)
-        endings = [f" {word}" for word in self.words_]
-        pieces = [len(self.lm_.encode(ending, special=False)) for ending in endings]
+        endings = [f" {word}" for word in self.words_.values()]
+        lengths = [len(self.lm_.encode(ending, special=False)) for ending in endings]
         totals = self.lm_.continuation_scores(
             prompts,
             endings,
             shared_prefix="shared_prefix" in fast,
             half_precision="half_precision" in fast,
+            batch_size=self.prediction_batch_size,
+            progress=bar.update,
         )
-        return totals / np.array(pieces)
+        return totals / np.array(lengths)
 
     def _prompts(self, texts: Sequence[str]) -> list[tuple[str, list[tuple[str, Any]]]]:
-        """For each text its prompt, and the examples in it; says what had to go."""
-        found, dropped, cut = [], [], 0
+        """Return each text's prompt and the examples in it, and warn of what had to go."""
+        prompts, dropped, cut = [], [], 0
         for text, examples in zip(texts, self._examples_of(texts), strict=True):
             kept = list(examples)
             while kept and not self._fits(text, kept):
@@ -495,15 +544,16 @@ class InContextClassifier(TextClassifier):
             if not kept and not self._fits(text, kept):
                 text, cut = self._shortened(text), cut + 1
             dropped.append(len(examples) - len(kept))
-            found.append((self._build(text, kept), kept))
+            prompts.append((self._build(text, kept), kept))
         if any(dropped) or cut:
             warnings.warn(
                 f"{max(np.count_nonzero(dropped), cut)} of {len(texts)} prompts were longer than "
-                f"{self.max_length or self.lm_.limit} pieces: they lost up to {max(dropped)} "
-                f"examples, and {cut} inputs were cut. Use fewer or shorter examples.",
-                stacklevel=4,
+                f"{check_max_length(self.max_length, self.lm_.limit)} tokens: they lost up to "
+                f"{max(dropped)} examples, and {cut} inputs were cut. Use fewer or shorter "
+                "examples.",
+                stacklevel=_level_of_caller(),
             )
-        return found
+        return prompts
 
     def _examples_of(self, texts: Sequence[str]) -> Iterable[list[tuple[str, Any]]]:
         if self.selection != "nearest":
@@ -511,7 +561,7 @@ class InContextClassifier(TextClassifier):
         return [self._nearest(order) for order in self._neighbors.order(texts)]
 
     def _nearest(self, order: np.ndarray) -> list[tuple[str, Any]]:
-        """The nearest examples of each label, the nearest of all last."""
+        """Return the nearest examples of each label, the nearest of all last."""
         seen = dict.fromkeys(self.classes_.tolist(), 0)
         kept = []
         for row in order:
@@ -522,21 +572,15 @@ class InContextClassifier(TextClassifier):
         return kept[::-1]
 
     def _build(self, text: str, examples: Iterable[tuple[str, Any]]) -> str:
-        word_of = dict(zip(self.classes_.tolist(), self.words_, strict=True))
-        shown = [(known, word_of[label]) for known, label in examples]
+        shown = [(known, self.words_[label]) for known, label in examples]
         return build_prompt(text, shown, description=self.description, template=self.template)
 
     def _fits(self, text: str, examples: Sequence[tuple[str, Any]]) -> bool:
-        return self._count(self._build(text, examples)) <= self._room()
-
-    def _room(self) -> int:
-        return (self.max_length or self.lm_.limit) - _longest(self.lm_, self.words_)
-
-    def _count(self, text: str) -> int:
-        return len(self.lm_.encode(text))
+        room = check_max_length(self.max_length, self.lm_.limit) - _longest(self.lm_, self.words_)
+        return len(self.lm_.encode(self._build(text, examples))) <= room
 
     def _shortened(self, text: str, examples: Sequence[tuple[str, Any]] = ()) -> str:
-        """As much of a text's beginning as fits after the examples; the template stays whole."""
+        """Return as much of a text's beginning as fits after the examples, in a whole template."""
         if self._fits(text, examples):
             return text
         low, high = 0, len(text)
@@ -552,7 +596,7 @@ class InContextClassifier(TextClassifier):
 def _read_examples(
     content: Any, classes: np.ndarray
 ) -> tuple[list[str], list[tuple[str, Any]], list[str]]:
-    """Words, examples and reference inputs of a saved folder, or a `ValueError`."""
+    """Return words, examples and reference inputs of a saved folder, or raise a `ValueError`."""
     parts = ("words", "examples", "reference")
     if not isinstance(content, dict) or not all(isinstance(content.get(n), list) for n in parts):
         raise ValueError(f"{EXAMPLES_FILE} lacks one of {', '.join(parts)}")
@@ -574,11 +618,20 @@ def _read_examples(
     return words, examples, reference
 
 
-def _longest(lm: CausalLM, words: Sequence[str]) -> int:
-    return max(len(lm.encode(f" {word}", special=False)) for word in words)
+def _longest(lm: CausalLM, words: Mapping[Any, str]) -> int:
+    """Return the number of tokens of the longest label word."""
+    return max(len(lm.encode(f" {word}", special=False)) for word in words.values())
+
+
+def _level_of_caller() -> int:
+    """Return the `stacklevel` with which a warning names the first line outside the libraries."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(INSIDE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 @functools.lru_cache(maxsize=1)
-def _shared_lm(source: str) -> CausalLM:
-    """One copy of a model for all classifiers that read with it: none of them changes it."""
-    return load_causal_lm(source)
+def _shared_lm(source: str, device: str) -> CausalLM:
+    """Load one copy of a model for all classifiers that read with it: none of them changes it."""
+    return load_causal_lm(source, device)

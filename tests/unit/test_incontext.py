@@ -1,10 +1,12 @@
 import contextlib
 import copy
+import functools
 import itertools
 import json
 import pickle
 import random
 import re
+import sys
 import time
 import warnings
 
@@ -26,23 +28,24 @@ from reptune.incontext import (
     build_prompt,
     calibrated,
     check_template,
-    fast_options,
     parse_answer,
 )
 from reptune.models import neighbors
-from reptune.models.causal import load_causal_lm
+from reptune.models.causal import CausalLM, load_causal_lm
+from reptune.training import fast_options
 from tests.soak_cases import prompting
 from tests.soak_cases.estimators import reseal
 from tests.tiny import LABELS, TEXTS
 
 NEW = ["the plot is very good", "dull", "a nice film but a very awful actor", "not bad"]
 EXACT = ("shared_prefix",)
+options = functools.partial(fast_options, known=FAST_OPTIONS)
 
 
 @pytest.fixture(scope="module")
 def make(tiny_causal_lm):
     def make(**changes):
-        # No prompt of these tests is cut unless a test asks for it: 4 examples are 54 pieces.
+        # No prompt of these tests is cut unless a test asks for it: 4 examples are 54 tokens.
         knobs = {"model": tiny_causal_lm, "per_class": 2, "fast": EXACT, "random_state": 0}
         return InContextClassifier(**(knobs | changes))
 
@@ -63,7 +66,7 @@ def lm(tiny_causal_lm):
 def unloadable(monkeypatch):
     """No model may be loaded."""
 
-    def refuse(source):
+    def refuse(source, device):
         raise AssertionError("the model was loaded before the input was checked")
 
     monkeypatch.setattr(incontext, "_shared_lm", refuse)
@@ -86,7 +89,7 @@ def nearest(monkeypatch):
 
 
 def _plain_scores(lm, prompts, words):
-    """Mean log-probability a piece, every prompt with every word read whole."""
+    """Mean log-probability per token, every prompt with every word read whole."""
     found = np.zeros((len(prompts), len(words)))
     for row, prompt in enumerate(prompts):
         for column, word in enumerate(words):
@@ -434,7 +437,7 @@ def test_an_input_that_just_fits_has_room_for_the_references(make, lm):
     assert classifier.predict_proba(["dull"]).shape == (1, 2)
 
 
-def test_words_that_share_a_first_piece_do_not_tie(make, lm):
+def test_words_that_share_a_first_token_do_not_tie(make, lm):
     words = {"negative": "not good film", "positive": "not good plot"}
     first = {lm.encode(f" {word}", special=False)[0] for word in words.values()}
     assert len(first) == 1
@@ -470,13 +473,72 @@ def test_fast_options_keep_the_numbers(make, monkeypatch, calibrate):
     assert 1e-4 < np.abs(probabilities(True) - plain).max() < 0.1
 
 
-def test_fast_options_by_name():
-    assert fast_options(True) == {"shared_prefix", "half_precision"}
-    assert fast_options(False) == fast_options(()) == frozenset()
-    assert fast_options(["half_precision"]) == {"half_precision"}
-    for fast in ("shared_prefix", ("shared_prefix", "cache")):
-        with pytest.raises(ValueError, match=r"fast=.*use True, False, or some of shared_prefix"):
-            fast_options(fast)
+def test_fast_options_by_name(make):
+    assert options(True) == {"shared_prefix", "half_precision"}
+    assert options(False) == options(()) == frozenset()
+    assert options(["half_precision"]) == {"half_precision"}
+    with pytest.raises(ValueError, match=r"use True, False, or some of shared_prefix, half_prec"):
+        make(fast="shared_prefix").fit(TEXTS, LABELS)
+    with pytest.raises(ValueError, match="unknown option 'cheap_dropout'"):  # of other estimators
+        make(fast=("shared_prefix", "cheap_dropout")).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize(("batch_size", "most"), [(1, 1), (3, 3), (np.int64(100), 7)])
+def test_so_many_prompts_are_scored_together(make, fitted, monkeypatch, batch_size, most):
+    passes = []
+    score = CausalLM._score
+
+    def counted(self, texts, *rest):
+        passes.append(len(texts))
+        return score(self, texts, *rest)
+
+    monkeypatch.setattr(CausalLM, "_score", counted)
+    classifier = make(prediction_batch_size=batch_size).fit(TEXTS, LABELS)
+    probabilities = classifier.predict_proba(NEW)
+    assert sum(passes) == len(NEW) + len(CONTENT_FREE) == 7 and max(passes) == most
+    np.testing.assert_allclose(probabilities, fitted.predict_proba(NEW), atol=1e-5)
+
+
+@pytest.mark.parametrize("selection", ["random", "nearest"])
+def test_progress_counts_every_prompt(make, nearest, capsys, monkeypatch, selection):
+    classifier = make(selection=selection, per_class=1, show_progress=True).fit(TEXTS, LABELS)
+    capsys.readouterr()
+    probabilities = classifier.predict_proba(NEW)
+    shown = capsys.readouterr().err
+    contexts = 1 if selection == "random" else len(NEW)
+    assert f"/{len(NEW) + len(CONTENT_FREE) * contexts} " in shown and "scoring" in shown
+    capsys.readouterr()
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # a plugin of pytest loads it
+    quiet = make(selection=selection, per_class=1).fit(TEXTS, LABELS)
+    np.testing.assert_array_equal(quiet.predict_proba(NEW), probabilities)
+    assert capsys.readouterr().err == "", "no terminal is there to see it"
+
+
+# --- where the model runs ------------------------------------------------------------------------
+
+
+def test_each_device_has_its_own_model(make, monkeypatch):
+    loaded = []
+
+    def load(source, device):
+        loaded.append(device)
+        return load_causal_lm(source, "cpu")
+
+    incontext._shared_lm.cache_clear()
+    monkeypatch.setattr(incontext, "load_causal_lm", load)
+    here = str(runtime.device())
+    one, other = (make().fit(TEXTS, LABELS) for _ in range(2))
+    assert loaded == [here] and one.lm_ is other.lm_
+    monkeypatch.setattr(runtime, "check_device", lambda device: torch.device(device or "cpu"))
+    elsewhere = make(device="meta").fit(TEXTS, LABELS)
+    assert loaded == [here, "meta"] and elsewhere.lm_ is not one.lm_
+    incontext._shared_lm.cache_clear()
+
+
+def test_the_device_is_not_saved(make, tmp_path):
+    classifier = make(device="cpu").fit(TEXTS, LABELS)
+    assert classifier.lm_.model.device.type == "cpu"
+    assert InContextClassifier.load(classifier.save(tmp_path / "model")).device is None
 
 
 # --- which examples ------------------------------------------------------------------------------
@@ -558,7 +620,7 @@ def test_same_seed_same_bits(make):
 
 
 def _longest_in(classifier, lm, count):
-    """Pieces of a prompt for "dull" with the last `count` examples, with room for an answer."""
+    """Tokens of a prompt for "dull" with the last `count` examples, with room for an answer."""
     shown = classifier.examples_[len(classifier.examples_) - count :]
     return len(lm.encode(build_prompt("dull", shown))) + 1
 
@@ -580,13 +642,16 @@ def test_the_first_examples_go_first(make, lm, left):
     most = _longest_in(classifier, lm, left) + (left == 0)  # some room for an input is asked for
     classifier.set_params(max_length=most).fit(TEXTS, LABELS)
     lost = (
-        f"prompts were longer than {most} pieces: they lost up to {4 - left} examples, and 0 inputs"
+        f"prompts were longer than {most} tokens: they lost up to {4 - left} examples, and 0 inputs"
     )
     with pytest.warns(UserWarning, match=f"1 of 1 {lost}") as caught:
         assert classifier.prompt("dull") == build_prompt("dull", shown)
     assert len(caught) == 1
-    with pytest.warns(UserWarning, match=f"2 of 2 {lost}"):
-        classifier.predict(["dull", "bad"])
+    calls = (classifier.predict, classifier.predict_proba, classifier.logits)
+    for call in (*calls, lambda texts: classifier.score(texts, ["positive", "negative"])):
+        with pytest.warns(UserWarning, match=f"2 of 2 {lost}") as caught:
+            call(["dull", "bad"])
+        assert [warning.filename for warning in caught] == [__file__], "it names the caller's line"
 
 
 def test_then_the_end_of_the_input_goes(make, lm):
@@ -605,7 +670,7 @@ def test_then_the_end_of_the_input_goes(make, lm):
 def test_only_prompts_that_are_longer_lose_something(make):
     classifier = make(calibrate=None).fit(TEXTS, LABELS)
     long = "the plot was fine " * 18
-    with pytest.warns(UserWarning, match="1 of 3 prompts were longer than 128 pieces"):
+    with pytest.warns(UserWarning, match="1 of 3 prompts were longer than 128 tokens"):
         mixed = classifier.predict_proba(["dull", long, "good"])
     np.testing.assert_allclose(mixed[[0, 2]], classifier.predict_proba(["dull", "good"]), atol=1e-5)
 
@@ -617,11 +682,13 @@ def test_without_examples_the_warning_still_counts_long_prompts(make):
 
 
 def test_a_description_that_fills_the_window(make, lm):
-    with pytest.raises(ValueError, match="description and the template alone fill 128 pieces"):
+    with pytest.raises(ValueError, match="description and the template alone fill 128 tokens"):
         make(description=" good" * 130).fit(TEXTS, LABELS)
-    with pytest.raises(ValueError, match="alone fill 5 pieces; shorten them, or raise max_length"):
+    with pytest.raises(ValueError, match="alone fill 5 tokens; shorten them, or raise max_length"):
         make(max_length=5).fit(TEXTS, LABELS)
-    with pytest.raises(ValueError, match="max_length=129, but the model reads at most 128"):
+    with pytest.raises(
+        ValueError, match="max_length=129, but the model takes at most 128 tokens; lower"
+    ):
         make(max_length=129).fit(TEXTS, LABELS)
     make(max_length=128).fit(TEXTS, LABELS)
 
@@ -634,7 +701,8 @@ def test_predict_is_the_argmax_of_predict_proba(fitted):
     assert probabilities.shape == (len(TEXTS), 2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
     assert (fitted.classes_[probabilities.argmax(axis=1)] == fitted.predict(TEXTS)).all()
-    assert fitted.classes_.tolist() == fitted.words_ == ["negative", "positive"]
+    assert fitted.words_ == {"negative": "negative", "positive": "positive"}
+    assert fitted.classes_.tolist() == list(fitted.words_)
     assert fitted.cost_.seconds > 0
     assert 0 <= fitted.score(TEXTS, LABELS) <= 1
 
@@ -644,7 +712,8 @@ def test_integer_labels_words_and_other_containers(make):
     words = {7: " good ", -1: "bad", 99: "never asked"}
     classifier = make(words=words, selection="given", per_class=1)
     classifier.fit(pd.Series(TEXTS, index=range(5, 21)), np.array(labels))
-    assert classifier.classes_.tolist() == [-1, 7] and classifier.words_ == ["bad", "good"]
+    assert classifier.classes_.tolist() == [-1, 7] and classifier.words_ == {-1: "bad", 7: "good"}
+    assert list(classifier.words_) == [-1, 7], "in the order of the classes"
     assert classifier.examples_ == [(TEXTS[0], 7), (TEXTS[1], -1)]
     assert classifier.prompt("x").startswith(f"Review: {TEXTS[0]}\nSentiment: good\n\n")
     assert classifier.predict(np.array(TEXTS)).dtype.kind == "i"
@@ -667,7 +736,7 @@ def test_columns_follow_classes_not_the_order_of_words(make):
 def test_labels_are_their_own_words(make):
     labels = [row % 3 for row in range(len(TEXTS))]
     classifier = make(per_class=1).fit(TEXTS, labels)
-    assert classifier.words_ == ["0", "1", "2"]
+    assert classifier.words_ == {0: "0", 1: "1", 2: "2"}
     assert set(classifier.predict(TEXTS).tolist()) <= {0, 1, 2}
 
 
@@ -695,7 +764,7 @@ def test_saved_and_loaded_is_the_same(make, nearest, changes, tmp_path):
     assert loaded.prompt("dull") == classifier.prompt("dull")
     before, after = classifier.get_params(), loaded.get_params()
     assert str(before.pop("model")) == after.pop("model")
-    before["fast"], after["fast"] = fast_options(before["fast"]), fast_options(after["fast"])
+    before["fast"], after["fast"] = options(before["fast"]), options(after["fast"])
     assert before == after
 
 
@@ -806,7 +875,7 @@ def test_numbers_of_numpy(make, tmp_path):
 
 
 def test_before_fit(make, tmp_path):
-    for call in (make().predict, make().predict_proba, make().scores):
+    for call in (make().predict, make().predict_proba, make().logits):
         with pytest.raises(NotFittedError):
             call(NEW)
     for call in (lambda: make().prompt("x"), lambda: make().save(tmp_path / "model")):
@@ -850,7 +919,11 @@ def test_a_failed_fit_leaves_the_object_as_it_was(make, nearest, monkeypatch, er
         ({"calibrate": "context"}, "calibrate='context'; use 'contextual', 'batch' or None"),
         ({"calibrate": True}, "calibrate=True"),
         ({"max_length": 0}, "max_length=0"),
-        ({"fast": ("fastest",)}, "fast=('fastest',); use True"),
+        ({"fast": ("fastest",)}, "fast holds the unknown option 'fastest'; use shared_prefix"),
+        ({"device": "gpu"}, "device='gpu' is not here; use None"),
+        ({"device": 7.5}, "device=7.5 is not here; use None"),
+        ({"prediction_batch_size": 0}, "prediction_batch_size=0; use a whole number from 1 on"),
+        ({"show_progress": "no"}, "show_progress='no'; use True or False"),
         ({"words": {"positive": "good"}}, "words lacks ['negative']"),
         ({"words": {}}, "words lacks ['negative', 'positive']"),
         (
