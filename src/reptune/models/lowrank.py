@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import reptune.needs_torch  # noqa: F401
+
 import numpy as np
 import torch
 from safetensors import safe_open
@@ -16,7 +18,7 @@ from transformers import PreTrainedModel
 
 from reptune.checks import check_whole_number
 
-# What all-MiniLM-L6-v2, which ships without a masked-LM head, needs to fill gaps: a head, and
+# What all-MiniLM-L6-v2, which ships without a masked-LM head, needs to fill masks: a head, and
 # low-rank changes to its blocks, from news text. `general_start.md` beside it says how.
 GENERAL_START = Path(__file__).with_name("general_start.safetensors")
 # The same after 1,200 steps on movie reviews, for chapter 6; `review_start.md` says how.
@@ -31,6 +33,12 @@ class LowRank(nn.Module):
         rank: Width of the thin matrices.
 
     Source: Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models* (2022); chapter 3.
+
+    >>> layer = LowRank(nn.Linear(384, 384), rank=4)
+    >>> layer.down.shape, layer.up.shape
+    (torch.Size([4, 384]), torch.Size([384, 4]))
+    >>> torch.equal(layer(torch.ones(1, 384)), layer.layer(torch.ones(1, 384)))  # no change yet
+    True
     """
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
@@ -42,14 +50,14 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(torch.zeros(outputs, rank, **like))  # it starts as no change
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """From shape `(..., inputs)` to `(..., outputs)`."""
+        """Map states of shape `(..., inputs)` to `(..., outputs)`."""
         # Never as one matrix: its gradient would cost as much as training the layer itself.
         thin = nn.functional.linear(nn.functional.linear(states, self.down), self.up)
         return self.layer(states) + thin
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """The plain layer, with the product made part of its weight."""
+        """Return the plain layer, with the product made part of its weight."""
         self.layer.weight += self.up @ self.down
         return self.layer
 
@@ -57,11 +65,20 @@ class LowRank(nn.Module):
 def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
     """Put a `LowRank` on every linear layer of the blocks; of the rest, only the head trains.
 
+    Args:
+        model: A masked language model; it is changed in place.
+        rank: Width of the thin matrices.
+
     Returns:
         The names of the layers.
 
     Raises:
         ValueError: If `rank` is no whole number above 0.
+
+    >>> from reptune.models.masked import load_masked_lm
+    >>> model = load_masked_lm("all-MiniLM-L6-v2", device="cpu").model
+    >>> len(add_low_rank(model, rank=4))  # six linear layers in each of six blocks
+    36
     """
     rank = check_whole_number("rank", rank)
     for weight in model.base_model.parameters():
@@ -129,7 +146,7 @@ def apply_adapter(model: PreTrainedModel, file: Path) -> None:
 
 
 def _read(file: Path) -> tuple[str, dict[str, torch.Tensor]]:
-    """Which model an adapter is for, and its arrays."""
+    """Return which model an adapter is for, and its arrays."""
     try:
         with safe_open(file, "pt") as opened:
             made_for = opened.metadata()["made for"]
@@ -141,14 +158,14 @@ def _read(file: Path) -> tuple[str, dict[str, torch.Tensor]]:
 def _check_arrays(
     arrays: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], file: Path
 ) -> None:
-    """Raise a `ValueError` unless each array is finite and has its place in the model."""
+    """Raise a `ValueError` unless each array is finite and fits a weight of the model."""
     for name, value in arrays.items():
         layer, _, part = name.rpartition(".")
         target = weights.get(f"{layer}.weight" if part in ("up", "down") else name)
         shape = tuple(value.shape)
         if part in ("up", "down"):
-            pair = [arrays.get(f"{layer}.{one}") for one in ("up", "down")]
-            thin = all(one is not None and one.ndim == 2 for one in pair)
+            pair = [arrays.get(f"{layer}.{half}") for half in ("up", "down")]
+            thin = all(half is not None and half.ndim == 2 for half in pair)
             fits = thin and pair[0].shape[1] == pair[1].shape[0]
             shape = (pair[0].shape[0], pair[1].shape[1]) if fits else None
         if target is None or shape != tuple(target.shape) or not bool(value.isfinite().all()):
@@ -166,10 +183,10 @@ def join_adapters(files: Sequence[Path], file: Path) -> None:
     """
     if not files:
         raise ValueError("files: there are none; pass at least one adapter.")
-    read = [_read(Path(one)) for one in files]
+    read = [_read(Path(adapter)) for adapter in files]
     makers, parts = {made_for for made_for, _ in read}, [arrays for _, arrays in read]
     names = [{name for name in part if name.endswith((".up", ".down"))} for part in parts]
-    if len(makers) > 1 or any(found != names[0] for found in names):
+    if len(makers) > 1 or any(changed != names[0] for changed in names):
         raise ValueError(
             f"{', '.join(Path(path).name for path in files)} are for different models or layers; "
             "join only adapters that were made one on top of the other."
@@ -182,7 +199,7 @@ def join_adapters(files: Sequence[Path], file: Path) -> None:
 
 
 def _fingerprint(model: PreTrainedModel) -> str:
-    """A hash of the word embeddings, which no adapter changes, and of the blocks' shapes."""
+    """Hash the word embeddings, which no adapter changes, and the blocks' shapes."""
     embeddings = model.get_input_embeddings().weight.detach().cpu().numpy()
     digest = hashlib.sha256(np.ascontiguousarray(embeddings).tobytes())
     config = model.config

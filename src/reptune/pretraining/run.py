@@ -1,8 +1,7 @@
 """Continued masked-language-model pretraining on texts of a domain (chapter 3).
 
 `continue_pretraining` goes on where an encoder's pretraining stopped, on your own texts; what it
-writes is a folder that every other chapter's classifier can start from. `fill_mask` shows what a
-model expects in a gap.
+writes is a folder that every other chapter's classifier can start from.
 """
 
 from __future__ import annotations
@@ -12,27 +11,25 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from reptune import runtime, training
 from reptune.checks import (
     check_finite_weights,
     check_flag,
-    check_number,
     check_optimizer,
     check_random_state,
+    check_shared_parameters,
     check_whole_number,
     seed_of,
 )
@@ -47,68 +44,32 @@ from reptune.models.masked import (
     masked_logits,
     masked_scores,
 )
+from reptune.pretraining.checkpoint import HISTORY, Checkpoint
 from reptune.pretraining.packing import pack
 from reptune.tokens import position_limit
 
-HISTORY = "history.json"
 ADAPTER = "adapter.safetensors"
 
 
 @torch.no_grad()
-def average_encoders(
-    before: str | Path, after: str | Path, folder: str | Path, share: float = 0.5
-) -> Path:
-    """Write an encoder that lies part of the way from one to another: the mean of their weights.
-
-    Pretraining on a domain also overwrites; half of the way may keep more of both.
-
-    Args:
-        before: The encoder as it was: an asset's name, a local folder or a Hub id.
-        after: The same after `continue_pretraining`; its tokenizer and masked-LM head go along.
-        folder: Where to write; an earlier result there is replaced.
-        share: How far to go from `before`, which is 0, to `after`, which is 1.
-
-    Returns:
-        `folder`, for use wherever a model's name can stand.
-
-    Raises:
-        ValueError: If `share` is not in [0, 1], the encoders differ in their weights' names or
-            shapes, or `folder` holds something else.
-        reptune.assets.AssetUnavailable: If an encoder cannot be had.
-
-    Source: Wortsman et al., *Robust fine-tuning of zero-shot models* (2022); chapter 3.
-    """
-    check_number("share", share, least=0, most=1)
-    folder = Path(folder)
-    check_replaceable(folder, HISTORY)
-    old, new = (load_masked_lm(source) for source in (before, after))
-    shapes = [
-        {name: tuple(weight.shape) for name, weight in loaded.model.base_model.named_parameters()}
-        for loaded in (old, new)
-    ]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"{before} and {after} differ in their weights; only an encoder and what "
-            "continue_pretraining made of it can be averaged."
-        )
-    weights = dict(old.model.base_model.named_parameters())
-    for name, weight in new.model.base_model.named_parameters():
-        weight.lerp_(weights[name], 1 - share)
-
-    def write(written: Path) -> None:
-        new.save(written)
-        averaged = {"before": str(before), "after": str(after), "share": share}
-        (written / HISTORY).write_text(json.dumps([averaged]), "utf-8")
-
-    return write_folder(folder, write, marker=HISTORY)
-
-
-@torch.no_grad()
 def fit_output_bias(model: PreTrainedModel, blocks: Dataset) -> None:
-    """Set the output bias to the log frequency of each word piece in `blocks`.
+    """Set the output bias to the log frequency of each token in `blocks`.
 
     A new head would otherwise spend its first hundreds of steps learning how common words are.
-    Pieces that never occur count once.
+    Tokens that never occur count once.
+
+    Args:
+        model: A masked language model whose head has a bias; it is changed in place.
+        blocks: What `pack` returns.
+
+    >>> from reptune.models.masked import load_masked_lm
+    >>> loaded = load_masked_lm("all-MiniLM-L6-v2", device="cpu")
+    >>> blocks = pack(["The plot is thin, the cast is good."] * 2, loaded.tokenizer, block_size=16)
+    >>> fit_output_bias(loaded.model, blocks)
+    >>> bias = loaded.model.get_output_embeddings().bias
+    >>> the, cat = loaded.tokenizer.convert_tokens_to_ids(["the", "cat"])
+    >>> bool(bias[the] > bias[cat])
+    True
     """
     bias = model.get_output_embeddings().bias
     counts = np.ones(len(bias))
@@ -139,14 +100,6 @@ class _Settings:
     fast: list[str]
     random_state: int
 
-    def check_same(self, before: dict[str, Any], file: Path) -> None:
-        for name, value in asdict(self).items():
-            if before.get(name) != value:
-                raise ValueError(
-                    f"{file} is the checkpoint of a run with {name}={before.get(name)!r}, and this "
-                    f"one has {value!r}; remove the file, or go on with the old setting."
-                )
-
 
 def continue_pretraining(
     model: str | Path,
@@ -168,8 +121,10 @@ def continue_pretraining(
     evaluations: int = 5,
     checkpoint_steps: int = 100,
     fast: bool | Collection[str] = True,
+    device: str | None = None,
+    callbacks: Sequence[Callable[[dict[str, float]], Any]] = (),
     random_state: int | None = 42,
-    show_progress: bool = False,
+    show_progress: bool | None = None,
 ) -> Path:
     """Go on with an encoder's masked-language-model pretraining on texts of your domain.
 
@@ -189,21 +144,23 @@ def continue_pretraining(
             started from an `adapter`, the additions alone as `adapter.safetensors`, a small file.
         num_steps: Optimizer steps; `None` for as many as `num_epochs` over the texts need.
         num_epochs: Passes over the texts.
-        block_size: Word pieces of a block; see `pack`.
-        batch_size: Blocks a step.
+        block_size: Tokens per block, special ones included; see `pack`.
+        batch_size: Blocks per step.
         learning_rate: Peak rate of AdamW.
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps during which the rate rises from 0; it then falls to 0.
-        mask_probability: Chance of a piece, or a word, to be asked for. BERT's was 0.15; short
-            runs gain from more (chapter 3). Scores on `validation` always hide 0.15.
+        mask_probability: Chance of each token, or word, to be masked. BERT's was 0.15; short runs
+            gain from more (chapter 3). Scores on `validation` always mask 0.15.
         whole_words: Choose whole words; see `mask_tokens`.
         evaluations: How often validation is scored, spread over the steps, the end among them.
         checkpoint_steps: Steps between two checkpoints.
         fast: Options of `reptune.training.FAST_OPTIONS`; of use here are `half_precision`
             (bfloat16 only) and `cheap_dropout`. Logits at masked positions alone are no option:
             they are the same numbers.
+        device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
+        callbacks: Called with each new record of the history as training goes on, such as `print`.
         random_state: Seed of order, masks and dropout.
-        show_progress: Show a progress bar.
+        show_progress: Show progress bars; `None` shows them in a terminal or a notebook.
 
     Returns:
         `folder`: a model that `AutoModelForMaskedLM`, `AutoModel` (with its pooler) and this
@@ -218,44 +175,60 @@ def continue_pretraining(
         reptune.assets.AssetUnavailable: If the model cannot be had.
 
     Source: Gururangan et al., *Don't Stop Pretraining* (2020); chapter 3.
+
+    >>> import tempfile
+    >>> texts = ["The plot is thin, but the cast makes up for it."] * 4
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     folder = continue_pretraining(
+    ...         "all-MiniLM-L6-v2", texts, Path(parent) / "films", num_steps=1, block_size=16
+    ...     )
+    ...     [list(record) for record in json.loads((folder / "history.json").read_text())]
+    [['step', 'loss']]
     """
-    _check_parameters(locals())
+    given = locals()
+    _check_parameters(given)
     folder = _writable(Path(folder))
     with runtime.seeded(random_state), runtime.scratch_folder() as scratch:
-        loaded = load_masked_lm(model, adapter)
+        loaded = load_masked_lm(model, adapter, device=device)
         _check_fits(block_size, loaded.model)
-        cache = scratch / "blocks.arrow"
+        show_progress = runtime.shows_progress(show_progress)
         with contextlib.nullcontext() if show_progress else runtime.quiet():
-            blocks = pack(texts, loaded.tokenizer, block_size, cache)
+            blocks = pack(texts, loaded.tokenizer, block_size, scratch / "blocks.arrow")
             held_out = (
                 None if validation is None
                 else pack(validation, loaded.tokenizer, block_size, what="validation")
             )  # fmt: skip
-        start = _hash(weight.detach().cpu().numpy() for weight in loaded.model.parameters())
+        settings = _settings(given, loaded.model, blocks)
         if loaded.has_new_head:
             fit_output_bias(loaded.model, blocks)
         layers = [] if rank is None else lowrank.add_low_rank(loaded.model, rank)
-        settings = _Settings(
-            model=start,
-            corpus=_hash(
-                blocks[row : row + 1000]["input_ids"] for row in range(0, len(blocks), 1000)
-            ),
-            num_steps=int(num_steps or num_epochs * math.ceil(len(blocks) / batch_size)),
-            rank=None if rank is None else int(rank),
-            block_size=int(block_size),
-            batch_size=int(batch_size),
-            learning_rate=float(learning_rate),
-            weight_decay=float(weight_decay),
-            warmup=float(warmup),
-            mask_probability=float(mask_probability),
-            whole_words=bool(whole_words),
-            fast=sorted(training.fast_options(fast)),
-            random_state=seed_of(random_state),
-        )
-        run = _Run(settings, loaded, blocks, held_out, folder)
-        run.resume()
-        run.train(evaluations, checkpoint_steps, show_progress)
+        run = _Run(
+            settings, loaded, blocks, held_out, folder,
+            callbacks=callbacks, show_progress=show_progress,
+        )  # fmt: skip
+        run.train(evaluations, checkpoint_steps)
         return run.finish(layers, keep_adapter=adapter is None)
+
+
+def _settings(given: dict[str, Any], model: PreTrainedModel, blocks: Dataset) -> _Settings:
+    """Return a run's settings from its arguments, its model as loaded, and its blocks."""
+    num_steps, rank, batch_size = given["num_steps"], given["rank"], int(given["batch_size"])
+    parts = (blocks[row : row + 1000]["input_ids"] for row in range(0, len(blocks), 1000))
+    return _Settings(
+        model=_hash(weight.detach().cpu().numpy() for weight in model.parameters()),
+        corpus=_hash(parts),
+        num_steps=int(num_steps or given["num_epochs"] * math.ceil(len(blocks) / batch_size)),
+        rank=None if rank is None else int(rank),
+        block_size=int(given["block_size"]),
+        batch_size=batch_size,
+        learning_rate=float(given["learning_rate"]),
+        weight_decay=float(given["weight_decay"]),
+        warmup=float(given["warmup"]),
+        mask_probability=float(given["mask_probability"]),
+        whole_words=bool(given["whole_words"]),
+        fast=sorted(training.fast_options(given["fast"])),
+        random_state=seed_of(given["random_state"]),
+    )
 
 
 def _check_parameters(given: dict[str, Any]) -> None:
@@ -274,16 +247,17 @@ def _check_parameters(given: dict[str, Any]) -> None:
     check_optimizer(given["learning_rate"], given["warmup"], given["weight_decay"])
     check_probability(given["mask_probability"])
     check_random_state(given["random_state"])
-    for name in ("whole_words", "show_progress"):
-        check_flag(name, given[name])
+    check_flag("whole_words", given["whole_words"])
     training.fast_options(given["fast"])
+    runtime.check_device(given["device"])
+    check_shared_parameters(SimpleNamespace(**given))
 
 
 def _check_fits(block_size: int, model: PreTrainedModel) -> None:
     limit = position_limit(model)
     if limit is not None and block_size > limit:
         raise ValueError(
-            f"block_size={block_size}, but the model takes at most {limit} word pieces; lower it."
+            f"block_size={block_size}, but the model takes at most {limit} tokens; lower it."
         )
 
 
@@ -308,11 +282,7 @@ def _hash(arrays: Iterable[np.ndarray]) -> str:
 
 
 class _Run:
-    """One run: its weights, optimizer and place, which a checkpoint keeps.
-
-    Order and masks of a step follow from the seed and the step's number alone; the generator that
-    dropout draws from is part of a checkpoint.
-    """
+    """One run: the batches and losses of a `Loop`, and what is kept of it."""
 
     def __init__(
         self,
@@ -321,146 +291,86 @@ class _Run:
         blocks: Dataset,
         held_out: Dataset | None,
         folder: Path,
+        **shown: Any,  # `callbacks` and `show_progress` of the loop
     ) -> None:
         self.settings, self.loaded, self.folder = settings, loaded, folder
         self.model, self.blocks, self.held_out = loaded.model, blocks, held_out
-        self.checkpoint = folder.with_name(f"{folder.name}.checkpoint")
-        self._part = folder.with_name(f"{folder.name}.checkpoint.part")
-        self.step, self.history = 0, []
-        self._trained = {
-            name: weight for name, weight in self.model.named_parameters() if weight.requires_grad
-        }
-        plain = {name for name in self._trained if name.endswith("bias") or "norm" in name.lower()}
-        groups = [
-            {"params": [w for name, w in self._trained.items() if name not in plain],
-             "weight_decay": settings.weight_decay},
-            {"params": [w for name, w in self._trained.items() if name in plain],
-             "weight_decay": 0.0},
-        ]  # fmt: skip
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        self.loop = training.Loop(
+            self.model,
+            num_steps=settings.num_steps,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup=settings.warmup,
+            schedule="held",
+            description="pretraining",
+            **shown,
+        )
+        self.checkpoint = Checkpoint(folder, asdict(settings))
         # float16 would need its losses scaled; bfloat16 has the range of float32.
         self._half = "half_precision" in settings.fast and bool(runtime.precision()["bf16"])
         self._epoch, self._order = -1, np.empty(0, dtype=int)
 
-    def train(self, evaluations: int, checkpoint_steps: int, show_progress: bool) -> None:
-        looks = set(np.linspace(0, self.settings.num_steps, evaluations + 1, dtype=int)[1:])
-        cheap = "cheap_dropout" in self.settings.fast
-        bar = tqdm(
-            total=self.settings.num_steps, initial=self.step, unit="step", leave=False,
-            desc="pretraining", disable=not show_progress,
-        )  # fmt: skip
-        with bar, training.cheap_dropout(self.model) if cheap else contextlib.nullcontext():
-            while self.step < self.settings.num_steps:
-                loss = self._take_step()
-                self._check_converges(loss)
-                self.history.append({"step": self.step, "loss": loss})
-                bar.update()
-                if self.held_out is not None and self.step in looks:
-                    self._look()
-                if self.step % checkpoint_steps == 0 and self.step < self.settings.num_steps:
-                    self._keep()
+    def train(self, evaluations: int, checkpoint_steps: int) -> None:
+        """Go on at the checkpoint, if there is one, and take the steps that are left.
 
-    def _take_step(self) -> float:
+        Raises:
+            ValueError: If the checkpoint is of another run or damaged, or training diverges.
+        """
+        self.checkpoint.restore(self.loop)
+
+        def after_step(loss: float) -> None:
+            self._check_converges(loss)
+            if self.loop.step % checkpoint_steps == 0 and self.loop.step < self.loop.num_steps:
+                self.checkpoint.write(self.loop)
+
+        cheap = "cheap_dropout" in self.settings.fast
+        with training.cheap_dropout(self.model) if cheap else contextlib.nullcontext():
+            self.loop.run(
+                self._loss,
+                evaluate=None if self.held_out is None else self._scores,
+                looks=training.evaluation_steps(self.loop.num_steps, evaluations),
+                after_step=after_step,
+            )
+
+    def _loss(self, step: int) -> torch.Tensor:
         self.model.train()
-        inputs, labels = self._batch()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self._rate()
+        inputs, labels = self._batch(step)
         with runtime.half_precision(self.model.device, self._half):
             logits = masked_logits(self.model, inputs, labels)
-        loss = nn.functional.cross_entropy(logits.float(), labels[labels != IGNORED])
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        return loss.item()
+        return nn.functional.cross_entropy(logits.float(), labels[labels != IGNORED])
 
-    def _check_converges(self, loss: float) -> None:
-        """Raise a `ValueError` once the loss is no number; going on could not help."""
-        if math.isfinite(loss):
-            return
-        self.checkpoint.unlink(missing_ok=True)  # it leads here again, and nowhere else
-        raise ValueError(
-            f"training diverged: the loss of step {self.step} is {loss}. Lower "
-            f"learning_rate={self.settings.learning_rate}; {self.folder} is as it was."
-        )
-
-    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the inputs and labels of a step, numbered from 1, both `(blocks, tokens)`."""
         size, seed = self.settings.batch_size, self.settings.random_state
-        epoch, place = divmod(self.step, math.ceil(len(self.blocks) / size))
+        epoch, index = divmod(step - 1, math.ceil(len(self.blocks) / size))
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = np.random.default_rng([seed, 0, epoch]).permutation(len(self.blocks))
-        rows = self.blocks[np.sort(self._order[place * size : (place + 1) * size])]
+        rows = self.blocks[np.sort(self._order[index * size : (index + 1) * size])]
         masked = mask_tokens(
             rows["input_ids"],
             rows["starts_word"],
             self.loaded.tokenizer,
-            np.random.default_rng([seed, 1, self.step]),
+            np.random.default_rng([seed, 1, step - 1]),
             self.settings.mask_probability,
             self.settings.whole_words,
         )
         inputs, labels = (torch.from_numpy(part).to(self.model.device) for part in masked)
         return inputs, labels
 
-    def _rate(self) -> float:
-        """Share of the peak rate: linearly up over the warm-up, then down to 0 after the end.
-
-        Where the warm-up takes every step, the last one has the peak rate and nothing falls.
-        """
-        warm = math.ceil(self.settings.warmup * self.settings.num_steps)
-        if self.step < warm:
-            return (self.step + 1) / warm
-        return (self.settings.num_steps - self.step) / (self.settings.num_steps - warm)
-
-    def _look(self) -> None:
+    def _scores(self) -> dict[str, float]:
         scores = masked_scores(self.model, self.held_out, self.loaded.tokenizer)
-        named = {f"eval_{name}": value for name, value in scores.items()}
-        self.history.append({"step": self.step, **named})
+        return {f"eval_{name}": value for name, value in scores.items()}
 
-    def _keep(self) -> None:
-        """Write a checkpoint, one file; the one before stays until this one is whole."""
-        check_finite_weights(self.model)
-        arrays = {f"model.{name}": weight for name, weight in self._trained.items()}
-        for name, weight in self._trained.items():
-            arrays |= {f"{key}.{name}": v for key, v in self.optimizer.state[weight].items()}
-        arrays["generator"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            arrays["cuda_generator"] = torch.cuda.get_rng_state()
-        state = {"step": self.step, "history": self.history, "settings": asdict(self.settings)}
-        arrays = {name: value.detach().contiguous() for name, value in arrays.items()}
-        text = json.dumps(state, default=runtime.as_json)
-        save_file(arrays, self._part, metadata={"state": text})
-        self._part.replace(self.checkpoint)
-
-    def resume(self) -> None:
-        """Go on at the checkpoint, if there is one.
-
-        Raises:
-            ValueError: If it belongs to another run, or is no checkpoint.
-        """
-        self._part.unlink(missing_ok=True)  # of a run that was killed while it wrote
-        if not self.checkpoint.exists():
+    def _check_converges(self, loss: float) -> None:
+        """Raise a `ValueError` once the loss is no number; going on could not help."""
+        if math.isfinite(loss):
             return
-        state = _read_state(self.checkpoint)
-        self.settings.check_same(state["settings"], self.checkpoint)
-        try:
-            self._restore(load_file(self.checkpoint))
-        except Exception as error:  # safetensors' errors share no class
-            raise ValueError(_NO_CHECKPOINT.format(self.checkpoint)) from error
-        self.step, self.history = state["step"], state["history"]
-
-    @torch.no_grad()
-    def _restore(self, arrays: dict[str, torch.Tensor]) -> None:
-        for name, weight in self._trained.items():
-            weight.copy_(arrays[f"model.{name}"])
-            self.optimizer.state[weight] = {
-                key: arrays[f"{key}.{name}"].to(weight.device, copy=True)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
-        torch.set_rng_state(arrays["generator"])
-        if "cuda_generator" in arrays and torch.cuda.is_available():
-            torch.cuda.set_rng_state(arrays["cuda_generator"])
+        self.checkpoint.remove()  # it leads here again, and nowhere else
+        raise ValueError(
+            f"training diverged: the loss of step {self.loop.step} is {loss}. Lower "
+            f"learning_rate={self.settings.learning_rate}; {self.folder} is as it was."
+        )
 
     def finish(self, layers: list[str], keep_adapter: bool) -> Path:
         """Write the model to its folder, `layers` with their low-rank changes merged into them."""
@@ -471,24 +381,8 @@ class _Run:
                 lowrank.save_adapter(self.model, layers, written / ADAPTER)
             lowrank.merge(self.model, layers)
             self.loaded.save(written)
-            (written / HISTORY).write_text(json.dumps(self.history), "utf-8")
+            (written / HISTORY).write_text(json.dumps(self.loop.history), "utf-8")
 
         path = write_folder(self.folder, write, marker=HISTORY)
-        self.checkpoint.unlink(missing_ok=True)
+        self.checkpoint.remove()
         return path
-
-
-_NO_CHECKPOINT = "{} is no checkpoint of this package, or a damaged one; move it away."
-
-
-def _read_state(file: Path) -> dict[str, Any]:
-    try:
-        with safe_open(file, "pt") as opened:
-            state = json.loads(opened.metadata()["state"])
-        whole = isinstance(state["settings"], dict) and isinstance(state["history"], list)
-        check_whole_number("step", state["step"])
-    except Exception as error:  # safetensors' errors share no class
-        raise ValueError(_NO_CHECKPOINT.format(file)) from error
-    if not whole:
-        raise ValueError(_NO_CHECKPOINT.format(file))
-    return state

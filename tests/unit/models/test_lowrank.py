@@ -8,7 +8,7 @@ from reptune.models import lowrank
 from reptune.models.masked import load_masked_lm
 from tests import tiny
 
-IDS = torch.tensor([[2, 5, 9, 4, 12, 3]])  # [CLS], three pieces and a mask, [SEP]
+IDS = torch.tensor([[2, 5, 9, 4, 12, 3]])  # [CLS], three tokens and a mask, [SEP]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, DataCollatorForLanguageModeling
 
-from reptune import pretraining
+from reptune import pretraining, runtime
 from reptune.classification import FineTunedClassifier
 from reptune.models import lowrank, masked
 from reptune.models.masked import (
@@ -30,7 +29,9 @@ from reptune.models.masked import (
 )
 from reptune.pretraining import average_encoders, continue_pretraining
 from reptune.pretraining import run as run_module
+from reptune.pretraining.checkpoint import Checkpoint
 from reptune.pretraining.packing import pack
+from reptune.training import Loop, rate_share
 from tests import tiny
 from tests.tiny import LABELS, TEXTS
 
@@ -61,9 +62,9 @@ def loaded(tiny_encoder):
 def steps_taken(monkeypatch):
     """The steps that this process takes, counted."""
     taken = []
-    step = run_module._Run._take_step
+    step = Loop._take_step
     monkeypatch.setattr(
-        run_module._Run, "_take_step", lambda self: taken.append(self.step) or step(self)
+        Loop, "_take_step", lambda self, loss_of: taken.append(self.step) or step(self, loss_of)
     )
     return taken
 
@@ -71,7 +72,7 @@ def steps_taken(monkeypatch):
 # --- blocks --------------------------------------------------------------------------------------
 
 
-def test_blocks_are_full_and_keep_borders(tokenizer):
+def test_blocks_are_full_and_show_where_a_text_ends(tokenizer):
     blocks = pack(["the film is good", "a movie", "bad bad plot"], tokenizer, block_size=8)
     first = tokenizer.convert_ids_to_tokens(blocks[0]["input_ids"])
     assert first == ["[CLS]", "the", "film", "is", "good", "[SEP]", "a", "[SEP]"]
@@ -80,11 +81,11 @@ def test_blocks_are_full_and_keep_borders(tokenizer):
     assert second == ["[CLS]", "movie", "[SEP]", "bad", "bad", "plot", "[SEP]", "[SEP]"]
 
 
-def test_no_piece_is_lost_but_at_the_end(tokenizer):
+def test_no_token_is_lost_but_at_the_end(tokenizer):
     blocks = pack(TEXTS * 40, tokenizer, block_size=16)
     inner = np.concatenate([row["input_ids"][1:-1] for row in blocks])
     expected = [
-        piece for text in TEXTS * 40 for piece in [*tokenizer(text)["input_ids"][1:-1], SEP]
+        token for text in TEXTS * 40 for token in [*tokenizer(text)["input_ids"][1:-1], SEP]
     ]
     assert inner.tolist() == expected[: len(inner)]
     assert len(expected) - len(inner) < 14
@@ -94,13 +95,13 @@ def test_many_texts_pack_as_in_one_batch(tokenizer):
     """`datasets` hands over a thousand texts at a time; what is left over goes on."""
     texts = TEXTS * 150
     blocks = pack(texts, tokenizer, block_size=16)
-    pieces = sum(len(tokenizer(text)["input_ids"]) - 1 for text in texts)
-    assert len(blocks) == pieces // 14
+    tokens = sum(len(tokenizer(text)["input_ids"]) - 1 for text in texts)
+    assert len(blocks) == tokens // 14
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
-    [([], "there are none"), (["the film"], "3 word pieces"), (["", " "], "0 word pieces")],
+    [([], "there are none"), (["the film"], "3 tokens"), (["", " "], "0 tokens")],
 )
 def test_too_little_text_is_an_error(texts, message, tokenizer):
     with pytest.raises(ValueError, match=message):
@@ -136,17 +137,17 @@ def _many(tokenizer, count=400):
 def test_masking_has_the_shares_of_the_paper(tokenizer):
     ids, starts = _many(tokenizer)
     inputs, labels = mask_tokens(ids, starts, tokenizer, np.random.default_rng(0))
-    asked = labels != IGNORED
-    assert asked[starts < 0].sum() == 0, "special tokens are never asked for"
-    assert asked[starts >= 0].mean() == pytest.approx(0.15, abs=0.01)
-    assert (inputs[asked] == MASK).mean() == pytest.approx(0.8, abs=0.02)
-    # a random piece is now and then the piece itself
-    assert (inputs[asked] == ids[asked]).mean() == pytest.approx(0.1 + 0.1 / 24, abs=0.02)
-    assert np.array_equal(inputs[~asked], ids[~asked])
-    assert np.array_equal(labels[asked], ids[asked])
+    masked = labels != IGNORED
+    assert masked[starts < 0].sum() == 0, "special tokens are never masked"
+    assert masked[starts >= 0].mean() == pytest.approx(0.15, abs=0.01)
+    assert (inputs[masked] == MASK).mean() == pytest.approx(0.8, abs=0.02)
+    # a random token is now and then the token itself
+    assert (inputs[masked] == ids[masked]).mean() == pytest.approx(0.1 + 0.1 / 24, abs=0.02)
+    assert np.array_equal(inputs[~masked], ids[~masked])
+    assert np.array_equal(labels[masked], ids[masked])
 
 
-def test_masking_asks_as_often_as_the_library(tokenizer):
+def test_masking_is_as_frequent_as_the_librarys(tokenizer):
     ids, starts = _many(tokenizer)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     torch.manual_seed(0)
@@ -156,15 +157,15 @@ def test_masking_asks_as_often_as_the_library(tokenizer):
     assert ours == pytest.approx(theirs, abs=0.01)
 
 
-def test_whole_words_are_asked_for_whole():
+def test_whole_words_are_masked_whole():
     tokenizer = tiny.tokenizer()
     ids = np.tile([CLS, 5, 6, 7, 8, 9, SEP], (500, 1))
     starts = np.tile([-1, 1, 0, 0, 1, 1, -1], (500, 1))
     _, labels = mask_tokens(ids, starts, tokenizer, np.random.default_rng(0), 0.3, whole_words=True)
-    asked = labels != IGNORED
-    assert (asked[:, 1] == asked[:, 2]).all() and (asked[:, 2] == asked[:, 3]).all()
-    assert asked[:, 4].mean() == pytest.approx(0.3, abs=0.07)
-    assert not (asked[:, 3] == asked[:, 4]).all()
+    masked = labels != IGNORED
+    assert (masked[:, 1] == masked[:, 2]).all() and (masked[:, 2] == masked[:, 3]).all()
+    assert masked[:, 4].mean() == pytest.approx(0.3, abs=0.07)
+    assert not (masked[:, 3] == masked[:, 4]).all()
 
 
 @pytest.mark.parametrize("probability", [0, 1, -0.1, 1.5, "0.15"])
@@ -202,30 +203,30 @@ def test_scores_compare_on_the_same_positions(loaded, tokenizer):
     assert 0 <= one["accuracy"] < 0.5, "a random head knows nothing"
 
 
-def test_pseudo_perplexity_hides_one_piece_at_a_time(loaded, tokenizer):
+def test_pseudo_perplexity_masks_one_token_at_a_time(loaded, tokenizer):
     model = loaded.model.eval()
     blocks = pack(TEXTS * 3, tokenizer, block_size=16)
     losses = []
     for block in blocks:
-        for place in np.flatnonzero(block["starts_word"] >= 0):
+        for index in np.flatnonzero(block["starts_word"] >= 0):
             ids = torch.from_numpy(block["input_ids"])[None].long()
-            truth = int(ids[0, place])
-            ids[0, place] = MASK
-            chances = model(input_ids=ids).logits[0, place].log_softmax(dim=-1)
+            truth = int(ids[0, index])
+            ids[0, index] = MASK
+            chances = model(input_ids=ids).logits[0, index].log_softmax(dim=-1)
             losses.append(-float(chances[truth].detach()))
     found = pseudo_perplexity(model, blocks, tokenizer, batch_size=5)
     assert found == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
 
 
-# --- gaps ----------------------------------------------------------------------------------------
+# --- masks to fill -------------------------------------------------------------------------------
 
 
-def test_fill_mask_gives_the_likeliest_pieces(loaded):
+def test_fill_mask_gives_the_likeliest_tokens(loaded):
     model, tokenizer = loaded.model, loaded.tokenizer
     first, second = fill_mask(model, "a [MASK] film is [MASK]", top_k=3, tokenizer=tokenizer)
     assert len(first) == len(second) == 3
     assert first[0][1] >= first[1][1] >= first[2][1]
-    assert all(piece in tokenizer.get_vocab() for piece, _ in first + second)
+    assert all(token in tokenizer.get_vocab() for token, _ in first + second)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_fill_mask_gives_the_likeliest_pieces(loaded):
     [
         ("a film", {}, r"holds no \[MASK\]"),
         ("a [MASK]", {"top_k": 0}, "top_k=0"),
-        ("film " * 40 + "[MASK]", {}, "beyond the 32 word pieces"),
+        ("film " * 40 + "[MASK]", {}, "beyond the 32 tokens"),
         ("a [MASK] \ud800", {}, r"text\[0\] is not valid Unicode"),
         (None, {}, r"text\[0\] is None"),
     ],
@@ -340,11 +341,10 @@ def test_all_fast_options_off_is_the_plain_loop(tmp_path):
     blocks = pack(TEXTS * 20, plain.tokenizer, 16)
     pretraining.fit_output_bias(plain.model, blocks)
     run = run_module._Run(_settings(), plain, blocks, None, tmp_path / "unused")
-    optimizer = torch.optim.AdamW(run.optimizer.param_groups, lr=1.0)
+    optimizer = torch.optim.AdamW(run.loop.optimizer.param_groups, lr=1.0)
     losses = []
     for step in range(KNOBS["num_steps"]):
-        run.step = step
-        inputs, labels = run._batch()
+        inputs, labels = run._batch(step + 1)
         for group in optimizer.param_groups:  # two warm-up steps, then down to 0 after the last
             warm = (step + 1) / 2 if step < 2 else (12 - step) / 10
             group["lr"] = KNOBS["learning_rate"] * warm
@@ -377,11 +377,7 @@ def _settings():
     ],
 )
 def test_the_rate_rises_and_falls_as_in_the_recorded_runs(warmup, shares):
-    run = object.__new__(run_module._Run)
-    run.settings = SimpleNamespace(warmup=warmup, num_steps=4)
-    found = []
-    for run.step in range(4):
-        found.append(run._rate())
+    found = [rate_share(step, 4, warmup, "held") for step in range(1, 5)]
     assert found == pytest.approx(shares)
 
 
@@ -406,6 +402,27 @@ def test_numpy_numbers_are_numbers(tiny_encoder, tmp_path, monkeypatch):
     _interrupt(tiny_encoder, tmp_path / "b", monkeypatch, **numpy)
     again = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "b", **knobs)
     assert (one / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+
+
+def test_callbacks_get_each_record_as_it_comes(tiny_encoder, tmp_path):
+    records = []
+    knobs = KNOBS | {"validation": TEXTS * 5, "evaluations": 2, "callbacks": [records.append]}
+    folder = continue_pretraining(tiny_encoder, TEXTS * 20, tmp_path / "m", **knobs)
+    assert records == json.loads((folder / "history.json").read_text())
+    assert [row["step"] for row in records if "eval_loss" in row] == [6, 12]
+
+
+def test_a_model_is_loaded_where_it_shall_run(tiny_encoder, monkeypatch):
+    assert load_masked_lm(tiny_encoder, device="cpu").model.device.type == "cpu"
+    with monkeypatch.context() as patched:  # a device that every machine has, beside the CPU
+        patched.setattr(runtime, "check_device", lambda name: torch.device(name))
+        assert load_masked_lm(tiny_encoder, device="meta").model.device.type == "meta"
+    for load in (
+        lambda: load_masked_lm(tiny_encoder, device="nowhere"),
+        lambda: fill_mask(tiny_encoder, "a [MASK]", device="nowhere"),
+    ):
+        with pytest.raises(ValueError, match="device='nowhere' is not here; use None"):
+            load()
 
 
 # --- divergence and damage -----------------------------------------------------------------------
@@ -578,6 +595,9 @@ def test_a_killed_run_goes_on_to_the_same_model(tiny_encoder, tmp_path, steps_ta
         ({"learning_rate": 0}, "learning_rate=0"),
         ({"num_steps": 0}, "num_steps=0"),
         ({"fast": ("cheap_dropuot",)}, "cheap_dropuot"),
+        ({"device": "cuda:99"}, "device='cuda:99' is not here"),
+        ({"callbacks": print}, "use a list of functions"),
+        ({"show_progress": "yes"}, "show_progress='yes'"),
     ],
 )
 def test_bad_parameters_are_named_before_training(changes, message, tiny_encoder, tmp_path):
@@ -589,16 +609,16 @@ def test_bad_parameters_are_named_before_training(changes, message, tiny_encoder
 def _interrupt(encoder, folder, monkeypatch, after=1, **changes):
     """Run until so many checkpoints are written, then break off."""
     kept = []
-    keep = run_module._Run._keep
+    write = Checkpoint.write
 
-    def break_off(self):
-        keep(self)
-        kept.append(self.step)
+    def break_off(self, loop):
+        write(self, loop)
+        kept.append(loop.step)
         if len(kept) == after:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(run_module._Run, "_keep", break_off)
+        patched.setattr(Checkpoint, "write", break_off)
         continue_pretraining(encoder, TEXTS * 20, folder, **(KNOBS | changes))
 
 
