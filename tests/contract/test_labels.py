@@ -68,7 +68,7 @@ BAD = {
     "booleans and integers": ([True, 0], "mix"),
     "bytes": ([b"x", b"y"], r"labels\[0\] is b'x'"),
     "surrogate": (["x", "\ud800"], "surrogate"),
-    "lists": ([["x"], ["y"]], "labels must be"),
+    "lists of lists": ([[["x"]], [["y"]]], "labels must be"),
     "two-dimensional": (np.array([["x"], ["y"]]), "labels"),
     "one class": (["x", "x"], "1 class"),
     "too few": (["x"], "2 texts but 1 labels"),
