@@ -22,11 +22,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import reptune.needs_torch  # noqa: F401
+
 import filelock
 import numpy as np
 import torch
 
-from reptune import runtime
 from reptune.checks import check_random_state
 
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "scikit-learn")
@@ -49,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def device() -> torch.device:
-    """The accelerator PyTorch sees (CUDA, then Apple's MPS), else the CPU.
+    """Return the accelerator PyTorch sees (CUDA, then Apple's MPS), else the CPU.
 
     Where several processes train together on a machine with several GPUs, each gets its own.
     """
@@ -97,7 +98,7 @@ def shows_progress(show_progress: bool | None) -> bool:
 
 
 def rank() -> int:
-    """The number of this process among those that train together, 0 where it is alone.
+    """Return the number of this process among those that train together, 0 where it is alone.
 
     torchrun and accelerate set `RANK` and `WORLD_SIZE`; one without the other is not theirs.
     """
@@ -107,7 +108,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes train together; 1 where this one is alone."""
+    """Return how many processes train together; 1 where this one is alone."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size()
     return _from_environment("WORLD_SIZE", 1) if "RANK" in os.environ else 1
@@ -121,7 +122,7 @@ def _from_environment(name: str, default: int) -> int:
 
 
 def precision() -> dict[str, bool]:
-    """Mixed-precision switches for `TrainingArguments` on this device.
+    """Return mixed-precision switches for `TrainingArguments` on this device.
 
     A T4 says it supports bf16 but only emulates it, slowly, hence `including_emulation=False`.
     A CPU is asked for its instructions (AVX-512 BF16 or AMX); without them bf16 is slower than
@@ -167,14 +168,21 @@ def seeded(random_state: int | None) -> Iterator[None]:
         if random_state is None:
             yield
             return
-        python_state, numpy_state = random.getstate(), np.random.get_state()
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with generators_restored():
             set_seed(random_state)
-            try:
-                yield
-            finally:
-                random.setstate(python_state)
-                np.random.set_state(numpy_state)
+            yield
+
+
+@contextlib.contextmanager
+def generators_restored() -> Iterator[None]:
+    """Restore the states of Python's, NumPy's and PyTorch's generators after the block."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
 def set_seed(random_state: int) -> None:
@@ -187,7 +195,7 @@ def set_seed(random_state: int) -> None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder that is gone after the block, or, after a kill, at the next such block.
+    """Yield a folder that is gone after the block, or, after a kill, at the next such block.
 
     It lies where `tempfile` puts its folders (`TMPDIR`). A lock beside it, which the system lets
     go of when the process dies, tells it from a folder that nobody uses any more.
@@ -215,7 +223,7 @@ def _sweep_scratch(parent: Path) -> None:
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Installed versions of Python and `packages`, by distribution name."""
+    """Return the installed versions of Python and `packages`, by distribution name."""
     found = {"python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -224,7 +232,7 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def device_name() -> str:
-    """The device in words, such as `CPU, 2 threads` or `Tesla T4`."""
+    """Return the device in words, such as `CPU, 2 threads` or `Tesla T4`."""
     if device().type == "cuda":
         return torch.cuda.get_device_name()
     if device().type == "mps":
@@ -236,7 +244,7 @@ def quiet_libraries() -> None:
     """Keep loading bars and load reports of the Hugging Face libraries out of the outputs."""
     # Fast tokenizers warn about every fork unless told; nothing here forks while tokenizing.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Without ipywidgets, text bars do; no need to warn about it once a library.
+    # Without ipywidgets, text bars do; no need to warn about it once per library.
     warnings.filterwarnings("ignore", message="IProgress not found")
     import datasets
     import transformers
@@ -281,8 +289,8 @@ def as_json(value: Any) -> Any:
 
 
 def half_precision(device: torch.device, wanted: bool) -> contextlib.AbstractContextManager:
-    """Half-precision matrix products inside the block of code, where the device has them."""
-    has = runtime.precision()
+    """Compute matrix products in half precision inside the block, where the device can."""
+    has = precision()
     if not wanted or not (has["bf16"] or has["fp16"]):
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if has["bf16"] else torch.float16)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from reptune import runtime
 from reptune.checks import check_number
 
 Schedule = Literal["linear", "held", "from_zero"]
@@ -79,6 +80,13 @@ def rate_share(step: int, num_steps: int, warmup: float, schedule: Schedule = "l
 def evaluation_steps(num_steps: int, evaluations: int) -> set[int]:
     """Return the steps after which to look at validation, evenly spread, the last among them."""
     return {-(-k * num_steps // evaluations) for k in range(1, evaluations + 1)}
+
+
+def tell(callbacks: Sequence[Callable[[Record], Any]], record: Record) -> None:
+    """Call each callback with a new record; random numbers that they draw change no training."""
+    for callback in callbacks:
+        with runtime.generators_restored():
+            callback(record)
 
 
 class EarlyStopping:
@@ -218,5 +226,4 @@ class Loop:
 
     def _record(self, record: Record) -> None:
         self.history.append(record)
-        for callback in self._callbacks:
-            callback(record)
+        tell(self._callbacks, record)

@@ -21,7 +21,7 @@ from transformers import (
 from reptune import runtime
 from reptune.checks import seed_of
 from reptune.training.blocks import layer_rates
-from reptune.training.loop import EarlyStopping, Record
+from reptune.training.loop import EarlyStopping, Record, tell
 from reptune.training.options import warmup_steps
 from reptune.training.sampler import LengthBucketSampler
 from reptune.training.states import FrozenStates
@@ -168,8 +168,7 @@ class Watch(TrainerCallback):
     def _record(self, state: Any, scores: Record) -> Record:
         record = {"step": state.global_step, "epoch": state.epoch, **scores}
         self.records.append(record)
-        for callback in self._callbacks:
-            callback(record)
+        tell(self._callbacks, record)
         return record
 
     def _look(self, record: Record, control: Any) -> None:
