@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import reptune.needs_torch  # noqa: F401
+
 import numpy as np
 import torch
 from datasets import Dataset

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from types import TracebackType
 
+import reptune.needs_torch  # noqa: F401
+
 import psutil
 import torch
 
@@ -17,9 +19,12 @@ _SAMPLE_SECONDS = 0.05
 class Meter:
     """Measure a block of code.
 
-    >>> with Meter("fine-tuning") as cost:
-    ...     train()
-    >>> print(cost)
+    >>> with Meter("sorting") as cost:
+    ...     _ = sorted(range(100_000))
+    >>> cost.seconds > 0 and cost.peak_memory_mb > 0
+    True
+    >>> print(Meter("fine-tuning", seconds=100.0, peak_memory_mb=900.0, tokens=50_000))
+    fine-tuning: 100.0 s, peak memory 900 MB, 500 tokens/s
 
     Attributes:
         name: What is measured.
@@ -70,7 +75,14 @@ class Meter:
         self.tokens += int(count)
 
     def dollars(self, price_per_hour: float) -> float:
-        """What the block cost on a machine rented at `price_per_hour` dollars."""
+        """Return what the block cost on a machine rented at `price_per_hour` dollars.
+
+        >>> Meter(seconds=1800.0).dollars(price_per_hour=0.5)
+        0.25
+
+        Raises:
+            ValueError: If the price is negative.
+        """
         if price_per_hour < 0:
             raise ValueError(f"price_per_hour={price_per_hour}; a price is at least 0.")
         return self.seconds / 3600 * price_per_hour

@@ -6,8 +6,11 @@ import os
 from dataclasses import dataclass
 from typing import TypeVar
 
+import reptune.needs_torch  # noqa: F401
+
 import torch
 
+from reptune import logs
 from reptune.runtime import device, device_name, quiet_libraries, set_seed, versions
 
 PROFILES = ("quick", "cpu", "gpu")
@@ -17,7 +20,7 @@ T = TypeVar("T")
 
 
 def profile() -> str:
-    """The profile in force: `REPTUNE_PROFILE`, or `gpu` where there is one, else `cpu`.
+    """Return the profile in force: `REPTUNE_PROFILE`, or `gpu` where there is one, else `cpu`.
 
     Raises:
         ValueError: If `REPTUNE_PROFILE` is set to anything but `quick`, `cpu` or `gpu`.
@@ -35,6 +38,10 @@ def profile() -> str:
 @dataclass(frozen=True)
 class Run:
     """One run of a chapter, as returned by `reptune.setup`.
+
+    >>> run = Run("01", random_state=42, profile="quick", device=torch.device("cpu"))
+    >>> run.pick(quick=1, cpu=3, gpu=3)
+    1
 
     Attributes:
         chapter: The chapter's number as in the notebook's file name, such as `"01"`.
@@ -68,6 +75,7 @@ def setup(chapter: str, random_state: int = 42) -> Run:
     """
     from reptune.book import plots
 
+    logs.show()
     run = Run(str(chapter), random_state, profile(), device())
     set_seed(random_state)
     quiet_libraries()

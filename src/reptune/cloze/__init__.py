@@ -1,5 +1,7 @@
 """Prompt-based fine-tuning: classification as a mask to fill (chapter 6)."""
 
+import reptune.needs_torch  # noqa: F401
+
 from reptune.cloze.estimators import PromptTunedClassifier, PromptTunedRegressor
 from reptune.cloze.label_words import candidate_words, search_words
 from reptune.cloze.prompt_models import (

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import reptune.needs_torch  # noqa: F401
+
 import numpy as np
 import torch
 from torch import nn

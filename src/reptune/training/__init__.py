@@ -1,5 +1,7 @@
 """What training costs, and how not to pay for it twice: the fast options of every fine-tuning."""
 
+import reptune.needs_torch  # noqa: F401
+
 from reptune.training.blocks import (
     Trainable,
     block_of,
