@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import reptune.needs_torch  # noqa: F401
+
 import numpy as np
 import torch
 from torch import nn
@@ -34,22 +36,26 @@ def position_limit(model: PreTrainedModel) -> int | None:
     return positions - table.padding_idx - 1
 
 
-def check_max_length(max_length: int | None, limit: int | None) -> int | None:
-    """Return the length to cut texts at: `max_length`, or the model's limit for `None`.
+def check_max_length(
+    max_length: int | None, limit: int | None, default: int | None = None
+) -> int | None:
+    """Return the length to cut texts at: `max_length`, or the model's own for `None`.
 
     Args:
         max_length: As the caller gave it, in tokens.
         limit: Tokens that the model takes; `None` where it sets no limit.
+        default: What `None` stands for; the limit where the model has no setting of its own.
 
     Raises:
         ValueError: If the model takes fewer.
     """
+    default = limit if default is None else default
     if max_length is not None and limit is not None and max_length > limit:
         raise ValueError(
             f"max_length={max_length}, but the model takes at most {limit} tokens; lower it, or "
-            f"use None for {limit}."
+            f"use None for {default}."
         )
-    return limit if max_length is None else int(max_length)
+    return default if max_length is None else int(max_length)
 
 
 # --- special tokens ------------------------------------------------------------------------------
