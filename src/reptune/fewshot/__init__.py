@@ -1,5 +1,7 @@
 """Few-shot classification with sentence transformers: SetFit, and a frozen one (chapter 2)."""
 
+import reptune.needs_torch  # noqa: F401
+
 from reptune.fewshot.classifier import SetFitClassifier
 from reptune.fewshot.contrastive import (
     PairBudget,
@@ -11,10 +13,11 @@ from reptune.fewshot.contrastive import (
     supervised_contrastive_loss,
 )
 from reptune.fewshot.frozen import FrozenClassifier
-from reptune.fewshot.head import LinearHead
+from reptune.fewshot.head import LabelwiseHead, LinearHead
 
 __all__ = [
     "FrozenClassifier",
+    "LabelwiseHead",
     "LinearHead",
     "PairBudget",
     "PairSampler",

@@ -1,38 +1,23 @@
-"""What classifiers over sentence embeddings share (chapter 2)."""
+"""What classifiers on sentence embeddings share (chapter 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from reptune import runtime
 from reptune.checks import check_texts
 from reptune.estimator import TextClassifier, check_vocabulary, check_weights
 from reptune.fewshot.encoder import embed, token_ids
+from reptune.fewshot.head import LabelwiseHead, check_head
 from reptune.models.sentence import load_body, set_length
-
-
-def fitted_logistic_regression(
-    params: Mapping[str, Any], classes: np.ndarray, weight: np.ndarray, bias: np.ndarray
-) -> LogisticRegression:
-    """A fitted head from its arrays: `weight` of shape `(rows, dimensions)`, `bias` of `(rows,)`.
-
-    Two classes have one row, as in scikit-learn.
-    """
-    head = LogisticRegression(**params)
-    head.classes_, head.coef_, head.intercept_ = classes, weight, bias
-    head.n_features_in_, head.n_iter_ = weight.shape[1], np.array([0])
-    return head
-
-
-# --- a classifier on embeddings ------------------------------------------------------------------
 
 
 def _gives_probabilities(classifier: EmbeddingClassifier) -> bool:
@@ -58,6 +43,8 @@ class EmbeddingClassifier(TextClassifier):
     def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
         """Return probabilities in the order of `classes_`, shape `(n, num_classes)`.
 
+        Those of one label per text sum to 1; those of several labels are independent.
+
         Raises:
             AttributeError: If the head has no probabilities.
         """
@@ -67,13 +54,15 @@ class EmbeddingClassifier(TextClassifier):
     def logits(self, texts: Iterable[str]) -> np.ndarray:
         """Return the logarithms of the probabilities, shape `(n, num_classes)`.
 
+        With several labels per text they are log-odds, whose sigmoid is `predict_proba`.
+
         Raises:
             AttributeError: If the head has no probabilities.
         """
         return super().logits(texts)
 
     def embed(self, texts: Iterable[str]) -> np.ndarray:
-        """Sentence embeddings, shape `(n, dimensions)`.
+        """Return sentence embeddings, shape `(n, dimensions)`.
 
         Raises:
             sklearn.exceptions.NotFittedError: Before `fit` or `load`.
@@ -81,7 +70,8 @@ class EmbeddingClassifier(TextClassifier):
         """
         check_is_fitted(self, "body_")
         texts = check_texts(texts)
-        return embed(self.body_, token_ids(self.body_, texts, self.max_length))
+        encoded = token_ids(self.body_, texts, self.max_length)
+        return embed(self.body_, encoded, self.prediction_batch_size)
 
     def _labels(self, texts: list[str]) -> np.ndarray:
         if self._has_probabilities():
@@ -92,6 +82,8 @@ class EmbeddingClassifier(TextClassifier):
         return self.head_.predict_proba(self.embed(texts))
 
     def _logits(self, texts: list[str]) -> np.ndarray:
+        if self.thresholds_ is not None:
+            return self.head_.decision_function(self.embed(texts))
         # A probability too small for a float is not impossible.
         return np.log(np.maximum(self._probabilities(texts), np.finfo(float).tiny))
 
@@ -111,7 +103,7 @@ class EmbeddingClassifier(TextClassifier):
         arrays = {
             name: value.numpy() for name, value in load_file(folder / "head.safetensors").items()
         }
-        self.body_ = load_body(str(folder), True).eval()
+        self.body_ = load_body(folder, runtime.check_device(self.device))
         set_length(self.body_, self.max_length)
         encoder = self.body_[0].auto_model
         check_weights(folder, encoder)
@@ -119,30 +111,17 @@ class EmbeddingClassifier(TextClassifier):
         width = self.body_.get_embedding_dimension()
         if arrays["coef"].shape[1:] != (width,):
             raise ValueError(f"a head of shape {arrays['coef'].shape} on {width} dimensions")
-        self.head_ = self._restored_head(manifest["head"], arrays)
+        self.head_ = self._head_of(manifest["head"], arrays)
         self.embed(["a text"])  # a configuration that does not fit fails here, not at prediction
 
+    def _head_of(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+        if (name == "LabelwiseHead") != (self.thresholds_ is not None):
+            raise ValueError(f"the head {name!r} with the thresholds {self.thresholds_}")
+        if name != "LabelwiseHead":
+            return self._restored_head(name, arrays)
+        check_head(arrays, self.classes_, len(self.classes_))
+        return LabelwiseHead(arrays["coef"], arrays["intercept"])
+
     def _restored_head(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
-        """The fitted head from its class's name and its arrays."""
+        """Return the fitted head for one label per text, by its class's name and its arrays."""
         raise NotImplementedError
-
-
-def check_head(
-    arrays: dict[str, np.ndarray], classes: np.ndarray, num_rows: int | None = None
-) -> None:
-    """Raise a `ValueError` unless a head's arrays are finite and fit the classes.
-
-    Args:
-        arrays: `coef` of shape `(rows, dimensions)` and `intercept` of shape `(rows,)`.
-        classes: The labels.
-        num_rows: How many rows there should be; `None` for a logistic regression's, which has
-            one for two classes.
-    """
-    num_rows = num_rows or (1 if len(classes) == 2 else len(classes))
-    coef, intercept = arrays["coef"], arrays["intercept"]
-    if len(classes) < 2 or len(coef) != num_rows or intercept.shape != (num_rows,):
-        raise ValueError(
-            f"a head of shape {coef.shape} and {intercept.shape} for {len(classes)} classes"
-        )
-    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
-        raise ValueError("the head's weights are not finite")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,28 +21,38 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-from reptune import assets, runtime, training
+from reptune import runtime, training
 from reptune.checks import (
     check_finite_weights,
     check_flag,
+    check_labeled_texts,
     check_optimizer,
     check_random_state,
-    check_training_set,
+    check_shared_parameters,
     check_validation,
     check_whole_number,
-    class_weights,
+    seed_of,
 )
-from reptune.estimator import pack, write_folder
-from reptune.fewshot.base import EmbeddingClassifier, check_head, fitted_logistic_regression
+from reptune.estimator import pack
+from reptune.fewshot.base import EmbeddingClassifier
 from reptune.fewshot.contrastive import PairSampler, Sampling, check_sampling, existing_pairs
 from reptune.fewshot.encoder import Body, embed, token_ids
-from reptune.fewshot.head import LinearHead, train_linear_head
-from reptune.fewshot.training import LOSSES, Contrast, Loss
+from reptune.fewshot.head import (
+    HeadOnVectors,
+    LabelwiseHead,
+    LinearHead,
+    LinearSettings,
+    check_head,
+    fitted_logistic_regression,
+    label_weights,
+    train_linear_head,
+)
+from reptune.fewshot.training import LOSSES, Contrast, ContrastSettings, Loss
+from reptune.folders import write_folder
 from reptune.meter import Meter
 from reptune.models.sentence import load_body, set_length
+from reptune.multilabel import choose_thresholds
 from reptune.training import check_trainable, freeze
-
-# --- the classifier ------------------------------------------------------------------------------
 
 
 class SetFitClassifier(EmbeddingClassifier):
@@ -49,6 +60,15 @@ class SetFitClassifier(EmbeddingClassifier):
 
     It follows scikit-learn: works in `cross_val_score` and `GridSearchCV`, takes labels that
     are strings or integers and gives them back as they were.
+
+    >>> texts = ["the soup was cold", "a boring film", "the bread is fresh", "a great movie"]
+    >>> classifier = SetFitClassifier(num_steps=2).fit(texts, ["food", "film", "food", "film"])
+    >>> classifier.predict(["the actors are good"]).tolist()
+    ['film']
+
+    A text may have several labels, or none; `fit` then takes a list of labels per text. Two texts
+    make a positive pair when they share a label, or when neither has one; the head asks one
+    question for each label.
 
     Args:
         model: An asset's name, a local folder or a Hub id of a sentence transformer.
@@ -60,9 +80,9 @@ class SetFitClassifier(EmbeddingClassifier):
         sampling: How pairs are drawn; see `pair_budget`. In the efficient mode `"oversampling"`
             and `"undersampling"` let both kinds of pair count equally, `"unique"` every pair; a
             number needs `efficient=False`.
-        num_pairs: Draw only so many pairs an epoch, without the efficient mode.
+        num_pairs: Draw only so many pairs per epoch, without the efficient mode.
         loss: `"cosine"`, or `"supcon"` (supervised contrastive), which needs the efficient mode.
-        batch_size: Texts a step in the efficient mode, pairs a step otherwise; `None` takes 32
+        batch_size: Texts per step in the efficient mode, pairs per step otherwise; `None` takes 32
             and 16.
         learning_rate: Peak rate of AdamW; for the many steps of `efficient=False`, 2e-5 is usual.
         weight_decay: AdamW's weight decay.
@@ -71,19 +91,28 @@ class SetFitClassifier(EmbeddingClassifier):
             sentence transformer as it is.
         dropout: Leave the encoder's dropout on during the contrastive phase, as plain code does.
         head: `None` for a logistic regression, any scikit-learn classifier, or
-            `"differentiable"` for a linear layer trained by gradient.
+            `"differentiable"` for a linear layer trained by gradient. Several labels per text need
+            one of the first and the last, or a `LogisticRegression`, which is fitted for each.
         end_to_end: With the differentiable head, train the sentence transformer along with it.
         class_weight: `None`, `"balanced"`, or a weight for each label, for the default head and
             the differentiable one.
-        max_length: Word pieces a text may have, while training as while predicting; `None` takes
-            the model's own setting.
+        thresholds: With several labels per text, the probability from which on a text gets a
+            label, the same for all. `None` chooses each label's, on `validation`, or else on
+            thirds of the texts, each predicted by a model that is fitted on the others: `fit`
+            then trains four models instead of one, unless `trainable="head"`.
+        max_length: Tokens per text, in training as in prediction; `None` takes the model's own
+            setting.
         patience: Stop after so many of ten evaluations without a better accuracy on `validation`,
             and return to the best one; `None` never stops.
         fast: `True` for every option of `reptune.training.FAST_OPTIONS` that applies, a tuple
             of some of them, or `False` for plain library code.
-        random_state: Seed of pairs, batches and dropout. The same seed on the same CPU and
+        device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
+        prediction_batch_size: Texts embedded at once without gradients; `None` takes 64.
+        callbacks: Called with each new record of `history_` during training, such as `[print]`.
+        random_state: Seed of pairs, batches, dropout and folds. The same seed on the same CPU and
             thread count gives the same model, bit for bit.
-        show_progress: Show a progress bar while training.
+        show_progress: Show a progress bar while training; `None` shows one in a terminal or a
+            notebook.
 
     A saved folder also loads as `SentenceTransformer(folder)`; `export_setfit` writes one for
     `setfit`.
@@ -91,10 +120,13 @@ class SetFitClassifier(EmbeddingClassifier):
     Attributes:
         classes_: The labels, sorted, shape `(num_classes,)`.
         body_: The tuned `SentenceTransformer`.
-        head_: The fitted head.
+        head_: The fitted head; with several labels per text, a `LabelwiseHead`.
+        thresholds_: With several labels per text, the probability from which on a text gets each
+            label, shape `(num_classes,)`; otherwise `None`.
         history_: A list of `{"step", "loss"}` and, with `validation`, of
             `{"step", "eval_accuracy"}`, where a logistic regression stands in for the
-            differentiable head.
+            differentiable head. With several labels per text the accuracy counts the texts whose
+            labels are all right at a threshold of 0.5.
         cost_: A `reptune.meter.Meter` with the seconds and memory training took.
 
     Source: Tunstall et al., *Efficient Few-Shot Learning Without Prompts* (2022); chapter 2.
@@ -119,11 +151,15 @@ class SetFitClassifier(EmbeddingClassifier):
         head: Any = None,
         end_to_end: bool = False,
         class_weight: str | dict[Any, float] | None = None,
+        thresholds: float | None = None,
         max_length: int | None = None,
         patience: int | None = None,
         fast: bool | Collection[str] = True,
+        device: str | None = None,
+        prediction_batch_size: int | None = None,
+        callbacks: Sequence[Callable[[dict[str, float]], Any]] = (),
         random_state: int | None = 42,
-        show_progress: bool = False,
+        show_progress: bool | None = None,
     ) -> None:
         self.model = model
         self.efficient = efficient
@@ -141,17 +177,21 @@ class SetFitClassifier(EmbeddingClassifier):
         self.head = head
         self.end_to_end = end_to_end
         self.class_weight = class_weight
+        self.thresholds = thresholds
         self.max_length = max_length
         self.patience = patience
         self.fast = fast
+        self.device = device
+        self.prediction_batch_size = prediction_batch_size
+        self.callbacks = callbacks
         self.random_state = random_state
         self.show_progress = show_progress
 
     def fit(
         self,
         texts: Iterable[str],
-        labels: Iterable[str | int],
-        validation: tuple[Iterable[str], Iterable[str | int]] | None = None,
+        labels: Iterable[Any],
+        validation: tuple[Iterable[str], Iterable[Any]] | None = None,
     ) -> Self:
         """Tune the sentence transformer on pairs of labeled texts, then fit the head.
 
@@ -159,42 +199,48 @@ class SetFitClassifier(EmbeddingClassifier):
 
         Args:
             texts: The training texts.
-            labels: One label a text, all strings or all integers.
+            labels: One label per text, or a list of labels per text; all strings or all integers.
             validation: Texts and labels scored ten times during training, for `history_`; with
-                `patience` they decide when it stops.
+                `patience` they decide when it stops, and they choose the thresholds of several
+                labels per text.
 
         Raises:
             ValueError: If the input or a parameter is bad; raised before any training.
             reptune.assets.AssetUnavailable: If the model cannot be had.
         """
-        texts, array = check_training_set(texts, labels)
+        texts, classes, targets = check_labeled_texts(texts, labels)
         _check_not_empty(texts)
         self._check_parameters()
-        classes, encoded = np.unique(array, return_inverse=True)
-        held_out = check_validation(validation, classes)
+        self._check_labelwise(targets)
+        held_out = check_validation(validation, classes, targets.ndim == 2)
         if self.patience is not None and held_out is None:
             raise ValueError(f"patience={self.patience} needs validation=(texts, labels) in fit.")
-        class_weights(self.class_weight, classes, np.bincount(encoded))  # or raise
-        rows = _rows_for_pairs(texts, encoded)
-        self._check_pairs(encoded[rows], classes)
+        label_weights(self.class_weight, classes, targets)  # or raise
+        rows = _rows_for_pairs(texts, targets)
+        self._check_pairs(targets[rows], classes)
         with runtime.seeded(self.random_state), runtime.quiet():
             body = self._pretrained()
-            pieces = token_ids(body, texts, self.max_length)
+            encoded = token_ids(body, texts, self.max_length)
             with Meter("fit") as cost:
                 history: list[dict[str, float]] = []
                 if self.trainable != "head":
-                    trainer = Contrast(self, body, [pieces[row] for row in rows], encoded[rows])
-                    history = trainer.run(self._scorer(body, pieces, encoded, held_out, classes))
+                    pairable = [encoded[row] for row in rows]
+                    phase = Contrast(self._contrast_settings(), body, pairable, targets[rows])
+                    history = phase.run(self._scorer(body, encoded, targets, held_out, classes))
                 check_finite_weights(body)
-                head = self._fit_head(body, pieces, encoded, classes)
+                head = self._fit_head(body, encoded, targets, classes)
+                thresholds = self._choose(body, head, texts, encoded, targets, classes, held_out)
         self.body_, self.head_, self.classes_ = body.eval(), head, classes
-        self.history_, self.cost_ = history, cost
+        self.history_, self.cost_, self.thresholds_ = history, cost, thresholds
         return self
 
     def export_setfit(self, folder: str | Path) -> Path:
         """Write a folder that `setfit.SetFitModel.from_pretrained` loads, with equal predictions.
 
-        `setfit` wants its head pickled; this is the one place where something is.
+        `setfit` wants its head pickled; this is the one place where something is. With several
+        labels per text it is the one that `multi_target_strategy="one-vs-rest"` makes, which
+        predicts zeros and ones in the order of `classes_`; because its threshold is always 0.5,
+        each label's own is built into its probabilities.
 
         Raises:
             ValueError: If `folder` holds something else, which is left alone.
@@ -203,6 +249,8 @@ class SetFitClassifier(EmbeddingClassifier):
         head = self.head_
         if isinstance(head, LinearHead):
             head = head.as_logistic_regression()
+        if isinstance(head, LabelwiseHead):
+            head = head.as_one_vs_rest(self.thresholds_)
         names = self.classes_.tolist() if self.classes_.dtype.kind == "U" else None
 
         def write(written: Path) -> None:
@@ -220,7 +268,9 @@ class SetFitClassifier(EmbeddingClassifier):
         check_trainable(self.trainable)
         training.fast_options(self.fast)
         check_whole_number("num_epochs", self.num_epochs)
-        for name in ("num_steps", "num_pairs", "max_length", "patience"):
+        check_shared_parameters(self)
+        runtime.check_device(self.device)
+        for name in ("num_steps", "num_pairs", "max_length"):
             if getattr(self, name) is not None:
                 check_whole_number(name, getattr(self, name))
         if self.batch_size is not None:
@@ -229,7 +279,7 @@ class SetFitClassifier(EmbeddingClassifier):
             raise ValueError("learning_rate=None; use a positive number.")
         check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
         check_random_state(self.random_state)
-        for name in ("efficient", "dropout", "end_to_end", "show_progress"):
+        for name in ("efficient", "dropout", "end_to_end"):
             check_flag(name, getattr(self, name))
         check_sampling(self.sampling)
         if self.loss not in LOSSES:
@@ -278,6 +328,14 @@ class SetFitClassifier(EmbeddingClassifier):
                 "head='differentiable' and something that trains below it."
             )
 
+    def _check_labelwise(self, targets: np.ndarray) -> None:
+        own = self.head is None or self.head == "differentiable"
+        if targets.ndim == 2 and not own and type(self.head) is not LogisticRegression:
+            raise ValueError(
+                f"head={self.head!r} with several labels per text; use None, 'differentiable' or "
+                "a LogisticRegression."
+            )
+
     def _check_pairs(self, labels: np.ndarray, classes: np.ndarray) -> None:
         """Say early what the pairs will lack."""
         if self.trainable == "head":
@@ -292,7 +350,8 @@ class SetFitClassifier(EmbeddingClassifier):
                 "loss='supcon' needs two texts of a label, and there is one of each; "
                 "use loss='cosine', or add examples."
             )
-        counts = np.bincount(labels, minlength=len(classes))
+        several = labels.ndim == 2
+        counts = labels.sum(axis=0) if several else np.bincount(labels, minlength=len(classes))
         lonely = classes[counts < 2].tolist()
         if lonely:
             rest = ": training uses negative pairs only" if exist.positive == 0 else ""
@@ -304,54 +363,102 @@ class SetFitClassifier(EmbeddingClassifier):
             )
 
     def _pretrained(self) -> SentenceTransformer:
-        source = assets.resolve_model(self.model)
-        body = load_body(str(source), Path(source).is_dir())
+        body = load_body(self.model, runtime.check_device(self.device))
         set_length(body, self.max_length)
         if self.trainable != "head":
             freeze(Body(body), self.trainable)
         return body
 
+    def _contrast_settings(self) -> ContrastSettings:
+        computed = {
+            "fast": training.fast_options(self.fast),
+            "seed": seed_of(self.random_state),
+            "show_progress": runtime.shows_progress(self.show_progress),
+        }
+        names = {field.name for field in fields(ContrastSettings)} - set(computed)
+        return ContrastSettings(**{name: getattr(self, name) for name in names}, **computed)
+
     def _scorer(
         self,
         body: SentenceTransformer,
-        pieces: list[list[int]],
-        encoded: np.ndarray,
+        encoded: list[list[int]],
+        targets: np.ndarray,
         held_out: tuple[list[str], np.ndarray] | None,
         classes: np.ndarray,
     ) -> Callable[[], float] | None:
-        """A function that fits a head on the embeddings as they are and scores it."""
+        """Return a function that fits a head on the embeddings as they are and scores it."""
         if held_out is None:
             return None
-        held_pieces = token_ids(body, held_out[0], self.max_length)
+        held_ids = token_ids(body, held_out[0], self.max_length)
 
         def accuracy() -> float:
             with runtime.seeded(self.random_state):  # and the generators as they were, after it
-                head = self._fit_sklearn_head(embed(body, pieces), encoded, classes)
-                predicted = head.predict(embed(body, held_pieces))
-            return float((predicted == classes[held_out[1]]).mean())
+                head = self._fit_sklearn_head(self._vectors(body, encoded), targets, classes)
+                vectors = self._vectors(body, held_ids)
+            if targets.ndim == 2:
+                return float(((head.predict_proba(vectors) >= 0.5) == held_out[1]).all(1).mean())
+            return float((head.predict(vectors) == classes[held_out[1]]).mean())
 
         return accuracy
+
+    def _vectors(self, body: SentenceTransformer, encoded: list[list[int]]) -> np.ndarray:
+        return embed(body, encoded, self.prediction_batch_size)
 
     def _fit_head(
         self,
         body: SentenceTransformer,
-        pieces: list[list[int]],
-        encoded: np.ndarray,
+        encoded: list[list[int]],
+        targets: np.ndarray,
         classes: np.ndarray,
     ) -> Any:
-        if self.head == "differentiable":
-            return train_linear_head(self, body, pieces, encoded, classes)
-        return self._fit_sklearn_head(embed(body, pieces), encoded, classes)
+        if self.head != "differentiable":
+            return self._fit_sklearn_head(self._vectors(body, encoded), targets, classes)
+        settings = LinearSettings(self.end_to_end, self.weight_decay, self.prediction_batch_size)
+        weights = label_weights(self.class_weight, classes, targets)
+        return train_linear_head(settings, body, encoded, targets, classes, weights)
 
     def _fit_sklearn_head(
-        self, embeddings: np.ndarray, encoded: np.ndarray, classes: np.ndarray
+        self, vectors: np.ndarray, targets: np.ndarray, classes: np.ndarray
     ) -> Any:
+        weights = label_weights(self.class_weight, classes, targets)
+        if targets.ndim == 2:
+            return LabelwiseHead.fit(self._logistic_regression(), vectors, targets, weights)
         if self.head is not None and self.head != "differentiable":
-            return clone(self.head).fit(embeddings, classes[encoded])
-        weights = class_weights(self.class_weight, classes, np.bincount(encoded))
-        head = LogisticRegression(max_iter=1000)
-        by_text = None if weights is None else weights[encoded]
-        return head.fit(embeddings, classes[encoded], sample_weight=by_text)
+            return clone(self.head).fit(vectors, classes[targets])
+        by_text = None if weights is None else weights[targets]
+        head = self._logistic_regression()
+        return head.fit(vectors, classes[targets], sample_weight=by_text)
+
+    def _logistic_regression(self) -> LogisticRegression:
+        if isinstance(self.head, LogisticRegression):
+            return clone(self.head)
+        return LogisticRegression(max_iter=1000)
+
+    def _choose(
+        self,
+        body: SentenceTransformer,
+        head: Any,
+        texts: list[str],
+        encoded: list[list[int]],
+        targets: np.ndarray,
+        classes: np.ndarray,
+        held_out: tuple[list[str], np.ndarray] | None,
+    ) -> np.ndarray | None:
+        """Thresholds of several labels per text."""
+        if targets.ndim == 1:
+            return None
+
+        def predict_proba(texts: list[str]) -> np.ndarray:
+            held_ids = token_ids(body, texts, self.max_length)
+            return head.predict_proba(self._vectors(body, held_ids))
+
+        estimator, inputs = self, texts
+        if self.trainable == "head" and self.head != "differentiable":  # embeddings stay
+            estimator = HeadOnVectors(
+                self._logistic_regression(), self.class_weight, self.thresholds, self.random_state
+            )
+            inputs = list(self._vectors(body, encoded))
+        return choose_thresholds(estimator, inputs, classes, targets, held_out, predict_proba)
 
     def _has_probabilities(self) -> bool:
         head = getattr(self, "head_", self.head)
@@ -371,7 +478,7 @@ class SetFitClassifier(EmbeddingClassifier):
 
     def _manifest(self) -> dict[str, Any]:
         manifest = super()._manifest()
-        if type(self.head_) not in (LogisticRegression, LinearHead):
+        if type(self.head_) not in (LogisticRegression, LinearHead, LabelwiseHead):
             raise ValueError(
                 f"the head {type(self.head_).__name__} cannot be saved without pickling; use "
                 "head=None, 'differentiable' or a LogisticRegression, or export_setfit."
@@ -388,7 +495,7 @@ class SetFitClassifier(EmbeddingClassifier):
 
 
 def _check_not_empty(texts: list[str]) -> None:
-    empty = [position for position, text in enumerate(texts) if not text.strip()]
+    empty = [index for index, text in enumerate(texts) if not text.strip()]
     if empty:
         raise ValueError(
             f"texts[{empty[0]}] is empty ({len(empty)} such texts); an empty text teaches "
@@ -396,20 +503,21 @@ def _check_not_empty(texts: list[str]) -> None:
         )
 
 
-def _rows_for_pairs(texts: list[str], labels: np.ndarray) -> np.ndarray:
-    """Places of the texts that make pairs: each text once, and none whose labels disagree.
+def _rows_for_pairs(texts: list[str], targets: np.ndarray) -> np.ndarray:
+    """Indices of the texts that make pairs: each text once, and none whose labels disagree.
 
     A text paired with its own copy would be an identity pair, which teaches nothing; a text with
     two labels would have to be far from itself.
     """
-    found: dict[str, set[int]] = {}
-    for text, label in zip(texts, labels.tolist(), strict=True):
-        found.setdefault(text, set()).add(label)
-    torn = {text for text, kinds in found.items() if len(kinds) > 1}
+    labels = targets.tolist() if targets.ndim == 1 else list(map(tuple, targets.tolist()))
+    labels_of: dict[str, set[Any]] = {}
+    for text, label in zip(texts, labels, strict=True):
+        labels_of.setdefault(text, set()).add(label)
+    torn = {text for text, different in labels_of.items() if len(different) > 1}
     if torn:
         warnings.warn(
             f"{len(torn)} texts occur with different labels, such as {min(torn)[:60]!r}; they are "
-            "left out of the pairs. Give each text one label.",
+            "left out of the pairs. Label a text alike wherever it occurs.",
             stacklevel=3,
         )
     seen: set[str] = set(torn)

@@ -19,6 +19,7 @@ from reptune.checks import check_whole_number, nearest
 Sampling = Literal["oversampling", "undersampling", "unique"] | int
 
 STRATEGIES = ("oversampling", "undersampling", "unique")
+_BLOCK_ROWS = 1024  # of all texts against all, at once
 SUPCON_TEMPERATURE = 0.07  # Khosla et al. (2020), section 4
 
 
@@ -28,6 +29,9 @@ SUPCON_TEMPERATURE = 0.07  # Khosla et al. (2020), section 4
 @dataclass(frozen=True)
 class PairBudget:
     """How many pairs a strategy draws from labels in one epoch.
+
+    >>> PairBudget(positive=120, negative=256).total
+    376
 
     Attributes:
         positive: Pairs of two texts with the same label.
@@ -39,7 +43,7 @@ class PairBudget:
 
     @property
     def total(self) -> int:
-        """Both kinds together."""
+        """The number of both kinds together."""
         return self.positive + self.negative
 
 
@@ -54,23 +58,29 @@ def check_sampling(sampling: Any) -> None:
 
 
 def existing_pairs(labels: Sequence[Any] | np.ndarray) -> PairBudget:
-    """How many different pairs there are: unordered, and never a text with itself.
+    """Count the different pairs there are: unordered, and never a text with itself.
+
+    Args:
+        labels: One label per text, shape `(n,)`, or for several labels per text booleans of shape
+            `(n, num_classes)`: two texts are alike when they share a label, or have none.
 
     A class of n texts has n (n - 1) / 2 positive pairs: 16 texts make 120.
+
+    >>> existing_pairs(["a"] * 16 + ["b"])
+    PairBudget(positive=120, negative=16)
     """
-    _, counts = np.unique(np.asarray(labels), return_counts=True)
-    positive = int((counts * (counts - 1) // 2).sum())
-    total = int(counts.sum()) * (int(counts.sum()) - 1) // 2
-    return PairBudget(positive, total - positive)
+    fellows = _count_fellows(np.asarray(labels))
+    positive = int(fellows.sum()) // 2
+    return PairBudget(positive, len(fellows) * (len(fellows) - 1) // 2 - positive)
 
 
 def pair_budget(
     labels: Sequence[Any] | np.ndarray, sampling: Sampling = "oversampling"
 ) -> PairBudget:
-    """How many pairs a strategy draws from labels, before anything is trained.
+    """Count the pairs that a strategy draws from labels, before anything is trained.
 
     Args:
-        labels: One label a text, shape `(n,)`.
+        labels: As in `existing_pairs`.
         sampling: `"unique"`: every pair once. `"oversampling"`: the rarer kind of pair is
             repeated until both are equally many. `"undersampling"`: the more frequent kind is cut
             to the number of the rarer. A whole number k: for each text, k partners with its label
@@ -83,16 +93,45 @@ def pair_budget(
     for k; `setfit` for the others.
     """
     check_sampling(sampling)
-    exist = existing_pairs(labels)
     if isinstance(sampling, str):
+        exist = existing_pairs(labels)
         if sampling == "unique" or 0 in (exist.positive, exist.negative):
             return exist
         pick = max if sampling == "oversampling" else min
         count = pick(exist.positive, exist.negative)
         return PairBudget(count, count)
-    _, inverse, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    with_partner = int((counts[inverse] > 1).sum())
-    return PairBudget(sampling * with_partner, sampling * len(inverse) if exist.negative else 0)
+    fellows = _count_fellows(np.asarray(labels))
+    others = len(fellows) - 1 - fellows
+    return PairBudget(sampling * int((fellows > 0).sum()), sampling * int((others > 0).sum()))
+
+
+def same_labels(labels: torch.Tensor) -> torch.Tensor:
+    """Return which texts of a batch are alike, booleans of shape `(n, n)`.
+
+    Args:
+        labels: Label ids, shape `(n,)`, or for several labels per text booleans of shape
+            `(n, num_classes)`: two texts are alike when they share a label, or have none.
+    """
+    if labels.ndim == 1:
+        return labels[:, None] == labels[None, :]
+    has, has_none = labels.float(), ~labels.any(dim=1)
+    return (has @ has.T > 0) | (has_none[:, None] & has_none[None, :])
+
+
+def _alike(indicator: np.ndarray) -> Iterator[np.ndarray]:
+    """Which texts are alike, from booleans `(n, num_classes)`, in blocks of rows, `(rows, n)`."""
+    has, has_none = indicator.astype(np.float32), ~indicator.any(axis=1)
+    for start in range(0, len(has), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        yield (has[rows] @ has.T > 0) | (has_none[rows, None] & has_none)
+
+
+def _count_fellows(labels: np.ndarray) -> np.ndarray:
+    """How many other texts are like each text, shape `(n,)`."""
+    if labels.ndim == 2:
+        return np.concatenate([block.sum(axis=1) for block in _alike(labels)]) - 1
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return counts[inverse] - 1
 
 
 class PairSampler:
@@ -102,10 +141,14 @@ class PairSampler:
     occurs again; a number draws each text's partners at random. The two kinds are mixed evenly,
     in proportion to their numbers.
 
-    `setfit` lists and shuffles all pairs first: 10,000 texts have 50 million.
+    `setfit` lists and shuffles all pairs first: 10,000 texts have 50 million. With several labels
+    per text, one byte is kept for each two texts, which is 100 MB for 10,000.
+
+    >>> sorted(PairSampler(["a", "a", "b"], "unique"))
+    [(0, 1, 1), (0, 2, 0), (1, 2, 0)]
 
     Args:
-        labels: One label a text, shape `(n,)`.
+        labels: As in `existing_pairs`.
         sampling: As in `pair_budget`.
         num_pairs: Stop after so many; `None` takes what `sampling` gives.
         random_state: Seed; each pass continues with new draws.
@@ -125,7 +168,8 @@ class PairSampler:
         if self.budget.total == 0:
             raise ValueError(f"{len(labels)} text has no pair; pass at least 2 texts.")
         self._sampling = sampling
-        self._pairs = _Pairs(labels)
+        array = np.asarray(labels)
+        self._pairs = _SharedLabelPairs(array) if array.ndim == 2 else _Pairs(array)
         self._generator = np.random.default_rng(random_state)
         if num_pairs is not None:
             check_whole_number("num_pairs", num_pairs)
@@ -135,7 +179,7 @@ class PairSampler:
         return self.budget.total
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """Yield `(i, j, same)`: places of two texts, and 1 or 0 for equal or different labels."""
+        """Yield `(i, j, same)`: the indices of two texts, and 1 or 0 for alike or not."""
         streams = (self._stream(True), self._stream(False))
         drawn = [0, 0]
         counts = (self.budget.positive, self.budget.negative)
@@ -147,7 +191,7 @@ class PairSampler:
             yield i, j, 1 - kind
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        """The same stream as arrays of shape `(batch_size, 3)`; the last one may be smaller."""
+        """Yield the same in arrays of shape `(batch_size, 3)`; the last one may be smaller."""
         rows = []
         for pair in self:
             rows.append(pair)
@@ -181,15 +225,15 @@ class _Pairs:
     its class, and its negative partners those after that.
     """
 
-    def __init__(self, labels: Sequence[Any] | np.ndarray) -> None:
-        _, inverse, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    def __init__(self, labels: np.ndarray) -> None:
+        _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
         self._order = np.argsort(inverse, kind="stable")
         ends = np.cumsum(counts)
         self._class_end = np.repeat(ends, counts)
         self._class_start = self._class_end - np.repeat(counts, counts)
-        places = np.arange(len(inverse))
+        positions = np.arange(len(inverse))
         self._until = {  # pairs of a kind whose first text is at most p
-            True: np.cumsum(self._class_end - places - 1),
+            True: np.cumsum(self._class_end - positions - 1),
             False: np.cumsum(len(inverse) - self._class_end),
         }
 
@@ -197,20 +241,20 @@ class _Pairs:
         return int(self._until[same][-1])
 
     def pair(self, number: int, same: bool) -> tuple[int, int]:
-        """The two texts of a pair, by its number from 0 to `count(same) - 1`."""
+        """Return the two texts of a pair, by its number from 0 to `count(same) - 1`."""
         first = int(np.searchsorted(self._until[same], number, side="right"))
         before = int(self._until[same][first - 1]) if first else 0
         start = first + 1 if same else int(self._class_end[first])
         return int(self._order[first]), int(self._order[start + number - before])
 
     def shuffled(self, same: bool, generator: np.random.Generator) -> Iterator[tuple[int, int]]:
-        """Every pair of a kind once, in random order; then again in another order, forever."""
+        """Yield every pair of a kind once, in random order; then again in another, forever."""
         while True:
             for number in _permutation(self.count(same), generator):
                 yield self.pair(number, same)
 
     def partners(self, same: bool, generator: np.random.Generator) -> Iterator[tuple[int, int]]:
-        """For each text a random partner of a kind, texts in random order; again and again."""
+        """Yield a random partner of a kind for each text, texts in random order, forever."""
         size = self._class_end - self._class_start
         choices = size - 1 if same else len(size) - size
         able = np.flatnonzero(choices)
@@ -223,6 +267,35 @@ class _Pairs:
                 else:  # everything without the class
                     other = skip + (size[first] if skip >= self._class_start[first] else 0)
                 yield int(self._order[first]), int(self._order[other])
+
+
+class _SharedLabelPairs(_Pairs):
+    """The same for texts with several labels, from booleans of shape `(n, num_classes)`.
+
+    Classes overlap, so that a text's partners are looked up in a row of the matrix of all texts.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self._same = np.concatenate(list(_alike(labels)))
+        later = np.array([row[index + 1 :].sum() for index, row in enumerate(self._same)])
+        rest = np.arange(len(labels))[::-1]
+        self._until = {True: np.cumsum(later), False: np.cumsum(rest - later)}
+
+    def pair(self, number: int, same: bool) -> tuple[int, int]:
+        """Return the two texts of a pair, by its number from 0 to `count(same) - 1`."""
+        first = int(np.searchsorted(self._until[same], number, side="right"))
+        before = int(self._until[same][first - 1]) if first else 0
+        later = np.flatnonzero(self._same[first, first + 1 :] == same)
+        return first, first + 1 + int(later[number - before])
+
+    def partners(self, same: bool, generator: np.random.Generator) -> Iterator[tuple[int, int]]:
+        """Yield a random partner of a kind for each text, texts in random order, forever."""
+        fellows = self._same.sum(axis=1) - 1
+        able = np.flatnonzero(fellows if same else len(fellows) - 1 - fellows)
+        while True:
+            for first in generator.permutation(able):
+                partners = np.flatnonzero(self._same[first] == same)
+                yield int(first), int(generator.choice(partners[partners != first]))
 
 
 def _permutation(count: int, generator: np.random.Generator) -> Iterator[int]:
@@ -255,11 +328,12 @@ class SentenceBatches:
 
     As many labels as fit share a batch, at least two of them, with at least two texts of each
     where there are two, and every text comes up equally often within its label. Where all texts
-    fit, each batch is all of them.
+    fit, each batch is all of them. A text with several labels counts as one of its rarest that
+    another text shares.
 
     Args:
-        labels: One label a text, shape `(n,)`.
-        batch_size: Texts a batch, at least 4, so that two labels fit twice.
+        labels: As in `existing_pairs`.
+        batch_size: Texts per batch, at least 4, so that two labels fit twice.
         random_state: Seed of the draws.
     """
 
@@ -267,7 +341,7 @@ class SentenceBatches:
         self, labels: Sequence[Any] | np.ndarray, batch_size: int, random_state: int | None = 42
     ) -> None:
         check_whole_number("batch_size", batch_size, least=4)
-        _, inverse = np.unique(np.asarray(labels), return_inverse=True)
+        inverse = _groups(np.asarray(labels))
         self._members = [np.flatnonzero(inverse == label) for label in range(inverse.max() + 1)]
         self._repeated = [label for label, rows in enumerate(self._members) if len(rows) > 1]
         self._batch_size = batch_size
@@ -275,7 +349,7 @@ class SentenceBatches:
         self._generator = np.random.default_rng(random_state)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield places of texts, shape `(at most batch_size,)`, without end."""
+        """Yield indices of texts, shape `(at most batch_size,)`, without end."""
         if self._count <= self._batch_size:
             while True:
                 yield self._generator.permutation(self._count)
@@ -314,6 +388,16 @@ class SentenceBatches:
         return sizes
 
 
+def _groups(labels: np.ndarray) -> np.ndarray:
+    """The group of each text in batches, shape `(n,)`, from 0 on: its label, or one of them."""
+    if labels.ndim == 2:
+        counts = labels.sum(axis=0)
+        rarity = np.where(counts > 1, counts, len(labels) + 1)
+        rarest = np.where(labels, rarity, np.inf).argmin(axis=1)
+        labels = np.where(labels.any(axis=1), rarest, -1)
+    return np.unique(labels, return_inverse=True)[1]
+
+
 class _Deck:
     """Values dealt in random order, each as often as the others; a hand never holds one twice."""
 
@@ -337,7 +421,7 @@ class _Deck:
 
 
 def cosine_pair_loss(cosines: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
-    """Mean squared distance of cosines from 1 (same label) or 0 (different labels).
+    """Return the mean squared distance of cosines from 1 (same label) or 0 (different labels).
 
     Args:
         cosines: Cosine similarity of each pair, shape `(pairs,)`.
@@ -351,11 +435,11 @@ def cosine_pair_loss(cosines: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
 def all_pairs_cosine_loss(
     embeddings: torch.Tensor, labels: torch.Tensor, balanced: bool = True
 ) -> torch.Tensor:
-    """`cosine_pair_loss` over every pair of a batch whose texts were encoded once each.
+    """Return `cosine_pair_loss` over every pair of a batch whose texts were encoded once each.
 
     Args:
         embeddings: Shape `(texts, dimensions)`.
-        labels: Class indices, shape `(texts,)`.
+        labels: As in `same_labels`.
         balanced: Let both kinds of pair count equally, as oversampling does; otherwise every pair
             counts once.
 
@@ -368,8 +452,8 @@ def all_pairs_cosine_loss(
         raise ValueError(f"a batch of {len(embeddings)} text has no pair; use at least 2.")
     unit = normalize(embeddings.float(), dim=1)
     first, second = torch.triu_indices(len(unit), len(unit), offset=1, device=unit.device)
-    errors = ((unit @ unit.T)[first, second] - (labels[first] == labels[second]).to(unit)) ** 2
-    same = labels[first] == labels[second]
+    same = same_labels(labels)[first, second]
+    errors = ((unit @ unit.T)[first, second] - same.to(unit)) ** 2
     if not balanced or same.all() or not same.any():
         return errors.mean()
     return (errors[same].mean() + errors[~same].mean()) / 2
@@ -378,11 +462,13 @@ def all_pairs_cosine_loss(
 def supervised_contrastive_loss(
     embeddings: torch.Tensor, labels: torch.Tensor, temperature: float = SUPCON_TEMPERATURE
 ) -> torch.Tensor:
-    """How improbable a text's fellows of the same label are among all other texts of the batch.
+    """Return how improbable a text's fellows are among all other texts of the batch.
+
+    Its fellows are the other texts with its label, or with one of its labels.
 
     Args:
         embeddings: Shape `(texts, dimensions)`.
-        labels: Class indices, shape `(texts,)`.
+        labels: As in `same_labels`.
         temperature: The smaller, the more the nearest texts count.
 
     Returns:
@@ -395,7 +481,7 @@ def supervised_contrastive_loss(
     """
     unit = normalize(embeddings.float(), dim=1)
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    fellows = (labels[:, None] == labels[None, :]) & ~itself
+    fellows = same_labels(labels) & ~itself
     has_fellow = fellows.any(dim=1)
     if not has_fellow.any():
         raise ValueError("no label occurs twice in the batch; this loss needs texts of one label.")

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import nn
+from tqdm import tqdm
 
 from reptune import runtime, training
 from reptune.estimator import PREDICTION_BATCH_SIZE
-from reptune.tokens import position_limit
+from reptune.tokens import batches_by_length, position_limit
 
 CHUNK_SIZE = 8  # texts of similar length that are encoded together within a step
 
@@ -21,7 +22,7 @@ CHUNK_SIZE = 8  # texts of similar length that are encoded together within a ste
 def token_ids(
     body: SentenceTransformer, texts: list[str], max_length: int | None
 ) -> list[list[int]]:
-    """Token ids of each text, cut at the body's length.
+    """Return the token ids of each text, cut at the body's length.
 
     Args:
         body: A sentence transformer, whose length `set_length` set.
@@ -43,18 +44,38 @@ def token_ids(
 
 
 @torch.inference_mode()
-def embed(body: SentenceTransformer, pieces: list[list[int]]) -> np.ndarray:
-    """Embeddings without gradients, shape `(n, dimensions)`; similar lengths share a batch."""
+def embed(
+    body: SentenceTransformer,
+    encoded: list[list[int]],
+    batch_size: int | None = None,
+    show_progress: bool = False,
+) -> np.ndarray:
+    """Return embeddings without gradients, shape `(n, dimensions)`.
+
+    Args:
+        body: The sentence transformer, which is left in eval mode.
+        encoded: Token ids of each text.
+        batch_size: Texts of similar length per batch; `None` takes `PREDICTION_BATCH_SIZE`.
+        show_progress: Show a progress bar.
+    """
     body.eval()
-    encode = Encoder(body, pieces)
-    order = np.argsort([len(ids) for ids in pieces], kind="stable")[::-1]
-    rows = None
-    for start in range(0, len(order), PREDICTION_BATCH_SIZE):
-        chosen = order[start : start + PREDICTION_BATCH_SIZE]
-        found = encode(chosen).cpu().numpy()
-        rows = np.empty((len(pieces), found.shape[1]), np.float32) if rows is None else rows
-        rows[chosen] = found
-    return rows
+    encode = Encoder(body, encoded)
+    # Among texts of one length the last comes first: another order would round otherwise.
+    last = len(encoded) - 1
+    lengths = [len(ids) for ids in reversed(encoded)]
+    embeddings = None
+    bar = tqdm(
+        total=len(encoded), desc="embedding", unit="text", leave=False, disable=not show_progress
+    )
+    with bar:
+        for batch in batches_by_length(lengths, batch_size or PREDICTION_BATCH_SIZE):
+            rows = [last - index for index in batch]
+            vectors = encode(rows).cpu().numpy()
+            if embeddings is None:
+                embeddings = np.empty((len(encoded), vectors.shape[1]), np.float32)
+            embeddings[rows] = vectors
+            bar.update(len(rows))
+    return embeddings
 
 
 class Body(nn.Module):
@@ -92,11 +113,11 @@ class Body(nn.Module):
 
 
 class Encoder:
-    """Embeds texts by their places, with gradients, in chunks of similar length.
+    """Embeds texts by their indices, with gradients, in chunks of similar length.
 
     Args:
         transformer: The sentence transformer.
-        encoded: Word-piece ids of each text.
+        encoded: Token ids of each text.
         states: What the frozen blocks make of each text, or `None`.
         fast: The options in force.
     """
@@ -117,18 +138,16 @@ class Encoder:
         self._multiple = training.padding_multiple(fast, limit) if limit else None
 
     def __call__(self, rows: Sequence[int]) -> torch.Tensor:
-        """Embeddings of some texts, shape `(len(rows), dimensions)`."""
-        size = self._chunk_size or len(rows)
-        order = np.arange(len(rows))
+        """Return the embeddings of some texts, shape `(len(rows), dimensions)`."""
+        chunks = [list(range(len(rows)))]
         if self._chunk_size:
-            order = np.argsort([len(self._encoded[row]) for row in rows], kind="stable")
+            # By negative lengths, so that the shortest come first.
+            shortness = [-len(self._encoded[row]) for row in rows]
+            chunks = list(batches_by_length(shortness, self._chunk_size))
         # Half precision ends here: cosines near 1 need all the digits float32 has.
         with runtime.half_precision(self.body.device, self._half):
-            parts = [
-                self._embed([int(rows[place]) for place in order[start : start + size]])
-                for start in range(0, len(order), size)
-            ]
-        back = torch.from_numpy(np.argsort(order))
+            parts = [self._embed([int(rows[index]) for index in chunk]) for chunk in chunks]
+        back = torch.from_numpy(np.argsort(np.concatenate(chunks)))
         return torch.cat(parts)[back.to(parts[0].device)]
 
     def _embed(self, rows: list[int]) -> torch.Tensor:

@@ -11,20 +11,30 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
 
-from reptune import assets, runtime
+from reptune import runtime
 from reptune.checks import (
+    check_labeled_texts,
     check_number,
     check_random_state,
-    check_training_set,
+    check_shared_parameters,
+    check_validation,
     check_whole_number,
-    class_weights,
 )
-from reptune.fewshot.base import EmbeddingClassifier, check_head, fitted_logistic_regression
+from reptune.fewshot.base import EmbeddingClassifier
 from reptune.fewshot.encoder import embed, token_ids
+from reptune.fewshot.head import (
+    HeadOnVectors,
+    LabelwiseHead,
+    check_head,
+    fitted_logistic_regression,
+    label_weights,
+)
 from reptune.meter import Meter
 from reptune.models.sentence import load_body, set_length
+from reptune.multilabel import choose_thresholds
 
 MAX_ITERATIONS = 1000
 
@@ -36,8 +46,16 @@ class FrozenClassifier(EmbeddingClassifier):
     it. It follows scikit-learn: works in `cross_val_score` and `GridSearchCV`, takes labels that
     are strings or integers and gives them back as they were.
 
-    >>> classifier = FrozenClassifier().fit(texts, labels)
-    >>> classifier.predict(["The screen stays dark."])
+    >>> texts = ["the soup was cold", "a boring film", "the bread is fresh", "a great movie"]
+    >>> classifier = FrozenClassifier().fit(texts, ["food", "film", "food", "film"])
+    >>> classifier.predict(["the actors are good"]).tolist()
+    ['film']
+
+    A text may have several labels, or none; `fit` then takes a list of labels per text:
+
+    >>> labels = [["food", "bad"], ["film", "bad"], ["food"], ["film"]]
+    >>> FrozenClassifier(thresholds=0.5).fit(texts, labels).predict(["a dull movie"])
+    [['bad', 'film']]
 
     Args:
         model: An asset's name, a local folder or a Hub id of a sentence transformer. The default
@@ -45,17 +63,27 @@ class FrozenClassifier(EmbeddingClassifier):
         C: Inverse strength of the logistic regression's penalty. Embeddings are unit vectors,
             whose coordinates are small, so that scikit-learn's 1 is too strong for few texts:
             chosen on validation over three tasks and four sizes (study `ch02_frozen`).
-        class_weight: `None`, `"balanced"`, or a weight for each label, as in scikit-learn.
-        max_length: Tokens a text may have; `None` takes the model's own setting. Longer texts
-            are cut, and a warning says how many where the model's setting cuts them.
-        random_state: Kept for the common interface; the fit draws nothing at random.
+        class_weight: `None`, `"balanced"`, or a weight for each label; see `checks.class_weights`.
+        thresholds: With several labels per text, the probability from which on a text gets a
+            label, the same for all; `None` chooses each label's, on `validation`, or else on
+            thirds of the embeddings, each predicted by heads that were fitted on the others.
+        max_length: Tokens per text; `None` takes the model's own setting. Longer texts are cut,
+            and a warning says how many where the model's setting cuts them.
+        device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
+        prediction_batch_size: Texts embedded at once; `None` takes 64.
+        random_state: Seed of the folds that choose thresholds; nothing else is random.
+        show_progress: Show a progress bar while texts are embedded in `fit`; `None` shows one in
+            a terminal or a notebook.
 
     A saved folder also loads as `SentenceTransformer(folder)`.
 
     Attributes:
         classes_: The labels, sorted, shape `(num_classes,)`.
         body_: The `SentenceTransformer`.
-        head_: The fitted `LogisticRegression`.
+        head_: The fitted `LogisticRegression`, or with several labels per text a
+            `LabelwiseHead`, which holds one for each label.
+        thresholds_: With several labels per text, the probability from which on a text gets each
+            label, shape `(num_classes,)`; otherwise `None`.
         cost_: A `reptune.meter.Meter` with the seconds and memory the fit took.
 
     Source: Reimers and Gurevych, *Sentence-BERT* (2019); the baseline of chapters 1 and 2.
@@ -67,40 +95,58 @@ class FrozenClassifier(EmbeddingClassifier):
         *,
         C: float = 10.0,
         class_weight: str | dict[Any, float] | None = None,
+        thresholds: float | None = None,
         max_length: int | None = None,
+        device: str | None = None,
+        prediction_batch_size: int | None = None,
         random_state: int | None = 42,
+        show_progress: bool | None = None,
     ) -> None:
         self.model = model
         self.C = C
         self.class_weight = class_weight
+        self.thresholds = thresholds
         self.max_length = max_length
+        self.device = device
+        self.prediction_batch_size = prediction_batch_size
         self.random_state = random_state
+        self.show_progress = show_progress
 
-    def fit(self, texts: Iterable[str], labels: Iterable[str | int]) -> Self:
+    def fit(
+        self,
+        texts: Iterable[str],
+        labels: Iterable[Any],
+        validation: tuple[Iterable[str], Iterable[Any]] | None = None,
+    ) -> Self:
         """Embed the texts and fit the logistic regression on the embeddings.
 
         A `fit` that fails or is interrupted leaves an already fitted object as it was.
 
         Args:
             texts: The training texts.
-            labels: One label per text, all strings or all integers.
+            labels: One label per text, or a list of labels per text; all strings or all integers.
+            validation: Texts and labels that choose the thresholds of several labels per text;
+                nothing else uses them.
 
         Raises:
             ValueError: If the input or a parameter is bad; raised before any work.
             reptune.assets.AssetUnavailable: If the model cannot be had.
         """
-        texts, array = check_training_set(texts, labels)
+        texts, classes, targets = check_labeled_texts(texts, labels)
         self._check_parameters()
-        classes, indices = np.unique(array, return_inverse=True)
-        weights = class_weights(self.class_weight, classes, np.bincount(indices))
+        held_out = check_validation(validation, classes, targets.ndim == 2)
+        label_weights(self.class_weight, classes, targets)  # or raise
         with runtime.seeded(self.random_state), runtime.quiet():
-            body = self._pretrained()
-            ids = token_ids(body, texts, self.max_length)
+            body = load_body(self.model, runtime.check_device(self.device))
+            set_length(body, self.max_length)
+            encoded = token_ids(body, texts, self.max_length)
             with Meter("fit") as cost:
-                head = LogisticRegression(C=float(self.C), max_iter=MAX_ITERATIONS)
-                by_text = None if weights is None else weights[indices]
-                head.fit(embed(body, ids), array, sample_weight=by_text)
+                progress = runtime.shows_progress(self.show_progress)
+                vectors = embed(body, encoded, self.prediction_batch_size, progress)
+                head = self._fit_head(vectors, classes, targets)
+                thresholds = self._choose(body, head, vectors, classes, targets, held_out)
         self.body_, self.head_, self.classes_, self.cost_ = body, head, classes, cost
+        self.thresholds_ = thresholds
         return self
 
     # What follows is plumbing.
@@ -108,14 +154,47 @@ class FrozenClassifier(EmbeddingClassifier):
     def _check_parameters(self) -> None:
         check_number("C", self.C, above=0)
         check_random_state(self.random_state)
+        check_shared_parameters(self)
+        runtime.check_device(self.device)
         if self.max_length is not None:
             check_whole_number("max_length", self.max_length)
 
-    def _pretrained(self) -> Any:
-        source = assets.resolve_model(self.model)
-        body = load_body(str(source), Path(source).is_dir()).eval()
-        set_length(body, self.max_length)
-        return body
+    def _logistic_regression(self) -> LogisticRegression:
+        return LogisticRegression(C=float(self.C), max_iter=MAX_ITERATIONS)
+
+    def _fit_head(
+        self, vectors: np.ndarray, classes: np.ndarray, targets: np.ndarray
+    ) -> LogisticRegression | LabelwiseHead:
+        weights = label_weights(self.class_weight, classes, targets)
+        head = self._logistic_regression()
+        if targets.ndim == 2:
+            return LabelwiseHead.fit(head, vectors, targets, weights)
+        by_text = None if weights is None else weights[targets]
+        return head.fit(vectors, classes[targets], sample_weight=by_text)
+
+    def _choose(
+        self,
+        body: SentenceTransformer,
+        head: Any,
+        vectors: np.ndarray,
+        classes: np.ndarray,
+        targets: np.ndarray,
+        held_out: tuple[list[str], np.ndarray] | None,
+    ) -> np.ndarray | None:
+        """Thresholds of several labels per text."""
+        if targets.ndim == 1:
+            return None
+        on_vectors = HeadOnVectors(
+            self._logistic_regression(), self.class_weight, self.thresholds, self.random_state
+        )
+
+        def predict_proba(texts: list[str]) -> np.ndarray:
+            encoded = token_ids(body, texts, self.max_length)
+            return head.predict_proba(embed(body, encoded, self.prediction_batch_size))
+
+        return choose_thresholds(
+            on_vectors, list(vectors), classes, targets, held_out, predict_proba
+        )
 
     def _manifest(self) -> dict[str, Any]:
         return {**super()._manifest(), "head": type(self.head_).__name__}
@@ -124,7 +203,7 @@ class FrozenClassifier(EmbeddingClassifier):
         if name != "LogisticRegression":
             raise ValueError(f"the head {name!r} is none that save writes")
         check_head(arrays, self.classes_)
-        params = {"C": float(self.C), "max_iter": MAX_ITERATIONS}
+        params = self._logistic_regression().get_params()
         return fitted_logistic_regression(
             params, self.classes_, arrays["coef"], arrays["intercept"]
         )

@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import reptune.needs_torch  # noqa: F401
+
 import numpy as np
-import torch
 from sentence_transformers import SentenceTransformer
 
-from reptune import assets, runtime
+from reptune import runtime
 from reptune.checks import check_texts, check_whole_number
+from reptune.models.sentence import load_body
 
 
 class Neighbors:
     """Texts kept as unit vectors, to be put in order of similarity to other texts.
 
     A text is embedded once in the life of the object: its vector is kept, queries' too. A text
-    longer than the encoder reads (256 word pieces of all-MiniLM-L6-v2) is cut.
+    longer than the encoder reads (256 tokens with all-MiniLM-L6-v2) is cut.
 
     Args:
         texts: The texts to choose from.
@@ -32,6 +34,10 @@ class Neighbors:
         ValueError: If there are no texts, one is no string, or `batch_size` is no whole number
             above 0.
         reptune.assets.AssetUnavailable: If the model cannot be had.
+
+    >>> near = Neighbors(["the film was dull", "the soup was cold"])
+    >>> near.order(["a boring movie"]).tolist()
+    [[0, 1]]
 
     Source: Liu et al., *What Makes Good In-Context Examples for GPT-3?* (2022); Gao et al.,
     *Making Pre-trained Language Models Better Few-shot Learners* (2021), section 6.2; chapters 5
@@ -48,7 +54,7 @@ class Neighbors:
         self._embed(self._texts)
 
     def similarity(self, queries: Iterable[str]) -> np.ndarray:
-        """Cosine of each query and each text, shape `(num_queries, num_texts)`, float.
+        """Return the cosine of each query and each text, shape `(num_queries, num_texts)`, float.
 
         Raises:
             ValueError: If there are no queries, or one is no string.
@@ -56,13 +62,16 @@ class Neighbors:
         queries = check_texts(queries, what="queries")
         # Each different text once: a matrix product may round equal rows differently, by where
         # they stand, and equal texts would no longer tie.
-        (rows, asked), (columns, kept) = self._embed(queries), self._embed(self._texts)
-        return np.clip(rows @ columns.T, -1.0, 1.0)[np.ix_(asked, kept)]
+        (rows, row_of), (columns, column_of) = self._embed(queries), self._embed(self._texts)
+        return np.clip(rows @ columns.T, -1.0, 1.0)[np.ix_(row_of, column_of)]
 
     def order(self, queries: Iterable[str]) -> np.ndarray:
-        """Places of the texts, the most similar first, shape `(num_queries, num_texts)`, int.
+        """Return the indices of the texts, the most similar first.
 
-        Texts that are equally similar come in the order of their places.
+        Texts that are equally similar come in the order of their indices.
+
+        Returns:
+            Shape `(num_queries, num_texts)`, int.
 
         Raises:
             ValueError: If there are no queries, or one is no string.
@@ -70,9 +79,9 @@ class Neighbors:
         return _descending(self.similarity(queries))
 
     def order_of_fitted(self) -> np.ndarray:
-        """The same for the kept texts, each text's own place last.
+        """Return the same for the kept texts, each text's own index last.
 
-        A copy of the text at another place is not its own place, and comes early.
+        A copy of the text at another index is another text, and comes early.
 
         Returns:
             Shape `(num_texts, num_texts)`, int; without the last column, no text is its own
@@ -99,20 +108,10 @@ class Neighbors:
 
 
 def _load_encoder(model: str | Path) -> SentenceTransformer:
-    """In float32, from safetensors, without a prompt before each text."""
-    source = assets.resolve_model(model)
     # Weights that a plain encoder lacks, and a mean does not read, are drawn at random: seeded,
     # so that the caller's generators stay as they are.
     with runtime.quiet(), runtime.seeded(0):
-        encoder = SentenceTransformer(
-            str(source),
-            device=str(runtime.device()),
-            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-            local_files_only=Path(source).is_dir(),
-            trust_remote_code=False,
-        )
-    encoder.default_prompt_name = None
-    return encoder
+        return load_body(model)
 
 
 def _descending(similarity: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from transformers import Trainer, get_linear_schedule_with_warmup
 
 from reptune import runtime, training
-from reptune.fewshot import LinearHead, SetFitClassifier
+from reptune.fewshot import FrozenClassifier, LinearHead, SetFitClassifier
 from reptune.fewshot import classifier as classifier_module
 from reptune.fewshot import encoder as encoder_module
 from reptune.fewshot import training as first_phase
@@ -231,11 +231,23 @@ def test_the_first_step_already_trains(make):
     assert not np.allclose(untouched.embed(TEXTS), once.embed(TEXTS), atol=1e-4)
 
 
-def test_rates_rise_and_fall_without_touching_zero(make):
-    classifier = make(num_steps=10, warmup=0.2)
-    phase = first_phase.Contrast(classifier, None, [[0]] * 4, np.array([0, 0, 1, 1]))
-    rates = [phase._rate(step) for step in range(10)]
-    np.testing.assert_allclose(rates, [1 / 2, *np.arange(9, 0, -1) / 9])
+@pytest.mark.parametrize(
+    ("efficient", "expected"),
+    [(True, [1 / 2, *np.arange(9, 0, -1) / 9]), (False, [0, 1 / 2, *np.arange(8, 0, -1) / 8])],
+)
+def test_rates_rise_and_fall_and_touch_zero_pair_by_pair_alone(
+    make, monkeypatch, efficient, expected
+):
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *args, **kwargs):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    make(num_steps=10, warmup=0.2, efficient=efficient, learning_rate=1e-3).fit(TEXTS, LABELS)
+    np.testing.assert_allclose(rates, 1e-3 * np.array(expected))
 
 
 def test_cosines_are_computed_in_full_precision(make, steady_encoder, monkeypatch):
@@ -465,7 +477,7 @@ def test_bad_texts_and_labels(make, texts, labels, message):
         ({"end_to_end": True}, "needs head='differentiable'"),
         ({"end_to_end": True, "head": "differentiable", "trainable": "head"}, "trains below it"),
         ({"class_weight": {"positive": 1}}, r"class_weight lacks \['negative'\]"),
-        ({"max_length": 1000}, "takes at most 32 word pieces"),
+        ({"max_length": 1000}, "takes at most 32 tokens; lower it, or use None for 32"),
         ({"patience": 2}, "patience=2 needs validation"),
         ({"fast": ("fastest",)}, "unknown option 'fastest'"),
     ],
@@ -496,6 +508,46 @@ def test_copies_of_a_text_make_no_pair(make, monkeypatch):
 def test_texts_that_leave_no_pair(make):
     with pytest.raises(ValueError, match="no pair of different texts"), pytest.warns(UserWarning):
         make().fit(["good", "good"], ["a", "b"])
+
+
+def test_callbacks_get_each_record_as_it_is_made(make):
+    seen = []
+    classifier = make(num_steps=3, callbacks=[seen.append])
+    classifier.fit(TEXTS, LABELS, validation=(TEXTS[:4], LABELS[:4]))
+    assert seen == classifier.history_ and len(seen) == 6
+
+    def stop(record):
+        raise KeyboardInterrupt
+
+    weights = _weights(classifier)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.set_params(callbacks=[stop]).fit(TEXTS, LABELS)
+    torch.testing.assert_close(_weights(classifier), weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [SetFitClassifier, FrozenClassifier])
+def test_smaller_prediction_batches_change_nothing_but_rounding(kind, tiny_encoder, monkeypatch):
+    sizes = []
+    embed = encoder_module.Encoder._embed
+
+    def watched(self, rows):
+        sizes.append(len(rows))
+        return embed(self, rows)
+
+    monkeypatch.setattr(encoder_module.Encoder, "_embed", watched)
+    whole, small = (kind(tiny_encoder, prediction_batch_size=size) for size in (None, 3))
+    whole, small = (made.fit(TEXTS, LABELS) for made in (whole, small))
+    sizes.clear()
+    few = small.logits(TEXTS)
+    assert sizes == [3] * 5 + [1]
+    np.testing.assert_allclose(few, whole.logits(TEXTS), atol=1e-4)
+
+
+def test_the_device_decides_where_the_model_lies(make, tiny_encoder):
+    assert make(device="cpu", num_steps=1).fit(TEXTS, LABELS).body_.device.type == "cpu"
+    for made in (make(device="cuda:99"), FrozenClassifier(tiny_encoder, device="cuda:99")):
+        with pytest.raises(ValueError, match="device='cuda:99' is not here"):
+            made.fit(TEXTS, LABELS)
 
 
 def test_the_progress_bar_leaves_nothing_behind(make, capsys):

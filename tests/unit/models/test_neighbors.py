@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from reptune.models import neighbors as neighbors_module
+from reptune.models import sentence
 from reptune.models.neighbors import Neighbors
 from tests import tiny
 from tests.tiny import TEXTS
@@ -36,7 +36,7 @@ def test_a_case_by_hand():
         made.similarity(["east", "northeast"]), [[1, 0, half, -1], [half, half, 1, -half]]
     )
     assert made.order(["west"]).tolist() == [[3, 1, 2, 0]]
-    assert made.order(["northeast"]).tolist() == [[2, 0, 1, 3]], "a tie goes by place"
+    assert made.order(["northeast"]).tolist() == [[2, 0, 1, 3]], "a tie goes by index"
     assert made.order_of_fitted().tolist() == [
         [2, 1, 3, 0], [2, 0, 3, 1], [0, 1, 3, 2], [1, 2, 0, 3],
     ]  # fmt: skip
@@ -53,12 +53,12 @@ def test_similarity_is_the_cosine_of_the_library_vectors(neighbors, tiny_encoder
 
 
 def test_a_text_is_nearest_to_itself_but_last_among_its_own_neighbors(neighbors):
-    places = np.arange(len(TEXTS))
-    assert (neighbors.order(TEXTS)[:, 0] == places).all()
-    assert (neighbors.order_of_fitted()[:, -1] == places).all()
+    indices = np.arange(len(TEXTS))
+    assert (neighbors.order(TEXTS)[:, 0] == indices).all()
+    assert (neighbors.order_of_fitted()[:, -1] == indices).all()
 
 
-def test_only_its_own_place_is_last_and_copies_tie_by_place(tiny_encoder):
+def test_only_its_own_index_is_last_and_copies_tie_by_index(tiny_encoder):
     texts = ["a good film", "dull plot", "a good film", "nice actor", "a good film"]
     found = Neighbors(texts, model=tiny_encoder)
     assert found.order(["a good film"])[0, :3].tolist() == [0, 2, 4]
@@ -174,6 +174,6 @@ def test_the_loader_trusts_no_code(tiny_encoder, monkeypatch):
         said.append(kwargs.get("trust_remote_code"))
         return SentenceTransformer(*args, **kwargs)
 
-    monkeypatch.setattr(neighbors_module, "SentenceTransformer", spy)
+    monkeypatch.setattr(sentence, "SentenceTransformer", spy)
     Neighbors(TEXTS, model=tiny_encoder)
     assert said == [False]
