@@ -1,4 +1,4 @@
-"""Every figure's drawing code, so that the chapters share one look.
+"""Draw every figure of the book, so that the chapters share one look.
 
 Colors are Okabe and Ito's, which readers with any common color vision can tell apart. Figures
 have a white ground, which the book keeps in dark mode, so that they stay legible there.
@@ -27,8 +27,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, GRAY = PALETTE = (
     "#7F7F7F",
 )
 FROZEN, TRAINED = "#DCE6F0", ORANGE
-MARKERS = "os^DvPX*"  # one a color
-WIDTH = 6.4  # inches; drawn at 140 dots an inch, so that it stays sharp in the book's column
+MARKERS = "os^DvPX*"  # one per color
+WIDTH = 6.4  # inches; drawn at 140 dots per inch, so that it stays sharp in the book's column
 
 
 def use_style() -> None:
@@ -53,7 +53,7 @@ def use_style() -> None:
 
 
 def label_balance(counts: Mapping[str, Mapping[str, int]], xlabel: str = "sentences") -> Figure:
-    """Bars of how many rows each label has, a group of bars for each split.
+    """Draw bars of how many rows each label has, a group of bars for each split.
 
     Args:
         counts: `{split: {label: count}}`.
@@ -64,9 +64,9 @@ def label_balance(counts: Mapping[str, Mapping[str, int]], xlabel: str = "senten
     figure, axes = plt.subplots(figsize=(WIDTH, height))
     height = 0.8 / len(labels)
     for index, label in enumerate(labels):
-        places = np.arange(len(counts)) + (index - (len(labels) - 1) / 2) * height
+        positions = np.arange(len(counts)) + (index - (len(labels) - 1) / 2) * height
         values = [counts[split][label] for split in counts]
-        bars = axes.barh(places, values, height=height * 0.92, label=label)
+        bars = axes.barh(positions, values, height=height * 0.92, label=label)
         axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=9)
     axes.set(yticks=range(len(counts)), yticklabels=list(counts), xlabel=xlabel)
     axes.invert_yaxis()
@@ -77,7 +77,7 @@ def label_balance(counts: Mapping[str, Mapping[str, int]], xlabel: str = "senten
 
 
 def length_histogram(lengths: Mapping[str, Sequence[int]], unit: str = "word pieces") -> Figure:
-    """Distribution of text lengths, one outline a series, with the 95th percentile marked.
+    """Draw the distribution of text lengths per series, with the 95th percentile marked.
 
     Args:
         lengths: `{series: lengths}`.
@@ -100,7 +100,7 @@ def length_histogram(lengths: Mapping[str, Sequence[int]], unit: str = "word pie
 
 
 def architecture(panels: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figure:
-    """Encoders drawn block by block, side by side, with what trains and what does not.
+    """Draw encoders block by block, side by side, with what trains and what does not.
 
     Args:
         panels: `{title: reptune.training.parameter_counts(model)}`.
@@ -148,7 +148,7 @@ def _short(count: int) -> str:
 def training_curve(
     history: Sequence[Mapping[str, float]], ylabel: str = "cross-entropy loss"
 ) -> Figure:
-    """Training loss by step, and the validation loss after each epoch where it was measured.
+    """Draw the training loss by step, and the validation loss after each epoch where measured.
 
     Args:
         history: `trainer.state.log_history`, or a classifier's `history_`.
@@ -169,7 +169,7 @@ def training_curve(
 
 
 def scores(intervals: Mapping[str, metrics.Interval], xlabel: str = "accuracy") -> Figure:
-    """Scores as points with their intervals, one row a method.
+    """Draw scores as points with their intervals, one row per method.
 
     Args:
         intervals: `{method: Interval}`, drawn from top to bottom.
@@ -190,7 +190,7 @@ def scores(intervals: Mapping[str, metrics.Interval], xlabel: str = "accuracy") 
 
 
 def confusion(labels: Sequence[int], predictions: Sequence[int], names: Sequence[str]) -> Figure:
-    """Confusion matrix: a row for each true class, shares of the row in color, counts printed."""
+    """Draw a confusion matrix: a row per true class, shares of it in color, counts printed."""
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -206,7 +206,7 @@ def confusion(labels: Sequence[int], predictions: Sequence[int], names: Sequence
 
 
 def reliability(panels: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure:
-    """Reliability diagrams side by side: accuracy against confidence, and where items lie.
+    """Draw reliability diagrams side by side: accuracy against confidence, and where items lie.
 
     Args:
         panels: `{title: probabilities}`, each of shape `(n, classes)`.
@@ -237,7 +237,7 @@ def bars(
     marked: Sequence[str] = (),
     fmt: str = "{:,.1f}",
 ) -> Figure:
-    """One horizontal bar a name, with its value; some of them in another color.
+    """Draw one horizontal bar per name, with its value; some of them in another color.
 
     Args:
         values: `{name: value}`, drawn from top to bottom.
@@ -257,7 +257,7 @@ def bars(
 
 
 def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
-    """One value a block for each series, from input to output.
+    """Draw one value per block for each series, from input to output.
 
     Args:
         values: `{series: {block: value}}`; a block without a value has no bar.
@@ -267,9 +267,9 @@ def block_bars(values: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure
     figure, axes = plt.subplots(figsize=(WIDTH, 0.8 + 0.34 * len(blocks)))
     height = 0.8 / len(values)
     for index, (name, series) in enumerate(values.items()):
-        places = np.arange(len(blocks)) + (index - (len(values) - 1) / 2) * height
+        positions = np.arange(len(blocks)) + (index - (len(values) - 1) / 2) * height
         heights = [series.get(block, 0) for block in blocks]
-        axes.barh(places, heights, height=height * 0.9, color=PALETTE[index], label=name)
+        axes.barh(positions, heights, height=height * 0.9, color=PALETTE[index], label=name)
     axes.set(yticks=range(len(blocks)), yticklabels=blocks, xlabel=xlabel)
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -282,10 +282,10 @@ def label_curve(
     xlabel: str = "labels",
     logarithmic: bool = True,
 ) -> Figure:
-    """Scores against the number of labels: the mean, and a dot a seed.
+    """Draw scores against the number of labels: the mean, and a dot per seed.
 
     Args:
-        series: `{method: {number of labels: scores, one a seed}}`.
+        series: `{method: {number of labels: scores, one per seed}}`.
         ylabel: What the score is.
         xlabel: What is counted along the axis.
         logarithmic: Whether equal steps along the axis are equal factors; a count of 0 forbids it.
@@ -315,10 +315,10 @@ def freezing_sweep(
     published: Sequence[float],
     published_title: str,
 ) -> Figure:
-    """Accuracy and seconds by how much of the encoder trains, beside a published curve.
+    """Draw accuracy and seconds by how much of the encoder trains, beside a published curve.
 
     Args:
-        rows: For each setting its name, its trainable parameters in words, its accuracies (one a
+        rows: For each setting its name, its trainable parameters in words, its accuracies (one per
             seed) and the seconds of its fastest run, from the least that trains to the most.
         published: Scores with blocks 0 to k frozen, k = 0, 1, …
         published_title: Whose they are, and what they compare with.
@@ -326,18 +326,18 @@ def freezing_sweep(
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH * 1.25, 3.5), width_ratios=(1.7, 1), layout="constrained"
     )
-    places = np.arange(len(rows))
+    positions = np.arange(len(rows))
     seconds = left.twinx()
-    seconds.bar(places, [row[3] for row in rows], color="#D9D9D9", width=0.62)
+    seconds.bar(positions, [row[3] for row in rows], color="#D9D9D9", width=0.62)
     seconds.set(ylabel="seconds, fastest run (bars)", ylim=(0, 1.9 * max(row[3] for row in rows)))
     seconds.grid(visible=False)
     seconds.spines["right"].set_visible(True)
     left.set_zorder(seconds.get_zorder() + 1)
     left.patch.set_visible(False)
-    left.plot(places, [np.mean(row[2]) for row in rows], color=BLUE, marker="o", markersize=4)
-    for place, row in zip(places, rows, strict=True):
-        left.scatter([place] * len(row[2]), row[2], s=10, color=BLUE, alpha=0.45, linewidths=0)
-    left.set_xticks(places, [f"{row[0]}\n{row[1]}" for row in rows], fontsize=7.5)
+    left.plot(positions, [np.mean(row[2]) for row in rows], color=BLUE, marker="o", markersize=4)
+    for position, row in zip(positions, rows, strict=True):
+        left.scatter([position] * len(row[2]), row[2], s=10, color=BLUE, alpha=0.45, linewidths=0)
+    left.set_xticks(positions, [f"{row[0]}\n{row[1]}" for row in rows], fontsize=7.5)
     left.set(xlabel="what trains, and parameters", ylabel="accuracy (line)")
     left.set_title("here: MiniLM, validation", fontsize=10)
     frozen = np.arange(len(published))
@@ -350,7 +350,7 @@ def freezing_sweep(
 
 
 def similarities(panels: Mapping[str, np.ndarray], counts: Mapping[str, int]) -> Figure:
-    """Cosine-similarity matrices side by side, on one color scale from 0 to 1.
+    """Draw cosine-similarity matrices side by side, on one color scale from 0 to 1.
 
     Args:
         panels: `{title: matrix}`, each of shape `(n, n)`, texts sorted by label.
@@ -377,12 +377,12 @@ def similarities(panels: Mapping[str, np.ndarray], counts: Mapping[str, int]) ->
 def projections(
     panels: Mapping[str, np.ndarray], labels: Sequence[str], notes: Mapping[int, str] | None = None
 ) -> Figure:
-    """Points of two dimensions side by side, one color and marker a label, all on one scale.
+    """Draw points of two dimensions side by side, one color and marker per label, all on one scale.
 
     Args:
         panels: `{title: points}`, each of shape `(n, 2)`.
         labels: One a point.
-        notes: `{place: text}`, listed below; a point bears its number there.
+        notes: `{position: text}`, listed below; a point bears its number there.
     """
     figure, all_axes = plt.subplots(
         1, len(panels), figsize=(WIDTH, 2.6), squeeze=False, layout="constrained",
@@ -400,10 +400,10 @@ def projections(
                 marker=MARKERS[index % len(MARKERS)],
                 label=name,
             )
-        for number, place in numbered:
+        for number, position in numbered:
             # Numbers above and below in turn: points with a note may lie close together.
             axes.annotate(
-                str(number), points[place], xytext=(0, 5 if number % 2 else -5), ha="center",
+                str(number), points[position], xytext=(0, 5 if number % 2 else -5), ha="center",
                 va="bottom" if number % 2 else "top", textcoords="offset points", fontsize=9,
             )  # fmt: skip
         axes.set(title=title, xlabel="first component", aspect="equal")
@@ -411,13 +411,13 @@ def projections(
     handles, shown = all_axes[0][0].get_legend_handles_labels()
     figure.legend(handles, shown, loc="outside upper center", ncols=len(names))
     if notes:
-        key = "    ".join(f"{number}  {notes[place]}" for number, place in numbered)
+        key = "    ".join(f"{number}  {notes[position]}" for number, position in numbered)
         figure.supxlabel(key, fontsize=9)
     return figure
 
 
 def lineage(rows: Mapping[str, Sequence[tuple[str, str]]]) -> Figure:
-    """Models that come of one another, as boxes joined by arrows, a row a family.
+    """Draw models that come of one another, as boxes joined by arrows, a row per family.
 
     Args:
         rows: `{family: [(step, description), …]}`, the same steps in each row.
@@ -425,9 +425,9 @@ def lineage(rows: Mapping[str, Sequence[tuple[str, str]]]) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 1.45 * len(rows)))
     width, height, gap = 1.2, 0.72, 0.26
     for line, (family, boxes) in enumerate(rows.items()):
-        for place, (step, description) in enumerate(boxes):
-            x, y = place * (width + gap), -line
-            color = TRAINED if place == len(boxes) - 1 else FROZEN
+        for position, (step, description) in enumerate(boxes):
+            x, y = position * (width + gap), -line
+            color = TRAINED if position == len(boxes) - 1 else FROZEN
             axes.add_patch(
                 FancyBboxPatch(
                     (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06",
@@ -438,7 +438,7 @@ def lineage(rows: Mapping[str, Sequence[tuple[str, str]]]) -> Figure:
             axes.annotate(description, middle, ha="center", va="center", fontsize=8.5)
             if line == 0:
                 axes.annotate(step, (middle[0], height + 0.1), ha="center", weight="bold")
-            if place:
+            if position:
                 axes.add_patch(
                     FancyArrowPatch(
                         (x - gap, middle[1]), (x, middle[1]), arrowstyle="-|>",
@@ -456,31 +456,31 @@ def lineage(rows: Mapping[str, Sequence[tuple[str, str]]]) -> Figure:
     return figure
 
 
-def masked_rows(rows: Sequence[Sequence[str]], asked: np.ndarray, mask_token: str) -> Figure:
-    """Pieces of a sentence as boxes, colored where the model is asked what stood there.
+def masked_rows(rows: Sequence[Sequence[str]], masked: np.ndarray, mask_token: str) -> Figure:
+    """Draw the tokens of a sentence as boxes, colored at the masked positions.
 
     Args:
-        rows: What the model reads, a list of pieces a row, all of one length.
-        asked: Shape `(rows, pieces)`, true where something is asked.
-        mask_token: Told apart from other pieces by its color.
+        rows: What the model reads, a list of tokens per row, all of one length.
+        masked: Shape `(rows, tokens)`, true where the model is to say what stood there.
+        mask_token: Told apart from other tokens by its color.
     """
     figure, axes = plt.subplots(figsize=(WIDTH * 1.2, 0.33 * len(rows)))
-    widths = [max(len(row[place]) for row in rows) + 1.6 for place in range(len(rows[0]))]
+    widths = [max(len(row[position]) for row in rows) + 1.6 for position in range(len(rows[0]))]
     starts = np.concatenate([[0], np.cumsum(widths)])
     for line, row in enumerate(rows):
-        for place, piece in enumerate(row):
+        for position, token in enumerate(row):
             color = "white"
-            if asked[line, place]:
-                color = SKY if piece == mask_token else ORANGE
+            if masked[line, position]:
+                color = SKY if token == mask_token else ORANGE
             axes.add_patch(
                 FancyBboxPatch(
-                    (starts[place] + 0.1, -line + 0.1), widths[place] - 0.2, 0.8,
+                    (starts[position] + 0.1, -line + 0.1), widths[position] - 0.2, 0.8,
                     boxstyle="round,pad=0,rounding_size=0.2", facecolor=color,
                     edgecolor="#BBBBBB", linewidth=0.6,
                 )
             )  # fmt: skip
             axes.annotate(
-                piece, (starts[place] + widths[place] / 2, -line + 0.5), ha="center",
+                token, (starts[position] + widths[position] / 2, -line + 0.5), ha="center",
                 va="center", fontsize=8, family="monospace",
             )  # fmt: skip
     axes.set(xlim=(0, starts[-1]), ylim=(1 - len(rows), 1))
@@ -489,22 +489,22 @@ def masked_rows(rows: Sequence[Sequence[str]], asked: np.ndarray, mask_token: st
 
 
 def before_after(values: Mapping[str, tuple[float, float]], xlabel: str) -> Figure:
-    """An arrow from the value before to the value after, one row a name.
+    """Draw an arrow from the value before to the value after, one row per name.
 
     Args:
         values: `{name: (before, after)}`.
         xlabel: What the values are.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 0.6 + 0.5 * len(values)))
-    for place, (before, after) in enumerate(values.values()):
+    for position, (before, after) in enumerate(values.values()):
         color = VERMILION if after > before else BLUE
         axes.annotate(
-            "", (after, place), (before, place),
+            "", (after, position), (before, position),
             arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.8, "shrinkA": 4, "shrinkB": 0},
         )  # fmt: skip
-        axes.plot(before, place, "o", color=color, markersize=5)
+        axes.plot(before, position, "o", color=color, markersize=5)
         axes.annotate(
-            f"{before:.2f} → {after:.2f}", (max(before, after), place), xytext=(8, 0),
+            f"{before:.2f} → {after:.2f}", (max(before, after), position), xytext=(8, 0),
             textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
     low, high = np.min(list(values.values())), np.max(list(values.values()))
@@ -520,10 +520,10 @@ def before_after(values: Mapping[str, tuple[float, float]], xlabel: str) -> Figu
 def differences(
     groups: Mapping[str, Mapping[str, metrics.Interval]], xlabel: str = "points of accuracy"
 ) -> Figure:
-    """Differences from a baseline as points with their intervals, around a line at zero.
+    """Draw differences from a baseline as points with their intervals, around a line at zero.
 
     Args:
-        groups: `{group: {method: difference}}`, as shares; drawn in points, a color a method.
+        groups: `{group: {method: difference}}`, as shares; drawn in points, a color per method.
         xlabel: What differs.
     """
     # The fullest group says the order, so that figures with gaps in other groups share colors.
@@ -531,25 +531,25 @@ def differences(
     methods = list(dict.fromkeys(name for group in by_size for name in group))
     rows = [(group, name) for group, found in groups.items() for name in found]
     figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.26 * len(rows) + 0.1 * len(groups)))
-    place, ticks, named = 0.0, [], set()
+    position, ticks, named = 0.0, [], set()
     for group, found in groups.items():
-        first = place
+        first = position
         for name, interval in found.items():
             index = methods.index(name)
             color, marker = PALETTE[index], MARKERS[index % len(MARKERS)]
             low, value, high = 100 * np.array([interval.low, interval.estimate, interval.high])
-            axes.plot([low, high], [place, place], color=color, linewidth=2)
+            axes.plot([low, high], [position, position], color=color, linewidth=2)
             axes.plot(
-                value, place, marker, color=color, markersize=5,
+                value, position, marker, color=color, markersize=5,
                 label=None if name in named else name,
             )  # fmt: skip
             named.add(name)
-            place += 1
-        ticks.append(((first + place - 1) / 2, group))
-        place += 0.6
+            position += 1
+        ticks.append(((first + position - 1) / 2, group))
+        position += 0.6
     axes.axvline(0, color="#555555", linewidth=1)
     axes.set_yticks(*zip(*ticks, strict=True))
-    axes.set(xlabel=xlabel, ylim=(place - 1, -0.7))
+    axes.set(xlabel=xlabel, ylim=(position - 1, -0.7))
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=min(len(methods), 4), fontsize=9)
     figure.set_layout_engine("constrained")
@@ -560,7 +560,7 @@ def differences(
 
 
 def prompt_parts(parts: Sequence[tuple[str, str]]) -> Figure:
-    """A prompt as boxes, one a part, from top to bottom, each named beside it.
+    """Draw a prompt as boxes, one per part, from top to bottom, each named beside it.
 
     Args:
         parts: `(name, text)`; texts may have several lines.
@@ -588,7 +588,7 @@ def prompt_parts(parts: Sequence[tuple[str, str]]) -> Figure:
 
 
 def score_shift(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str) -> Figure:
-    """How two classes' scores lie around the border at 0, one panel below the other.
+    """Draw how two classes' scores lie around the threshold at 0, one panel below the other.
 
     Args:
         panels: `{title: (scores, labels)}`; labels are 0 or 1, and a score above 0 answers 1.
@@ -616,7 +616,7 @@ def score_shift(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str
 def scatter(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
 ) -> Figure:
-    """One point a run, a color and a marker a series.
+    """Draw one point per run, a color and a marker per series.
 
     Args:
         series: `{name: (values along the x axis, values along the y axis)}`.
@@ -640,7 +640,7 @@ def named_points(
     ylabel: str,
     marked: Sequence[str] = (),
 ) -> Figure:
-    """Points with their names beside them, the x axis logarithmic.
+    """Draw points with their names beside them, the x axis logarithmic.
 
     Args:
         points: `{name: (x, y)}`.
@@ -659,16 +659,18 @@ def named_points(
     return figure
 
 
-def gap(parts: Sequence[tuple[str, str]], answers: Sequence[tuple[str, str, float]]) -> Figure:
-    """A template filled in, with the gap's answers: from text to words to labels.
+def mask_answers(
+    parts: Sequence[tuple[str, str]], answers: Sequence[tuple[str, str, float]]
+) -> Figure:
+    """Draw a filled template with the answers at the mask: from text to words to labels.
 
     Args:
-        parts: `(text, slot)` from left to right; the slot `{mask}` marks the gap.
+        parts: `(text, slot)` from left to right; the slot `{mask}` marks the masked position.
         answers: `(word, label, probability)`.
     """
     letter, space = 0.13, 0.3
     figure, axes = plt.subplots(figsize=(WIDTH * 1.3, 1.9))
-    left, gap_at = 0.0, 0.0
+    left, mask_at = 0.0, 0.0
     for text, slot in parts:
         width = letter * max(len(text), len(slot)) + 0.2
         color = SKY if slot == "{mask}" else FROZEN if slot.startswith("{") else "white"
@@ -679,15 +681,15 @@ def gap(parts: Sequence[tuple[str, str]], answers: Sequence[tuple[str, str, floa
         middle = left + width / 2
         axes.text(middle, 0.2, text, ha="center", va="center", family="monospace", fontsize=9)
         axes.text(middle, -0.3, slot, ha="center", va="center", color="#555555", fontsize=9)
-        gap_at = middle if slot == "{mask}" else gap_at
+        mask_at = middle if slot == "{mask}" else mask_at
         left += width + space
-    for place, (word, label, probability) in enumerate(answers):
-        height = 1.0 + 0.45 * place
+    for position, (word, label, probability) in enumerate(answers):
+        height = 1.0 + 0.45 * position
         axes.text(left, height, word, va="center", family="monospace", fontsize=9)
         axes.barh(height, 1.5 * probability, left=left + 1.2, height=0.25, color=ORANGE)
         axes.text(left + 2.9, height, f"→ {label}", va="center", fontsize=9)
     arrow = FancyArrowPatch(
-        (gap_at, 0.45), (left - 0.1, 1.2), arrowstyle="-|>", mutation_scale=12, color="#555555",
+        (mask_at, 0.45), (left - 0.1, 1.2), arrowstyle="-|>", mutation_scale=12, color="#555555",
         connectionstyle="arc3,rad=-0.2",
     )  # fmt: skip
     axes.add_patch(arrow)

@@ -8,6 +8,7 @@ had never been measured.
 
 from __future__ import annotations
 
+import ast
 import base64
 import datetime
 import hashlib
@@ -25,7 +26,6 @@ import filelock
 import numpy as np
 import pandas as pd
 
-import reptune
 from reptune import runtime
 from reptune.book import setup
 
@@ -55,7 +55,7 @@ NO_CODE = {".pyc", ".md", ".typed"}
 
 
 def folder() -> Path:
-    """Where records lie: `REPTUNE_RESULTS`, the repository's `results/`, or the installed copy.
+    """Return where records lie: `REPTUNE_RESULTS`, the repository's `results/` or the installed.
 
     The installed copy is what a notebook on Colab reads, where there is no repository around it.
     """
@@ -90,7 +90,7 @@ def append_all(records: Iterable[Mapping[str, Any]], study_file: Path) -> None:
         OSError: If the records cannot be written; the file is as it was.
     """
     complete = _completed(list(records), Path(study_file))
-    lines = [json.dumps(one, default=runtime.as_json, sort_keys=True) for one in complete]
+    lines = [json.dumps(record, default=runtime.as_json, sort_keys=True) for record in complete]
     path = _path(str(complete[0]["study"]))
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own, since a lock on the records' file would not do on every system.
@@ -100,7 +100,7 @@ def append_all(records: Iterable[Mapping[str, Any]], study_file: Path) -> None:
 
 
 def _completed(records: Sequence[Mapping[str, Any]], study_file: Path) -> list[dict[str, Any]]:
-    """The records with what `append_all` fills in, or an error that names what they lack."""
+    """Return the records with what `append_all` fills in, or an error that names what they lack."""
     if not records:
         raise ValueError("there is no record to add; a job needs at least one.")
     common: dict[str, Any] = {
@@ -172,7 +172,7 @@ def _remove_cut_short(path: Path) -> None:
 
 
 def read(study: str) -> pd.DataFrame:
-    """All records of a study, one row each; empty where the study has not run yet.
+    """Return all records of a study, one row each; empty where the study has not run yet.
 
     `metrics` and `seconds` become columns such as `metrics.accuracy`.
     """
@@ -181,17 +181,17 @@ def read(study: str) -> pd.DataFrame:
 
 
 def is_done(study: str, **key: Any) -> bool:
-    """Whether a job with these `KEY_FIELDS` (and any further fields) is already recorded, whole."""
+    """Tell whether a job with these `KEY_FIELDS` (and further fields) is recorded, whole."""
     return any(_matches(record, key) for record in _records(study))
 
 
 def pack(correct: Sequence[bool] | np.ndarray) -> str:
-    """Which items a method got right, shape `(n,)`, as hexadecimal text for a record."""
+    """Return which items a method got right, shape `(n,)`, as hexadecimal text for a record."""
     return np.packbits(np.asarray(correct, dtype=bool)).tobytes().hex()
 
 
 def correct(study: str, **fields: Any) -> np.ndarray:
-    """Which items each matching run got right, for intervals and paired comparisons.
+    """Return which items each matching run got right, for intervals and paired comparisons.
 
     Args:
         study: The study's name.
@@ -209,7 +209,7 @@ def correct(study: str, **fields: Any) -> np.ndarray:
 
 
 def pack_counts(counts: np.ndarray) -> str:
-    """What `metrics.entity_counts` returns, shape `(sentences, 3)`, as text for a record.
+    """Return what `metrics.entity_counts` gives, shape `(sentences, 3)`, as text for a record.
 
     Raises:
         ValueError: If the shape is another, or a count is no whole number between 0 and 255.
@@ -226,7 +226,7 @@ def pack_counts(counts: np.ndarray) -> str:
 
 
 def counts(study: str, **fields: Any) -> np.ndarray:
-    """Right, predicted and true entities of each sentence in each matching run.
+    """Return the right, predicted and true entities of each sentence in each matching run.
 
     Args:
         study: The study's name.
@@ -240,11 +240,11 @@ def counts(study: str, **fields: Any) -> np.ndarray:
     """
     rows = _scored_rows(study, fields)
     packed = [zlib.decompress(base64.b85decode(row["counts"])) for row in rows]
-    return np.stack([np.frombuffer(one, np.uint8).reshape(-1, 3).astype(int) for one in packed])
+    return np.stack([np.frombuffer(row, np.uint8).reshape(-1, 3).astype(int) for row in packed])
 
 
 def _scored_rows(study: str, fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The matching records, of which there must be some, all scored on as many items."""
+    """Return the matching records: at least one, all scored on as many items."""
     rows = [record for record in _records(study) if _matches(record, fields)]
     if not rows:
         raise ValueError(f"{study} has no record with {fields}; run it, or look at read({study!r})")
@@ -275,12 +275,14 @@ def times_as_fast(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def code_hash(study_file: Path) -> str:
-    """SHA-256 over the study's script and the package's files, twelve characters of it.
+    """Return twelve characters of the SHA-256 over a study's script and what it runs on.
 
-    The package's files are its modules, those of its subpackages too, and the data that lie beside
-    them, such as `assets.toml`; names are relative, so that every machine gets the same hash.
+    That is the modules of the `shared` folder beside it that it imports, directly or not, and the
+    package's files: its modules, those of its subpackages too, and the data that lie beside them,
+    such as `assets.toml`. Names are relative, so that every machine gets the same hash.
     """
-    package = Path(reptune.__file__).parent
+    study_file = Path(study_file)
+    package = Path(runtime.__file__).parent
     files = {
         path.relative_to(package).as_posix(): path
         for path in package.rglob("*")
@@ -288,10 +290,31 @@ def code_hash(study_file: Path) -> str:
         and not path.name.startswith(".")
     }  # fmt: skip
     digest = hashlib.sha256()
-    for name, path in [(Path(study_file).name, Path(study_file)), *sorted(files.items())]:
+    shared = {f"shared/{path.name}": path for path in _shared_modules(study_file)}
+    named = [(study_file.name, study_file), *sorted(shared.items()), *sorted(files.items())]
+    for name, path in named:
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:12]
+
+
+def _shared_modules(study_file: Path) -> set[Path]:
+    """Return the files of the `shared` folder beside a study that it imports, directly or not."""
+    folder, found, unread = study_file.parent / "shared", set(), [study_file]
+    while unread:
+        for node in ast.walk(ast.parse(unread.pop().read_bytes())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                # Both `from shared import rounds` and `from shared.rounds import main` name it.
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                path = folder / f"{name.removeprefix('shared.')}.py"
+                if name.startswith("shared.") and path.is_file() and path not in found:
+                    found.add(path)
+                    unread.append(path)
+    return found
 
 
 def _matches(record: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
@@ -303,7 +326,7 @@ def _path(study: str) -> Path:
 
 
 def _records(study: str) -> list[dict[str, Any]]:
-    """The records of all jobs that are recorded whole."""
+    """Return the records of all jobs that are recorded whole."""
     path = _path(study)
     if not path.exists():
         return []
@@ -314,7 +337,7 @@ def _records(study: str) -> list[dict[str, Any]]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """A line's record; `None` for a line that a kill cut short: that run is measured again."""
+    """Return a line's record; `None` if a kill cut it short: that run is measured again."""
     try:
         record = json.loads(line)
     except ValueError:

@@ -211,7 +211,7 @@ def test_named_points_marks_the_asked_ones():
 
 
 def test_gap_shows_words_labels_and_slots():
-    (axes,) = plots.gap(
+    (axes,) = plots.mask_answers(
         [("dull .", "{text}"), ("[MASK]", "{mask}")], [("bad", "negative", 0.75)]
     ).axes
     assert {"dull .", "{text}", "[MASK]", "{mask}", "bad", "→ negative"} == set(texts(axes))

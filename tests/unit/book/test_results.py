@@ -1,49 +1,16 @@
+"""Records of measured runs."""
+
 import json
 import multiprocessing
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-import reptune
-from reptune import meter, runtime
-from reptune.book import results, setup
-from reptune.classification import FineTunedClassifier
-from tests.tiny import LABELS, TEXTS
-
-
-def test_meter_measures_time_memory_tokens_and_money():
-    with meter.Meter("sleep") as cost:
-        block = np.ones(30_000_000)  # 240 MB
-        time.sleep(0.2)
-        cost.add_tokens(100)
-    assert 0.2 <= cost.seconds < 60  # a loaded machine may take its time
-    assert cost.peak_memory_mb > block.nbytes / 1e6
-    assert cost.dollars(3600) == pytest.approx(cost.seconds)
-    assert str(cost).startswith("sleep: ") and "tokens/s" in str(cost)
-
-
-def test_meter_stops_when_the_block_fails():
-    cost = meter.Meter()
-    with pytest.raises(RuntimeError), cost:
-        raise RuntimeError
-    assert cost.seconds > 0 and cost._sampler is None
-
-
-def test_a_negative_price_is_refused():
-    with pytest.raises(ValueError, match="price_per_hour=-1"):
-        meter.Meter().dollars(-1)
+from reptune import runtime
+from reptune.book import results
 
 
 @pytest.fixture
@@ -185,12 +152,12 @@ def test_two_processes_append_without_mixing_their_jobs(record, tmp_path):
 def test_the_code_hash_sees_subpackages_and_data(tmp_path, monkeypatch):
     package, study = tmp_path / "one" / "reptune", tmp_path / "study.py"
     (package / "part" / "__pycache__").mkdir(parents=True)
-    study.write_text("a study")
+    study.write_text("'a study'")
     for name in ("__init__.py", "part/__init__.py", "part/module.py", "assets.toml"):
         (package / name).write_text(name)
 
     def code_hash(folder=package):
-        monkeypatch.setattr(reptune, "__file__", str(folder / "__init__.py"))
+        monkeypatch.setattr(runtime, "__file__", str(folder / "runtime.py"))
         return results.code_hash(study)
 
     first = code_hash()
@@ -206,6 +173,25 @@ def test_the_code_hash_sees_subpackages_and_data(tmp_path, monkeypatch):
     (package / "part" / "module.py").rename(package / "part" / "renamed.py")
     seen.add(code_hash())
     assert len(seen) == 5
+
+
+def test_the_code_hash_sees_the_shared_modules_that_a_study_imports(tmp_path):
+    study, shared = tmp_path / "study.py", tmp_path / "shared"
+    shared.mkdir()
+    study.write_text("from shared import rounds\nfrom shared.tasks import TASK\nimport numpy\n")
+    for name, text in {
+        "rounds": "import shared.common\n", "tasks": "TASK = 1\n", "other": "", "__init__": "",
+        "common": "from shared.rounds import main\n",  # in a circle
+    }.items():  # fmt: skip
+        (shared / f"{name}.py").write_text(text)
+    seen = [results.code_hash(study)]
+    (shared / "other.py").write_text("changed = True\n")
+    assert results.code_hash(study) == seen[0], "the study does not import it"
+    for name in ("rounds", "tasks", "common"):
+        with (shared / f"{name}.py").open("a") as file:
+            file.write("changed = True\n")
+        seen.append(results.code_hash(study))
+    assert len(set(seen)) == 4
 
 
 def test_incomplete_records_are_refused(record, tmp_path):
@@ -250,202 +236,6 @@ def test_counts_name_what_is_missing(record):
     with pytest.raises(ValueError, match="differ in their number of items"):
         results.counts("trial", method="full")
     assert results.counts("trial", random_state=0).tolist() == [[[1, 1, 1]] * 4]
-
-
-def test_profile_and_pick(monkeypatch, capsys):
-    monkeypatch.setenv("REPTUNE_PROFILE", "quick")
-    run = reptune.setup("99", random_state=5)
-    assert run.pick(quick=1, cpu=2, gpu=3) == 1
-    assert "chapter 99 · profile quick" in capsys.readouterr().out
-    monkeypatch.delenv("REPTUNE_PROFILE")
-    assert setup.profile() == ("cpu" if runtime.device().type == "cpu" else "gpu")
-    monkeypatch.setenv("REPTUNE_PROFILE", "fast")
-    with pytest.raises(ValueError, match="'fast'; set it to one of quick, cpu, gpu"):
-        reptune.setup("99")
-
-
-@pytest.mark.parametrize(
-    ("instructions", "expected"),
-    [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True, "avx2": True}, True)],
-)
-def test_a_cpu_uses_bf16_only_with_the_instructions_for_it(monkeypatch, instructions, expected):
-    monkeypatch.setattr(runtime, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
-    assert runtime.precision() == {"bf16": expected, "fp16": False, "use_cpu": True}
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not runtime.precision()["bf16"], "an older PyTorch does not tell"
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_emulated_bf16_is_not_used(monkeypatch, native):
-    asked = {}
-
-    def supported(including_emulation=True):
-        asked["including_emulation"] = including_emulation
-        return native
-
-    monkeypatch.setattr(runtime, "device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    assert runtime.precision() == {"bf16": native, "fp16": not native}
-    assert asked == {"including_emulation": False}
-
-
-def test_seeded_repeats_itself_and_restores_the_generators():
-    def draw():
-        return random.random(), np.random.random(), torch.rand(1).item()
-
-    runtime.set_seed(0)
-    first, rest = draw(), draw()
-    runtime.set_seed(0)
-    assert draw() == first
-    with runtime.seeded(7):
-        inside = draw()
-    assert draw() == rest
-    with runtime.seeded(7):
-        assert draw() == inside
-
-
-def test_seeds_may_be_numpy_s_and_bad_ones_are_named():
-    def draw(seed):
-        with runtime.seeded(seed):
-            return random.random(), np.random.random(), torch.rand(1).item()
-
-    assert draw(np.int64(3)) == draw(3)
-    for bad in (-1, 2**32, 1.5, "3", True, np.random.RandomState(0)):
-        with pytest.raises(ValueError, match="random_state="), runtime.seeded(bad):
-            raise AssertionError("the block ran")
-
-
-def test_threads_that_seed_take_turns():
-    inside, draws = [], {}
-
-    def work(seed):
-        with runtime.seeded(seed), runtime.seeded(seed):  # a fit within a fit
-            inside.append(seed)
-            assert len(inside) == 1
-            draws[seed] = []
-            for _ in range(20):
-                draws[seed].append((random.random(), np.random.random(), torch.rand(1).item()))
-                time.sleep(0.001)
-            inside.remove(seed)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
-    together = dict(draws)
-    for seed in range(4):
-        work(seed)
-    assert draws == together
-
-
-@pytest.mark.parametrize("random_state", [0, None])
-def test_fits_in_threads_give_what_they_give_one_after_the_other(tiny_encoder, random_state):
-    """A fit without a seed reseeds the generators too, so it must wait for one that has a seed."""
-
-    def fit(seed):
-        one = FineTunedClassifier(tiny_encoder, num_epochs=3, learning_rate=5e-3, batch_size=2,
-                                  fast=False, random_state=seed)  # fmt: skip
-        return one.fit(TEXTS, LABELS).logits(TEXTS)
-
-    expected = fit(1)
-    with ThreadPoolExecutor(3) as pool:
-        seeds = (1, random_state, 1)
-        found = list(pool.map(fit, seeds))
-    assert (found[0] == expected).all() and (found[2] == expected).all()
-
-
-def _draws_in_a_child(queue):
-    with runtime.seeded(0):
-        queue.put(random.random())
-
-
-def test_a_process_forked_while_another_thread_seeds_is_not_locked_out():
-    fork = multiprocessing.get_context("fork")
-    queue, entered, leave = fork.Queue(), threading.Event(), threading.Event()
-
-    def hold():
-        with runtime.seeded(1):
-            entered.set()
-            leave.wait(60)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    entered.wait(60)
-    child = fork.Process(target=_draws_in_a_child, args=(queue,))
-    child.start()
-    child.join(30)
-    alive = child.is_alive()
-    child.kill()
-    leave.set()
-    thread.join()
-    assert not alive and queue.get(timeout=5) == random.Random(0).random()
-
-
-# --- several processes ---------------------------------------------------------------------------
-
-
-def test_rank_and_world_size_come_from_the_environment_of_a_launcher(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    assert (runtime.rank(), runtime.world_size()) == (0, 1)
-    monkeypatch.setenv("RANK", "3")  # some other program's: nothing may be left unsaved for it
-    assert (runtime.rank(), runtime.world_size()) == (0, 1)
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert (runtime.rank(), runtime.world_size()) == (3, 4)
-    monkeypatch.setenv("RANK", "third")
-    with pytest.raises(ValueError, match="RANK is 'third' in the environment"):
-        runtime.rank()
-
-
-@pytest.mark.parametrize(("gpus", "expected"), [(1, "cuda"), (4, "cuda:2")])
-def test_each_process_of_a_machine_gets_its_own_gpu(monkeypatch, gpus, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    for name, value in (("RANK", "6"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "2")):
-        monkeypatch.setenv(name, value)
-    assert runtime.device() == torch.device(expected)
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert runtime.device() == torch.device("cuda")
-
-
-# --- scratch folders -----------------------------------------------------------------------------
-
-
-HOLD = """
-import sys, tempfile, time
-tempfile.tempdir = sys.argv[1]
-from reptune import runtime
-with runtime.scratch_folder() as folder:
-    (folder / "blocks").write_text("many")
-    print("ready", flush=True)
-    time.sleep(120)
-"""
-
-
-def test_the_scratch_folder_of_a_killed_process_is_swept_and_a_live_one_stays(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    holders = [
-        subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    try:
-        assert [holder.stdout.readline() for holder in holders] == [b"ready\n"] * 2
-        holders[0].send_signal(signal.SIGKILL)
-        holders[0].wait()
-        assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
-        with runtime.scratch_folder() as folder:
-            assert folder.is_dir() and not any(folder.iterdir())
-            others = [path for path in tmp_path.iterdir() if path.is_dir() and path != folder]
-            assert [(path / "blocks").read_text() for path in others] == ["many"]
-    finally:
-        for holder in holders:
-            holder.kill()
-            holder.wait()
-            holder.stdout.close()
-    with pytest.raises(KeyboardInterrupt), runtime.scratch_folder():
-        raise KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
 
 
 def _timed(setting, seed, method, seconds):
