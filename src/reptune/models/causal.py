@@ -116,7 +116,7 @@ class CausalLM:
     def _new_ids(
         self, ids: list[int], max_new_tokens: int, temperature: float, stop: Sequence[str]
     ) -> list[int]:
-        """What the model writes after a prompt, the last token perhaps beyond an end sequence."""
+        """Return what the model writes after a prompt; its last token may hold an end sequence."""
         ends = _end_ids(self.model, self.tokenizer)
         inputs = torch.tensor([ids], device=self.model.device)
         cache, new = None, []
@@ -244,7 +244,7 @@ class CausalLM:
     def _score(
         self, texts: list[list[int]], endings: list[list[int]], cache: Any, shared: int
     ) -> torch.Tensor:
-        """Scores of every ending after prefix + text, `(len(texts), len(endings))`, in one pass."""
+        """Score every ending after prefix and text in one pass, `(len(texts), len(endings))`."""
         pack = _Pack(texts, endings)
         device = self.model.device
         # One text with one ending needs no mask: a token may see whatever stands before it.
@@ -262,7 +262,7 @@ class CausalLM:
         return pack.totals(self._logits(states).log_softmax(dim=-1))
 
     def _can_pack(self) -> bool:
-        """Whether tokens may stand in one pass that do not see each other.
+        """Return whether tokens may stand in one pass that do not see each other.
 
         Not where a layer looks back over a window only: it would count indices, not positions.
         """
@@ -458,7 +458,7 @@ class _Pack:
 
 
 def _packs(lengths: Sequence[int], size: int | None) -> Iterator[list[int]]:
-    """Rows in groups of `size`; for `None`, of at most `PACK_TOKENS` tokens together, or one."""
+    """Yield groups of `size` rows; for `None`, of at most `PACK_TOKENS` tokens, or of one row."""
     rows: list[int] = []
     for row, length in enumerate(lengths):
         total = sum(lengths[other] for other in rows) + length
@@ -473,7 +473,7 @@ def _packs(lengths: Sequence[int], size: int | None) -> Iterator[list[int]]:
 
 
 def _checked_layers(layer: int | Sequence[int], num_blocks: int) -> list[int]:
-    """The layers in a list, or a `ValueError` for one that the model has not."""
+    """Return the layers in a list, or raise a `ValueError` for one that the model has not."""
     single = isinstance(layer, int | np.integer)
     if not single and (isinstance(layer, str) or not isinstance(layer, Iterable)):
         raise ValueError(f"layer={layer!r}; use a whole number, or a list of them.")
