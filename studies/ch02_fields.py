@@ -25,7 +25,7 @@ PARTS = {
     "headline [SEP] body": lambda headline, body: f"{headline} [SEP] {body}",
     "body. headline": lambda headline, body: f"{body}. {headline}",
 }
-# A part, and how many word pieces of it: 128, and for the usual way of joining fewer and more.
+# A part, and how many tokens of it: 128, and for the usual way of joining fewer and more.
 FED = {part: (part, MAX_LENGTH) for part in PARTS} | {
     f"headline. body, {length} pieces": ("headline. body", length) for length in (64, 256)
 }

@@ -44,7 +44,7 @@ JOBS = [
 
 
 def run(job: Job) -> Iterator[dict[str, Any]]:
-    """A short run with its own schedule, scored where 15% is hidden whatever it trained on."""
+    """Take a short run with its own schedule; score it with 15% masked, whatever it trained on."""
     texts = job["task"]
     with meter.Meter() as cost, tempfile.TemporaryDirectory() as folder:
         written = continue_pretraining(

@@ -1,4 +1,4 @@
-"""Makes chapter 3's encoders one after the other; how well each fills gaps in held-out text."""
+"""Chapter 3's encoders, made one after the other; how well each fills masks in held-out text."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ from reptune.pretraining.packing import pack
 from reptune.pretraining.run import ADAPTER, HISTORY
 
 SCORED = {NEWS: 200, REVIEWS: 300, SENTENCES: 1000}  # texts of each test split
-FEW = 20  # blocks of 64 pieces for the pseudo-perplexity, which hides one piece at a time
+FEW = 20  # blocks of 64 tokens for the pseudo-perplexity, which masks one token at a time
 
 JOBS = [
     {"method": arm, "model": MODEL, "labels": 0, "random_state": 42, "split": "test"}
@@ -42,7 +42,7 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
     resumed = folder_of(arm).with_name(f"{folder_of(arm).name}.checkpoint").exists()
     with meter.Meter() as cost:
         source = encoder(arm)
-    if not ARMS[arm].pooler:  # fills gaps as the arm does that it comes from
+    if not ARMS[arm].pooler:  # fills masks as the arm does that it comes from
         return
     if arm == TRAIN_START:
         shutil.copy(Path(source) / ADAPTER, GENERAL_START)

@@ -51,7 +51,7 @@ SETTINGS = {
 
 
 def measure(setting: str, arm: str, seed: int) -> dict[str, Any]:
-    """One arm of a setting, in this process; `fit` is a step's seconds, or a million pieces'."""
+    """One arm of a setting, in this process; `fit` is a step's seconds, or a million tokens'."""
     found = _one_step(arm, seed) if setting == STEP else _end_to_end(setting, arm, seed)
     return {
         "method": arm,
@@ -125,23 +125,23 @@ def _masked(model: Any, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Ten
 
 
 def _end_to_end(setting: str, arm: str, seed: int) -> dict[str, Any]:
-    """Tokenizing, batching and training; real word pieces a second, not padding."""
+    """Time tokenizing, batching and training; tokens without padding are what counts."""
     num_steps = SETTINGS[setting].num_steps
     rows = data.load(CORPUS[setting])["train"].shuffle(seed=seed)
     texts = list(rows.select(range(16 * num_steps))["text"])
     with meter.Meter() as cost, tempfile.TemporaryDirectory() as folder:
         if arm == PLAIN:
-            pieces = pretrain(MODEL, texts, num_steps, seed)
+            tokens = pretrain(MODEL, texts, num_steps, seed)
         else:
             continue_pretraining(
                 MODEL, texts, Path(folder) / "model", num_steps=num_steps,
                 checkpoint_steps=10_000, random_state=seed, mask_probability=0.15,
             )  # fmt: skip
-            pieces = num_steps * 16 * 126  # a block's [CLS] and [SEP] are not text
+            tokens = num_steps * 16 * 126  # a block's [CLS] and [SEP] are not text
     return {
-        "seconds": {"fit": cost.seconds / pieces * 1e6, "whole": round(cost.seconds, 1)},
+        "seconds": {"fit": cost.seconds / tokens * 1e6, "whole": round(cost.seconds, 1)},
         "peak_memory_mb": round(cost.peak_memory_mb),
-        "metrics": {"pieces": pieces},
+        "metrics": {"pieces": tokens},
     }
 
 

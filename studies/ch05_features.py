@@ -19,7 +19,7 @@ PER_CLASS = (4, 16, 64)
 LAYERS = (5, 10, 15, 20, 25, 30)
 POOLINGS = ("last", "mean")
 ASKED = "Review: {}\nSentiment:"
-PROMPT = "prompt"  # the last piece of "Review: … Sentiment:", which is about to answer
+PROMPT = "prompt"  # the last token of "Review: … Sentiment:", which is about to answer
 MINILM = "all-MiniLM-L6-v2"
 
 JOBS = [
@@ -40,17 +40,17 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
     }
     for per_class, draw in product(PER_CLASS, DRAWS):
         texts, labels = few_shot(TASK, per_class, draw)
-        for place, vectors in enumerate(encode(texts)):
+        for index, vectors in enumerate(encode(texts)):
             head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
             head.fit(vectors, labels)
             for split, (_, held_labels) in scored.items():
                 yield {
-                    "layer": LAYERS[place] if job["model"] == CAUSAL else None,
+                    "layer": LAYERS[index] if job["model"] == CAUSAL else None,
                     "labels": 2 * per_class,
                     "random_state": draw,
                     "split": split,
                     **spent,
-                    **score_fields(head.predict(held[split][place]) == held_labels),
+                    **score_fields(head.predict(held[split][index]) == held_labels),
                 }
 
 

@@ -94,18 +94,18 @@ def fitted(job: Job, pairs: list[Pair], labels: np.ndarray, **over: Any) -> Call
     """
     method, draw = job["method"], job["random_state"]
     if method == MAJORITY:
-        return lambda asked: np.full(len(asked), np.bincount(labels).argmax())
+        return lambda new: np.full(len(new), np.bincount(labels).argmax())
     if method == COSINE:
-        border = best_threshold(cosines(pairs), labels)
-        return lambda asked: (cosines(asked) > border).astype(int)
+        threshold = best_threshold(cosines(pairs), labels)
+        return lambda new: (cosines(new) > threshold).astype(int)
     if method == LINE:
         line = LinearRegression().fit(cosines(pairs)[:, None], labels / 2)
-        return lambda asked: line.predict(cosines(asked)[:, None])
+        return lambda new: line.predict(cosines(new)[:, None])
     if method == TUNED:  # 60 steps of 16, as for single sentences
         tuned = FineTunedClassifier(MINILM, num_epochs=30, learning_rate=1e-4, random_state=draw)
         tuned.set_params(**over)
         tuned.fit([f"{title} [SEP] {opening}" for title, opening in pairs], labels)
-        return lambda asked: tuned.predict([f"{one} [SEP] {other}" for one, other in asked])
+        return lambda new: tuned.predict([f"{one} [SEP] {other}" for one, other in new])
     setting = {"template": TEMPLATE, "random_state": draw, **SETTING, **over}
     if method == UNTRAINED:
         setting["num_steps"] = 0

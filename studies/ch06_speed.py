@@ -1,4 +1,4 @@
-"""Label words in the gap: all logits, as plain code has them, and this package, in turn."""
+"""Label words at the mask: all logits, as plain code has them, and this package, in turn."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ def trained(arm: str, seed: int) -> tuple[float, float]:
 def scored(arm: str, seed: int) -> tuple[float, float]:
     """Seconds and memory of scoring, from strings to logits."""
     texts, labels = few_shot(TASK, PER_CLASS, seed)
-    asked = some("validation", ITEMS)[0]
+    held_out = some("validation", ITEMS)[0]
     tuned = PromptTunedClassifier(MINILM, IT_WAS, GREAT, num_steps=0, fast=FAST.get(arm, False))
     tuned.fit(texts, labels)
-    tuned.logits(asked[:20])  # kernels are built
+    tuned.logits(held_out[:20])  # kernels are built
     with meter.Meter() as cost:
         if arm == PLAIN:
-            parts = (tuned.model_, tuned.tokenizer_, prompts(asked), [*GREAT.values()])
+            parts = (tuned.model_, tuned.tokenizer_, prompts(held_out), [*GREAT.values()])
             plain_cloze.score(*parts)
         else:
-            tuned.logits(asked)
+            tuned.logits(held_out)
     return cost.seconds, cost.peak_memory_mb
 
 

@@ -40,7 +40,7 @@ def main(
 ) -> None:
     """Do the jobs that are not recorded yet, one thread each, as many at once as there are cores.
 
-    One thread a job and several jobs side by side finish sooner than one job on all cores,
+    One thread per job and several jobs side by side finish sooner than one job on all cores,
     because much of a small model's work does not split. Each job gets a fresh process, so that
     its peak memory is its own.
 
@@ -196,7 +196,7 @@ class FrozenEmbeddings:
 
     Args:
         model: An asset's name.
-        max_length: Word pieces a text may have; `None` takes the model's setting.
+        max_length: Tokens per text; `None` takes the model's setting.
         C: Inverse strength of the logistic regression's penalty.
     """
 

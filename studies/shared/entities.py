@@ -98,7 +98,7 @@ def score_fields(gold: list[list[str]], predicted: list[list[str]]) -> dict[str,
 
 
 class FrozenTagger:
-    """A logistic regression on the frozen encoder's vector of each word's first piece.
+    """A logistic regression on the frozen encoder's vector of each word's first token.
 
     Args:
         C: Inverse strength of the logistic regression's penalty.
@@ -126,7 +126,7 @@ class FrozenTagger:
 
     @torch.inference_mode()
     def encode(self, tokens: list[list[str]], size: int = 32) -> list[np.ndarray]:
-        """For each sentence its words' vectors; zeros for a word without a piece or cut off."""
+        """Return each sentence's word vectors; zeros for a word without a token or cut off."""
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         found: dict[int, np.ndarray] = {}
         for start in range(0, len(order), size):
@@ -136,12 +136,12 @@ class FrozenTagger:
                 truncation=True, max_length=512, return_tensors="pt",
             )  # fmt: skip
             states = self._encoder(**batch).last_hidden_state.numpy()
-            for place, row in enumerate(rows):
+            for index, row in enumerate(rows):
                 vectors = np.zeros((len(tokens[row]), states.shape[-1]), np.float32)
-                words = batch.word_ids(place)
-                for piece in reversed(range(len(words))):  # so that the first piece is kept
-                    if words[piece] is not None:
-                        vectors[words[piece]] = states[place, piece]
+                words = batch.word_ids(index)
+                for token in reversed(range(len(words))):  # so that the first token is kept
+                    if words[token] is not None:
+                        vectors[words[token]] = states[index, token]
                 found[row] = vectors
         return [found[row] for row in range(len(tokens))]
 

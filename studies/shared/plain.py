@@ -22,6 +22,23 @@ from reptune import assets
 from reptune.training import freeze
 
 
+def arguments(folder: str, random_state: int, learning_rate: float, **changes: Any) -> Any:
+    """Return `TrainingArguments` of the library's defaults, less what it would write and say."""
+    return TrainingArguments(
+        folder,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=16,
+        weight_decay=0.01,
+        warmup_steps=0.1,
+        seed=random_state,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **changes,
+    )
+
+
 class PlainClassifier:
     """`Trainer` in its default order, padded to the longest text of a batch, in float32.
 
@@ -53,23 +70,15 @@ class PlainClassifier:
         dataset = Dataset.from_dict({"text": texts, "label": labels.tolist()})
         dataset = dataset.map(lambda batch: tokenizer(batch["text"], truncation=True), batched=True)
         with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
-                folder,
-                num_train_epochs=self.num_epochs,
-                learning_rate=self.learning_rate,
-                per_device_train_batch_size=16,
-                weight_decay=0.01,
-                warmup_steps=0.1,
-                train_sampling_strategy=self.strategy,
-                seed=self.random_state,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=False,
-            )
             trainer = Trainer(
                 freeze(model, self.trainable),
-                arguments,
+                arguments(
+                    folder,
+                    self.random_state,
+                    self.learning_rate,
+                    num_train_epochs=self.num_epochs,
+                    train_sampling_strategy=self.strategy,
+                ),
                 train_dataset=dataset,
                 data_collator=DataCollatorWithPadding(tokenizer),
             )

@@ -1,4 +1,4 @@
-"""The slow reference of chapter 6: prompts as strings, all logits of all places, float32."""
+"""The slow reference of chapter 6: prompts as strings, all logits of all positions, float32."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def gap_logits(
+def mask_logits(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     words: Sequence[str],
 ) -> torch.Tensor:
-    """Logits of each word in the gap of each prompt, `(n, words)`."""
+    """Return the logits of each word at the mask of each prompt, `(n, words)`."""
     ids = [tokenizer.convert_tokens_to_ids(word) for word in words]
     batch = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
     rows, mask = (batch["input_ids"] == tokenizer.mask_token_id).nonzero(as_tuple=True)
@@ -30,10 +30,10 @@ def score(
     words: Sequence[str],
     batch_size: int = 32,
 ) -> np.ndarray:
-    """The same for any number of prompts, in batches as they come."""
+    """Return the same for any number of prompts, in batches as they come."""
     model.eval()
     batches = [prompts[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
-    return torch.cat([gap_logits(model, tokenizer, batch, words) for batch in batches]).numpy()
+    return torch.cat([mask_logits(model, tokenizer, batch, words) for batch in batches]).numpy()
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     learning_rate: float,
     seed: int,
 ) -> None:
-    """Steps of AdamW on the cross-entropy of the words' logits, the rate falling to 0."""
+    """Take steps of AdamW on the cross-entropy of the words' logits, the rate falling to 0."""
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, num_steps)
@@ -57,7 +57,7 @@ def train(
     for _ in range(num_steps):
         order = order if len(order) >= batch_size else torch.randperm(len(prompts)).tolist()
         rows, order = order[:batch_size], order[batch_size:]
-        logits = gap_logits(model, tokenizer, [prompts[row] for row in rows], words)
+        logits = mask_logits(model, tokenizer, [prompts[row] for row in rows], words)
         loss = torch.nn.functional.cross_entropy(
             logits, torch.tensor([labels[row] for row in rows])
         )

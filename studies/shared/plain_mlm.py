@@ -11,18 +11,18 @@ from transformers import (
     DataCollatorForLanguageModeling,
     PrinterCallback,
     Trainer,
-    TrainingArguments,
     set_seed,
 )
 
 from reptune import assets
+from shared.plain import arguments
 
 
 def pretrain(model: str, texts: list[str], num_steps: int, random_state: int) -> int:
-    """A text a row, cut at the model's limit and padded to the longest of its batch of 16.
+    """Train on a text per row, cut at the model's limit, padded to the longest of its batch of 16.
 
     Returns:
-        How many word pieces went through the model, padding and special tokens left out.
+        How many tokens went through the model, padding and special tokens left out.
     """
     set_seed(random_state)
     path = assets.resolve_model(model)
@@ -41,12 +41,12 @@ def pretrain(model: str, texts: list[str], num_steps: int, random_state: int) ->
         return mask(examples)
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            folder, max_steps=num_steps, learning_rate=2e-4, per_device_train_batch_size=16,
-            weight_decay=0.01, warmup_steps=0.1, seed=random_state, save_strategy="no",
-            report_to="none", disable_tqdm=True, dataloader_pin_memory=False,
-        )  # fmt: skip
-        trainer = Trainer(masked, arguments, train_dataset=rows, data_collator=collate)
+        trainer = Trainer(
+            masked,
+            arguments(folder, random_state, 2e-4, max_steps=num_steps),
+            train_dataset=rows,
+            data_collator=collate,
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return sum(seen[:num_steps])

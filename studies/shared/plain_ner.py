@@ -13,12 +13,12 @@ from transformers import (
     DataCollatorForTokenClassification,
     PrinterCallback,
     Trainer,
-    TrainingArguments,
     pipeline,
     set_seed,
 )
 
 from reptune import assets
+from shared.plain import arguments
 
 
 def _outside_first(tag: str) -> tuple[str, str]:
@@ -58,7 +58,13 @@ class PlainTagger:
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(
                 self.model_,
-                self._arguments(folder),
+                arguments(
+                    folder,
+                    self.random_state,
+                    self.learning_rate,
+                    num_train_epochs=self.num_epochs,
+                    train_sampling_strategy=self.strategy,
+                ),
                 train_dataset=dataset,
                 data_collator=DataCollatorForTokenClassification(self.tokenizer_),
             )
@@ -66,22 +72,6 @@ class PlainTagger:
             trainer.train()
         self.model_.eval()
         return self
-
-    def _arguments(self, folder: str) -> TrainingArguments:
-        return TrainingArguments(
-            folder,
-            num_train_epochs=self.num_epochs,
-            learning_rate=self.learning_rate,
-            per_device_train_batch_size=16,
-            weight_decay=0.01,
-            warmup_steps=0.1,
-            train_sampling_strategy=self.strategy,
-            seed=self.random_state,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
 
     def _align(self, batch: dict[str, Any]) -> dict[str, Any]:
         encoded = self.tokenizer_(batch["tokens"], is_split_into_words=True, truncation=True)
@@ -107,14 +97,14 @@ class PlainTagger:
             for row, sentence in enumerate(tokens[start : start + 64]):
                 tags = ["O"] * len(sentence)
                 words = batch.word_ids(row)
-                for piece in reversed(range(len(words))):
-                    if words[piece] is not None:
-                        tags[words[piece]] = self.model_.config.id2label[int(best[row, piece])]
+                for token in reversed(range(len(words))):
+                    if words[token] is not None:
+                        tags[words[token]] = self.model_.config.id2label[int(best[row, token])]
                 found.append(tags)
         return found
 
     def entities(self, texts: list[str]) -> list[list[dict]]:
-        """What the stock pipeline finds, one text at a time, as it does by default."""
+        """Return what the stock pipeline finds, one text at a time, as it does by default."""
         tagger = pipeline(
             "token-classification", self.model_, tokenizer=self.tokenizer_,
             aggregation_strategy="first", device="cpu",

@@ -1,4 +1,4 @@
-"""The slow reference of chapter 5: one full prompt an input, one forward pass each."""
+"""The slow reference of chapter 5: one full prompt per input, one forward pass each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def word_scores(
     prompts: list[str],
     words: list[str],
 ) -> np.ndarray:
-    """Log-likelihood of each label word, of one piece, after each prompt, `(n, words)`."""
+    """Return the log-likelihood of each one-token label word after each prompt, `(n, words)`."""
     ids = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"] for word in words]
     rows = []
     for prompt in prompts:

@@ -19,7 +19,7 @@ class StockSetFit:
 
     Args:
         model: An asset's name.
-        max_length: Word pieces a text may have, set on the body, where it works.
+        max_length: Tokens per text, set on the body, where it works.
         random_state: Seed of the trainer.
         changes: Further `setfit.TrainingArguments`.
     """
