@@ -14,7 +14,7 @@ from transformers import (
     pipeline,
 )
 
-from reptune import classification
+from reptune import classification, metrics
 from reptune.classification import FineTunedClassifier
 from reptune.training import block_of, freeze, parameter_counts
 from tests import tiny
@@ -125,6 +125,128 @@ def test_mixed_precision_ends_with_training(make, monkeypatch, tmp_path):
     np.testing.assert_allclose(classifier.logits(TEXTS), plain.numpy(), atol=1e-6)
     loaded = FineTunedClassifier.load(classifier.save(tmp_path / "model"))
     assert (loaded.logits(TEXTS) == classifier.logits(TEXTS)).all()
+
+
+# --- several labels per text ---------------------------------------------------------------------
+
+
+TOPICS = [[name for name in ("actor", "film", "good") if name in text.split()] for text in TEXTS]
+INDICATOR = np.array([[name in row for name in ("actor", "film", "good")] for row in TOPICS])
+
+
+@pytest.fixture(scope="session")
+def with_topics(make):
+    return make(num_epochs=100, thresholds=0.5).fit(TEXTS, TOPICS)
+
+
+def test_it_learns_several_labels_per_text(with_topics):
+    assert [] in TOPICS and ["film", "good"] in TOPICS
+    assert with_topics.score(TEXTS, TOPICS) >= 0.9
+    assert with_topics.predict(["the actor"])[0] == ["actor"]
+    assert with_topics.model_.config.problem_type == "multi_label_classification"
+
+
+def test_several_labels_with_every_fast_option_off_are_plain_library_code(
+    make, tiny_encoder, tmp_path
+):
+    from datasets import Dataset
+    from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    set_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        tiny_encoder, num_labels=3, problem_type="multi_label_classification"
+    )
+    dataset = Dataset.from_dict({"text": TEXTS, "labels": INDICATOR.astype(float)})
+    dataset = dataset.map(lambda batch: tokenizer(batch["text"], truncation=True), batched=True)
+    Trainer(
+        model,
+        TrainingArguments(
+            tmp_path, num_train_epochs=3, learning_rate=5e-3, per_device_train_batch_size=4,
+            weight_decay=0.01, warmup_steps=0.1, seed=0, save_strategy="no", report_to="none",
+            disable_tqdm=True, dataloader_pin_memory=False,
+        ),
+        train_dataset=dataset,
+        data_collator=DataCollatorWithPadding(tokenizer),
+    ).train()  # fmt: skip
+    with torch.inference_mode():
+        batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+        reference = torch.sigmoid(model.eval()(**batch).logits).numpy()
+    ours = make(fast=False, thresholds=0.5).fit(TEXTS, TOPICS).predict_proba(TEXTS)
+    np.testing.assert_allclose(ours, reference, atol=1e-5)
+
+
+@pytest.mark.parametrize("trainable", ["all", 1, "head"])
+def test_the_fast_options_learn_several_labels_too(make, trainable):
+    plain, fast = (
+        make(fast=options, trainable=trainable, thresholds=0.5).fit(TEXTS, TOPICS).history_
+        for options in (False, ("first_token", "frozen_cache"))
+    )
+    assert [record["step"] for record in plain] == [record["step"] for record in fast]
+    assert fast[-1]["loss"] == pytest.approx(plain[-1]["loss"], abs=0.1)
+
+
+def test_a_stock_pipeline_gives_each_label_its_probability(with_topics, tmp_path):
+    folder = with_topics.save(tmp_path / "model")
+    stock = pipeline("text-classification", model=str(folder), top_k=None)
+    for answers, row in zip(stock(TEXTS[:4]), with_topics.predict_proba(TEXTS[:4]), strict=True):
+        theirs = {answer["label"]: answer["score"] for answer in answers}
+        ours = dict(zip(with_topics.classes_.tolist(), row, strict=True))
+        assert theirs == pytest.approx(ours, abs=1e-5)
+
+
+def test_validation_chooses_the_thresholds(make):
+    held_out = (TEXTS[:8], TOPICS[:8])
+    fitted = make(num_epochs=3, fast=False).fit(TEXTS[8:], TOPICS[8:], validation=held_out)
+    gold = INDICATOR[:8]
+    best = metrics.best_thresholds(gold, fitted.predict_proba(TEXTS[:8]))
+    np.testing.assert_allclose(fitted.thresholds_, best)
+    last = fitted.history_[-1]
+    assert last["eval_f1"] == pytest.approx(
+        metrics.micro_f1(gold, fitted.predict_proba(TEXTS[:8]) >= fitted.thresholds_)
+    )
+
+
+def test_weights_raise_the_probability_of_rare_labels(make):
+    common = {"num_epochs": 6, "fast": False, "thresholds": 0.5}
+    plain = make(**common).fit(TEXTS, TOPICS).predict_proba(TEXTS)
+    heavy = make(class_weight={"actor": 20, "film": 1, "good": 1}, **common).fit(TEXTS, TOPICS)
+    assert heavy.predict_proba(TEXTS)[:, 0].mean() > plain[:, 0].mean() + 0.1
+    ones = make(class_weight={"actor": 1, "film": 1, "good": 1}, **common).fit(TEXTS, TOPICS)
+    np.testing.assert_allclose(ones.predict_proba(TEXTS), plain, atol=1e-5)
+
+
+def test_patience_on_several_labels_returns_to_the_best(make):
+    held_out = (TEXTS[:8], TOPICS[:8])
+    common = {"num_epochs": 8, "fast": False}
+    fitted = make(patience=2, **common).fit(TEXTS, TOPICS, validation=held_out)
+    scores = [record["eval_f1"] for record in fitted.history_ if "eval_f1" in record]
+    found = metrics.micro_f1(INDICATOR[:8], fitted.predict_proba(TEXTS[:8]) >= fitted.thresholds_)
+    assert found == pytest.approx(max(scores))
+    assert len(scores) == min(8, scores.index(max(scores)) + 3)
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trainable", ["all", 1, "head"])
+def test_patience_returns_to_the_best_weights(make, trainable):
+    """The frozen cache renames the blocks while the model trains."""
+    held_out = (TEXTS[:6], ["negative", *LABELS[1:6]])
+    seen = []
+    fitted = make(num_epochs=9, patience=1, trainable=trainable, callbacks=[seen.append]).fit(
+        TEXTS, LABELS, validation=held_out
+    )
+    assert seen == fitted.history_
+    scores = [record["eval_accuracy"] for record in seen if "eval_accuracy" in record]
+    assert fitted.score(*held_out) == pytest.approx(max(scores))
+    stopped = next((i for i in range(1, 9) if scores[i] <= max(scores[:i])), 8)
+    assert len(scores) == stopped + 1
+
+
+def test_patience_needs_validation(make):
+    with pytest.raises(ValueError, match=r"patience=3 needs validation=\(texts, labels\)"):
+        make(patience=3).fit(TEXTS, LABELS)
 
 
 # --- scikit-learn --------------------------------------------------------------------------------

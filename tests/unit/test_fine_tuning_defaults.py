@@ -55,6 +55,26 @@ def test_what_was_learned_is_no_underfit(make):
     assert classifier.score(TEXTS, LABELS) == 1.0
 
 
+def test_an_underfit_on_several_labels_is_said(make):
+    topics = [[name for name in ("actor", "film") if name in text] for text in TEXTS]
+    with pytest.warns(UserWarning, match=r"guessing by the labels' shares costs 0\.56"):
+        make(num_epochs=1, learning_rate=1e-7, thresholds=0.5).fit(TEXTS, topics)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        make(num_epochs=100, learning_rate=5e-3, batch_size=4, thresholds=0.5).fit(TEXTS, topics)
+
+
+def test_guessing_several_labels_is_measured_by_each_label_s_share():
+    from reptune.classification import _guessing_loss
+
+    targets = np.array([[True, True], [True, False], [True, False], [True, False]])
+    quarter = -0.25 * np.log(0.25) - 0.75 * np.log(0.75)
+    assert _guessing_loss(targets, None) == pytest.approx((0 + quarter) / 2)
+    # A weight of 3 makes the label as heavy as its absence: log 2 on a mass of 6 per 4 texts.
+    weighted = _guessing_loss(targets, np.array([1.0, 3.0]))
+    assert weighted == pytest.approx((0 + 6 / 4 * np.log(2)) / 2)
+
+
 def test_guessing_is_measured_by_weighted_shares():
     from reptune.classification import _guessing_loss
 
