@@ -6,27 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reptune.data.catalog import (
-        clean_markup,
-        domain_corpus,
-        load,
-        names,
-        overlap,
-        split_hash,
-        title_pairs,
-    )
+    from reptune.data.catalog import load, names, overlap, split_hash
+    from reptune.data.corpus import clean_markup, domain_corpus
+    from reptune.data.pairs import title_pairs
     from reptune.data.splits import few_shot, fixed_subset, split_table
     from reptune.data.tables import read_table
 
 # Where each name lives: a module is imported when one of its names is first asked for (PEP 562).
 _LAZY = {
-    "clean_markup": "reptune.data.catalog",
-    "domain_corpus": "reptune.data.catalog",
+    "clean_markup": "reptune.data.corpus",
+    "domain_corpus": "reptune.data.corpus",
     "load": "reptune.data.catalog",
     "names": "reptune.data.catalog",
     "overlap": "reptune.data.catalog",
     "split_hash": "reptune.data.catalog",
-    "title_pairs": "reptune.data.catalog",
+    "title_pairs": "reptune.data.pairs",
     "few_shot": "reptune.data.splits",
     "fixed_subset": "reptune.data.splits",
     "split_table": "reptune.data.splits",

@@ -1,4 +1,4 @@
-"""Data sets by name, with fixed, stratified splits, also of your own table; few-shot draws.
+"""Data sets by name, with fixed, stratified splits.
 
 `load(name)` reads the copies that `reptune.assets` fetches, removes texts that occur more than
 once, and cuts `train`, `validation` and `test` by a hash of each text. The cut depends on
@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import html
+import logging
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
 
 from reptune import assets
-from reptune.checks import (
-    check_texts,
-    did_you_mean,
-)
-from reptune.data.duplicates import Row, WordRuns, deduplicate, drop_near_duplicates, normalize
-from reptune.data.splits import SPLITS, check_dataset, cut, held_out_texts, order_of
+from reptune.checks import did_you_mean
+from reptune.data.duplicates import Row, deduplicate, drop_near_duplicates, normalize
+from reptune.data.splits import SPLITS, check_dataset, cut
+
+logger = logging.getLogger(__name__)
 
 SENTIMENT = ("negative", "positive")
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
@@ -38,7 +36,6 @@ HUB_REPOSITORIES = {
     "bbc_news": "SetFit/bbc-news",
     "conll2003": "lhoestq/conll2003",
 }
-OPENING_WORDS = 40  # of an article, in a pair of title and opening
 
 
 def load(name: str, source: str = "wheel") -> DatasetDict:
@@ -67,33 +64,37 @@ def load(name: str, source: str = "wheel") -> DatasetDict:
     columns = _features(name)
     splits = {
         split: Dataset.from_list([row.content for row in rows], features=columns)
-        for split, rows in _split_rows(name).items()
+        for split, rows in split_rows(name).items()
     }
-    if name == "conll2003":
-        shared = overlap(splits["train"], splits["test"])
-        print(f"conll2003: {shared} of {len(splits['test']):,} test sentences occur in train too")
+    if name == "conll2003" and logger.isEnabledFor(logging.INFO):
+        shared, count = overlap(splits["train"], splits["test"]), len(splits["test"])
+        logger.info("conll2003: %d of %s test sentences occur in train too", shared, f"{count:,}")
     return DatasetDict(splits)
 
 
 def names() -> tuple[str, ...]:
-    """The data sets that `load` knows."""
+    """Return the names of the data sets that `load` knows.
+
+    >>> names()
+    ('rotten_tomatoes', 'imdb', 'bbc_news', 'conll2003', 'wnut16')
+    """
     return tuple(_READERS)
 
 
 def split_hash(name: str) -> str:
-    """SHA-256 over the row ids of every split of `name`, in order.
+    """Return the SHA-256 over the row ids of every split of `name`, in order.
 
     Two machines that print the same hash train and test on the same rows.
     """
     _check_name(name)
     digest = hashlib.sha256()
-    for split, rows in _split_rows(name).items():
+    for split, rows in split_rows(name).items():
         digest.update(f"{split}:{','.join(row.row_id for row in rows)}\n".encode())
     return digest.hexdigest()
 
 
 def overlap(train: Dataset, test: Dataset) -> int:
-    """How many rows of `test` occur in `train`, case and spacing aside.
+    """Count the rows of `test` that occur in `train`, case and spacing aside.
 
     Raises:
         ValueError: If one of them is no data set with the column `text` or `tokens`.
@@ -107,90 +108,6 @@ def overlap(train: Dataset, test: Dataset) -> int:
     key = "text" if "text" in train.column_names else "tokens"
     seen = {normalize(value) for value in train[key]}
     return sum(normalize(value) in seen for value in test[key])
-
-
-def domain_corpus(
-    texts: Iterable[str], held_out: Iterable[str] = ()
-) -> tuple[list[str], dict[str, int]]:
-    """Texts to pretrain on: without markup, each once, and none that a score will be taken on.
-
-    Args:
-        texts: Texts of the domain; labels are not asked for.
-        held_out: Every text that will be used for validation or test, of all tasks.
-
-    Returns:
-        The texts that are left, cleaned and in their order, and how many were `read`, `empty`,
-        `repeated` (equal to an earlier one, case and spacing aside) and `held out`: equal to a
-        held-out text, nearly so (half of the shorter one's runs of eight words are shared), or
-        with a held-out text of eight words or more inside.
-
-    Raises:
-        ValueError: If a text is not a string, or one string is passed for a list of them.
-
-    Source: chapter 3.
-    """
-    counts = {"read": 0, "empty": 0, "repeated": 0, "held out": 0}
-    to_avoid = [clean_markup(text) for text in held_out_texts(held_out)]
-    equal, known = {normalize(text) for text in to_avoid}, WordRuns(to_avoid)
-    kept: dict[str, str] = {}
-    for text in check_texts(texts):
-        counts["read"] += 1
-        cleaned = clean_markup(text)
-        key = normalize(cleaned)
-        if not key:
-            counts["empty"] += 1
-        elif key in kept:
-            counts["repeated"] += 1
-        elif key in equal or known.near(cleaned):
-            counts["held out"] += 1
-        else:
-            kept[key] = cleaned
-    return list(kept.values()), counts
-
-
-def clean_markup(text: str) -> str:
-    """The text without HTML tags and entities, its white space as single spaces.
-
-    Raises:
-        ValueError: If `text` is not a string.
-    """
-    if not isinstance(text, str):
-        raise ValueError(f"text is {text!r}, a {type(text).__name__}; pass one string.")
-    return " ".join(html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>", " ", text)).split())
-
-
-def title_pairs() -> DatasetDict:
-    """Pairs of a title and an article's opening: does the one belong to the other?
-
-    Made from the train split of `bbc_news` alone, so that no article on which chapter 2
-    validates or tests is among them. Of articles with equal titles or equal openings the first
-    is kept. Each article gives one pair: the splits (60/20/20) are cut by topic in the order of
-    a hash of the text, as everywhere in this module, and a title only ever moves within its
-    split. So no title and no opening is in two splits, and within a split each title and each
-    opening stands in one pair, which makes neither of them tell the label alone. Half of the
-    pairs are of one article; the titles of the others come half from another article of the same
-    topic and half from another topic. Nothing is drawn at random: the pairs are the same
-    everywhere.
-
-    Returns:
-        `train`, `validation` and `test` with the columns `title` (str, the article's first line),
-        `opening` (str, the first 40 words below it), `label` (ClassLabel, `other` or `same`), and
-        `relatedness` (float32): 1.0 for an article's own title, 0.5 for that of another article
-        of its topic, 0.0 for one from another topic.
-
-    Raises:
-        reptune.assets.AssetUnavailable: If the data cannot be had.
-
-    Source: chapter 6.
-    """
-    articles = _with_unique_parts(_split_rows("bbc_news")["train"])
-    splits = cut(articles, "title_pairs")
-    return DatasetDict(
-        {
-            split: Dataset.from_list(_paired(rows), features=_pair_features())
-            for split, rows in splits.items()
-        }
-    )
 
 
 def _check_name(name: str) -> None:
@@ -229,7 +146,7 @@ def _read_bbc_news() -> Iterator[Row]:
 
 
 def _decode(raw: bytes) -> str:
-    """UTF-8, which 2,224 of the 2,225 BBC files are; the last one is Latin-1."""
+    """Decode UTF-8, which 2,224 of the 2,225 BBC files are, or Latin-1, which the last one is."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -243,7 +160,7 @@ def _read_conll(split: str) -> Iterator[Row]:
 
 
 def _tagged_rows(path: Path, separator: str) -> Iterator[Row]:
-    """Sentences of a column file: word first, tag last, an empty line between sentences."""
+    """Yield the sentences of a column file: word first, tag last, an empty line between."""
     blocks = re.split(r"\n[ \t]*\n", path.read_text(encoding="utf-8"))
     index = 0
     for block in blocks:
@@ -283,86 +200,14 @@ _READERS = {
 # --- deduplicating and splitting ---------------------------------------------------------------
 
 
-def _split_rows(name: str) -> dict[str, list[Row]]:
+def split_rows(name: str) -> dict[str, list[Row]]:
+    """Return the rows of each split of a data set, deduplicated."""
     if name == "conll2003":
         return {split: list(_read_conll(split)) for split in SPLITS}
     rows = deduplicate(_READERS[name]())
     if name == "bbc_news":
         rows = drop_near_duplicates(rows)
     return cut(rows, name)
-
-
-# --- pairs of title and opening ----------------------------------------------------------------
-
-
-def _title_and_opening(row: Row) -> tuple[str, str]:
-    title, _, body = row.text.partition("\n")
-    return " ".join(title.split()), " ".join(body.split()[:OPENING_WORDS])
-
-
-def _with_unique_parts(rows: Iterable[Row]) -> list[Row]:
-    """The rows without those whose title or opening an earlier one has, case aside."""
-    seen: set[tuple[int, str]] = set()
-    kept = []
-    for row in rows:
-        parts = set(enumerate(map(normalize, _title_and_opening(row))))
-        if parts.isdisjoint(seen):
-            kept.append(row)
-        seen |= parts
-    return kept
-
-
-def _paired(rows: list[Row]) -> list[dict[str, Any]]:
-    """One pair a row, with the titles of the rows, in part swapped."""
-    # By another hash than the one that cut: the least hashes left over by the cut are all of one
-    # topic, and the first rows would be too.
-    rows = sorted(rows, key=lambda row: order_of(row, "title_pairs, order"))
-    by_topic = sorted(range(len(rows)), key=lambda place: rows[place].stratum)
-    source = list(range(len(rows)))  # whose title each row gets: its own at first
-    for place, giver in (*_swapped_within_topics(rows, by_topic[1::4]), *_turned(by_topic[3::4])):
-        source[place] = giver
-    pairs = []
-    for place, row in enumerate(rows):
-        giver = rows[source[place]]
-        related = 1.0 if giver is row else 0.5 if giver.stratum == row.stratum else 0.0
-        pairs.append(
-            {
-                "title": _title_and_opening(giver)[0],
-                "opening": _title_and_opening(row)[1],
-                "label": int(giver is row),
-                "relatedness": related,
-            }
-        )
-    return pairs
-
-
-def _swapped_within_topics(rows: list[Row], places: list[int]) -> Iterator[tuple[int, int]]:
-    """Each place with the next one of its topic, the last with the first."""
-    topics: dict[str, list[int]] = defaultdict(list)
-    for place in places:
-        topics[rows[place].stratum].append(place)
-    for members in topics.values():
-        yield from zip(members, members[1:] + members[:1], strict=True)
-
-
-def _turned(places: list[int]) -> Iterator[tuple[int, int]]:
-    """Each place with the one half a turn on.
-
-    The places are sorted by topic, and no topic has half of them, so that the two differ in topic.
-    """
-    half = len(places) // 2
-    yield from zip(places, places[half:] + places[:half], strict=True)
-
-
-def _pair_features() -> Features:
-    return Features(
-        {
-            "title": Value("string"),
-            "opening": Value("string"),
-            "label": ClassLabel(names=["other", "same"]),
-            "relatedness": Value("float32"),
-        }
-    )
 
 
 # --- the Hub's official splits -----------------------------------------------------------------

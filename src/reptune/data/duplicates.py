@@ -19,7 +19,7 @@ RUN_LENGTH = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One example before splitting: its place in the source file, its content, its stratum."""
+    """One example before splitting: its id in the source file, its content, its stratum."""
 
     row_id: str
     text: str  # what is hashed and deduplicated; for tagged sentences, the tokens joined
@@ -28,7 +28,11 @@ class Row:
 
 
 def normalize(text: str | Sequence[str]) -> str:
-    """Return a text in lower case with single spaces: what makes two texts equal."""
+    """Return a text in lower case with single spaces: what makes two texts equal.
+
+    >>> normalize(" A  fine Film")
+    'a fine film'
+    """
     joined = text if isinstance(text, str) else " ".join(text)
     return " ".join(joined.lower().split())
 
@@ -45,9 +49,9 @@ def drop_near_duplicates(rows: list[Row]) -> list[Row]:
     """Drop an article that shares `NEAR_DUPLICATE_OVERLAP` of its word runs with an earlier one."""
     known = WordRuns([row.text for row in rows])
     kept: dict[int, Row] = {}
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if kept.keys().isdisjoint(known.near(row.text)):
-            kept[place] = row
+            kept[index] = row
     return list(kept.values())
 
 
@@ -66,19 +70,19 @@ class WordRuns:
         self._holders = np.repeat(np.arange(len(runs)), self._sizes)[order]
 
     def near(self, text: str) -> list[int]:
-        """Places of the texts that share `NEAR_DUPLICATE_OVERLAP` of the shorter one's runs."""
+        """Return which texts share `NEAR_DUPLICATE_OVERLAP` of the shorter one's runs."""
         runs = word_runs(text)
         first, end = (np.searchsorted(self._runs, runs, side) for side in ("left", "right"))
         found = [self._holders[a:b] for a, b in zip(first, end, strict=True) if b > a]
         if not found:
             return []
-        places, shared = np.unique(np.concatenate(found), return_counts=True)
-        shorter = np.minimum(len(runs), self._sizes[places])
-        return places[shared >= NEAR_DUPLICATE_OVERLAP * shorter].tolist()
+        texts, shared = np.unique(np.concatenate(found), return_counts=True)
+        shorter = np.minimum(len(runs), self._sizes[texts])
+        return texts[shared >= NEAR_DUPLICATE_OVERLAP * shorter].tolist()
 
 
 def word_runs(text: str) -> np.ndarray:
-    """A number for each different run of `RUN_LENGTH` words; one number for a shorter text."""
+    """Return a number per different run of `RUN_LENGTH` words; one for a shorter text."""
     words = re.findall(r"\w+", text.lower())
     last = max(len(words) - RUN_LENGTH, 0)
     runs = {hash(tuple(words[i : i + RUN_LENGTH])) for i in range(last + 1)}

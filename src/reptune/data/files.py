@@ -20,7 +20,7 @@ _FOREIGN = {
 
 
 def file_text(path: str | Path) -> str:
-    """A text file's content, decompressed where its name ends in `.gz`, without a BOM.
+    """Return a text file's content, decompressed where its name ends in `.gz`, without a BOM.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -35,9 +35,9 @@ def file_text(path: str | Path) -> str:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # The offset counts from after a BOM.
-        place = error.start + 3 * raw.startswith(b"\xef\xbb\xbf")
+        index = error.start + 3 * raw.startswith(b"\xef\xbb\xbf")
         raise ValueError(
-            f"{path.name}, line {_line_of(raw, place)} is not UTF-8 (byte 0x{raw[place]:02x}); "
+            f"{path.name}, line {_line_of(raw, index)} is not UTF-8 (byte 0x{raw[index]:02x}); "
             "save it again as UTF-8, in Excel as 'CSV UTF-8'."
         ) from None
     if "\0" in text:
@@ -50,7 +50,7 @@ def file_text(path: str | Path) -> str:
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:
-    """A line of JSON lines, or a `ValueError` that says where it is and what it is not."""
+    """Return the object on a line of JSON lines, or raise a `ValueError` that names the line."""
     row = json_value(line, where, "each line must hold one JSON object")
     if not isinstance(row, dict):
         raise ValueError(f"{where} is {line[:40]!r}; each line must hold one JSON object.")
@@ -58,7 +58,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
 
 
 def json_value(text: str, where: str, cure: str) -> Any:
-    """A JSON value without doubled fields, or a `ValueError` with the place and the cure."""
+    """Return a JSON value without doubled fields, or raise with where it is and the cure."""
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
@@ -78,7 +78,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def existing_file(path: str | Path) -> Path:
-    """The path of a file that is there, or an error that says what is there instead."""
+    """Return the path of a file that is there, or raise and say what is there instead."""
     if not isinstance(path, str | Path) or not str(path):
         raise ValueError(f"path is {path!r}, a {type(path).__name__}; pass a file's path.")
     path = Path(path)
@@ -106,11 +106,15 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def _line_of(raw: bytes, place: int) -> int:
-    return len(re.findall(rb"\r\n|\r|\n", raw[:place])) + 1
+def _line_of(raw: bytes, index: int) -> int:
+    return len(re.findall(rb"\r\n|\r|\n", raw[:index])) + 1
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: not the whole of a large one."""
+    """Return a value as a message shows it: not the whole of a large one.
+
+    >>> shown("short"), len(shown("long " * 100))
+    ("'short'", 60)
+    """
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

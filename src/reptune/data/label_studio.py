@@ -5,14 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reptune.checks import check_unicode
 from reptune.data.files import existing_file, file_text, json_value, shown
-from reptune.data.tagged import COLUMNS, split_words, tags_from_spans
+from reptune.data.tagged import split_words, tagged_dataset, tags_from_spans
 from reptune.data.tags import OUTSIDE, check_entity
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def read_choices(path: str | Path, text: str = "text", from_name: str | None = None) -> Dataset:
@@ -34,6 +35,8 @@ def read_choices(path: str | Path, text: str = "text", from_name: str | None = N
         ValueError: If the file is no such export, or a task has several choices: of one annotator
             or of several that disagree. It names the task.
     """
+    from datasets import Dataset
+
     texts, labels, left_out = [], [], 0
     for task in _tasks(path, text):
         chosen = {
@@ -95,11 +98,11 @@ def read_spans(path: str | Path, text: str = "text", from_name: str | None = Non
     _warn_of_unlabeled(Path(path), left_out, len(tokens))
     if not any(tag != OUTSIDE for row in tags for tag in row):
         raise ValueError(f"{Path(path).name} holds no span of a <Labels>; check from_name=.")
-    return Dataset.from_dict({"tokens": tokens, "ner_tags": tags}, features=COLUMNS)
+    return tagged_dataset(tokens, tags)
 
 
 def _spans(value: dict[str, Any], text: str) -> list[tuple[int, int, str]]:
-    """A span of the text as `(start, end, type)`, once for each of its labels."""
+    """Return a span of the text as `(start, end, type)`, once for each of its labels."""
     found = []
     for label in value["labels"]:
         _, start, end = check_entity((label, value.get("start"), value.get("end")), "a span")
@@ -111,7 +114,7 @@ def _spans(value: dict[str, Any], text: str) -> list[tuple[int, int, str]]:
 
 
 def _from_utf16(text: str, start: int, end: int, meant: str) -> tuple[int, int]:
-    """A span that JavaScript counted, in characters, or raise where it does not hold the text."""
+    """Return a span that JavaScript counted, in characters; raise if the text is not there."""
     check_unicode(meant, "a span's text")
     units = text.encode("utf-16-le")  # two bytes for each that JavaScript counts
     if not 0 <= start < end or units[2 * start : 2 * end] != meant.encode("utf-16-le"):
@@ -155,7 +158,7 @@ class _Task(NamedTuple):
 
 
 def _tasks(path: str | Path, text: str) -> Iterator[_Task]:
-    """The tasks of a Label Studio export (*Export*, *JSON*), or a `ValueError` that names one."""
+    """Yield the tasks of an export (*Export*, *JSON*), or raise a `ValueError` that names one."""
     if not isinstance(text, str):
         raise ValueError(f"text={text!r}; pass the name of a field, a string.")
     path = existing_file(path)

@@ -25,7 +25,7 @@ SPLITS = ("train", "validation", "test")
 def few_shot(dataset: Dataset, per_class: int, random_state: int = 42) -> Dataset:
     """Draw `per_class` rows of each label, without replacement.
 
-    Draws are nested: with the same `random_state`, the rows for 8 a class contain those for 4,
+    Draws are nested: with the same `random_state`, the rows for 8 per class contain those for 4,
     so that a label curve grows one sample instead of comparing unrelated ones.
 
     Args:
@@ -55,7 +55,7 @@ def few_shot(dataset: Dataset, per_class: int, random_state: int = 42) -> Datase
 
 
 def fixed_subset(dataset: Dataset, items: int) -> Dataset:
-    """So many rows, always the same ones: what a slow method is scored on.
+    """Return so many rows, always the same ones: what a slow method is scored on.
 
     Args:
         dataset: A split.
@@ -95,10 +95,10 @@ def split_table(table: Dataset, held_out: float = 0.15) -> DatasetDict:
     check_dataset(table, "table", "text", "label")
     held_out = check_number("held_out", held_out, above=0, most=1 / 3)
     texts = check_texts(table["text"], "column 'text'")
-    classes, ids = np.unique(check_labels(table["label"], len(texts), 2), return_inverse=True)
+    classes, label_ids = np.unique(check_labels(table["label"], len(texts), 2), return_inverse=True)
     rows = [
-        Row(str(place), text, str(index), {"text": text, "label": int(index)})
-        for place, (text, index) in enumerate(zip(texts, ids, strict=True))
+        Row(str(index), text, str(label_id), {"text": text, "label": int(label_id)})
+        for index, (text, label_id) in enumerate(zip(texts, label_ids, strict=True))
     ]
     kept = deduplicate(rows)
     if len(kept) < len(rows):
@@ -147,7 +147,7 @@ def check_dataset(dataset: Dataset, name: str, *columns: str) -> None:
 
 
 def held_out_texts(texts: Iterable[str]) -> list[str]:
-    """The texts, checked as those that are kept; there may be none."""
+    """Return the texts, checked as those that are kept; there may be none."""
     if isinstance(texts, Iterator):
         texts = list(texts)
     empty = isinstance(texts, Sized) and len(texts) == 0 and not isinstance(texts, str)

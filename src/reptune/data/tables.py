@@ -13,15 +13,15 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import Dataset
 
 from reptune.checks import check_labels, check_texts, check_unicode, is_missing
 from reptune.data.files import existing_file, file_text, json_object, shown
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 DELIMITED = {".csv": ",", ".tsv": "\t"}
@@ -35,11 +35,11 @@ _CSV_LIMIT = threading.Lock()  # the csv module has one limit for the whole proc
 
 
 class _Column(NamedTuple):
-    """A column's values, and what to call the place of each in a message."""
+    """A column's values, and what to call the line of each in a message."""
 
     name: str
     values: list[Any]
-    places: list[str]
+    lines: list[str]
 
 
 def read_table(
@@ -87,6 +87,8 @@ def read_table(
     found: dict[str, list[Any]] = {"text": _texts(columns[0])}
     if label is not None:
         found["label"] = _labels(columns[1], as_text=kind in DELIMITED)
+    from datasets import Dataset  # slow to import, and not needed to refuse a file
+
     return Dataset.from_dict(found)
 
 
@@ -154,34 +156,34 @@ def _positions(header: list[str], wanted: list[str], file: str, hint: str = "") 
 
 
 def _texts(column: _Column) -> list[str]:
-    for value, place in zip(column.values, column.places, strict=True):
+    for value, line in zip(column.values, column.lines, strict=True):
         if is_missing(value) or (isinstance(value, str) and not value.strip()):
-            raise ValueError(f"{place} has no text in column {column.name!r}; delete the row.")
+            raise ValueError(f"{line} has no text in column {column.name!r}; delete the row.")
         if not isinstance(value, str):
             raise ValueError(
-                f"{place}: column {column.name!r} holds {shown(value)}, a "
+                f"{line}: column {column.name!r} holds {shown(value)}, a "
                 f"{type(value).__name__}; every text must be a string."
             )
-        check_unicode(value, f"{place}, column {column.name!r},")
+        check_unicode(value, f"{line}, column {column.name!r},")
     return check_texts(column.values, what=f"column {column.name!r}")
 
 
 def _labels(column: _Column, as_text: bool) -> list[Any]:
     """The labels, checked; those of a delimited file become integers where all of them are."""
-    for value, place in zip(column.values, column.places, strict=True):
+    for value, line in zip(column.values, column.lines, strict=True):
         if is_missing(value) or (isinstance(value, str) and not value.strip()):
             raise ValueError(
-                f"{place} has no label in column {column.name!r}; fill it in or delete the row."
+                f"{line} has no label in column {column.name!r}; fill it in or delete the row."
             )
         if not isinstance(value, str | int):
             raise ValueError(
-                f"{place}: label {shown(value)} is a {type(value).__name__}; labels must be "
+                f"{line}: label {shown(value)} is a {type(value).__name__}; labels must be "
                 "strings or integers."
             )
         if not isinstance(value, str) and value not in INT64:
-            raise ValueError(f"{place}: label {shown(value)} is beyond 64 bits; quote it.")
+            raise ValueError(f"{line}: label {shown(value)} is beyond 64 bits; quote it.")
         if isinstance(value, str):
-            check_unicode(value, f"{place}, column {column.name!r},")
+            check_unicode(value, f"{line}, column {column.name!r},")
     _check_one_type(column)
     _check_spelling(column)
     labels = _as_integers(column) if as_text else column.values
@@ -190,24 +192,24 @@ def _labels(column: _Column, as_text: bool) -> list[Any]:
 
 
 def _check_one_type(column: _Column) -> None:
-    first, first_place = column.values[0], column.places[0]
-    for value, place in zip(column.values, column.places, strict=True):
+    first, first_line = column.values[0], column.lines[0]
+    for value, line in zip(column.values, column.lines, strict=True):
         if type(value) is not type(first):
             raise ValueError(
-                f"column {column.name!r} mixes types: {shown(first)} on {first_place}, "
-                f"{shown(value)} on {place}; write all labels as strings."
+                f"column {column.name!r} mixes types: {shown(first)} on {first_line}, "
+                f"{shown(value)} on {line}; write all labels as strings."
             )
 
 
 def _check_spelling(column: _Column) -> None:
     """Refuse labels that differ by spaces alone: they would become two classes."""
     seen: dict[Any, tuple[Any, str]] = {}
-    for value, place in zip(column.values, column.places, strict=True):
+    for value, line in zip(column.values, column.lines, strict=True):
         key = value.strip() if isinstance(value, str) else value
-        other, other_place = seen.setdefault(key, (value, place))
+        other, other_line = seen.setdefault(key, (value, line))
         if other != value:
             raise ValueError(
-                f"labels {shown(other)} ({other_place}) and {shown(value)} ({place}) differ "
+                f"labels {shown(other)} ({other_line}) and {shown(value)} ({line}) differ "
                 "only in the spaces around them; remove the spaces."
             )
 
@@ -217,10 +219,10 @@ def _as_integers(column: _Column) -> list[Any]:
     if all(_WHOLE.fullmatch(value) and int(value) in INT64 for value in values):
         return [int(value) for value in values]
     if all(_NUMBER.fullmatch(value) for value in values):
-        place = next((place for place, value in enumerate(values) if "." in value), None)
-        if place is not None:
+        index = next((index for index, value in enumerate(values) if "." in value), None)
+        if index is not None:
             raise ValueError(
-                f"{column.places[place]}: label {shown(values[place])} is a decimal number; "
+                f"{column.lines[index]}: label {shown(values[index])} is a decimal number; "
                 "labels must be strings or integers. Write whole numbers, or words."
             )
     return values
@@ -248,9 +250,9 @@ def _delimited_columns(path: Path, wanted: list[str], separator: str, guess: boo
     for line, row in body:
         if len(row) != len(header):
             raise ValueError(_misfit(path, line, row, header, separator))
-    places = [f"{path.name}, line {line}" for line, _ in body]
+    lines = [f"{path.name}, line {line}" for line, _ in body]
     return [
-        _Column(name, [row[position] for _, row in body], places)
+        _Column(name, [row[position] for _, row in body], lines)
         for name, position in zip(wanted, positions, strict=True)
     ]
 
@@ -331,13 +333,16 @@ def _json_columns(path: Path, wanted: list[str]) -> list[_Column]:
             if column.name not in row:
                 _positions(list(row), [column.name], where)
             column.values.append(row[column.name])
-            column.places.append(where)
+            column.lines.append(where)
     if not columns[0].values:
-        raise ValueError(f"{path.name} is empty; it needs one JSON object a line.")
+        raise ValueError(f"{path.name} is empty; it needs one JSON object per line.")
     return columns
 
 
 def _parquet_columns(path: Path, wanted: list[str]) -> list[_Column]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         positions = _positions(table.column_names, wanted, path.name)
@@ -350,10 +355,8 @@ def _parquet_columns(path: Path, wanted: list[str]) -> list[_Column]:
         ) from None
     if not values[0]:
         raise ValueError(f"{path.name} has columns but no rows; there are none to read.")
-    places = [f"{path.name}, row {number}" for number in range(1, len(values[0]) + 1)]
-    return [
-        _Column(name, _plain(found), places) for name, found in zip(wanted, values, strict=True)
-    ]
+    lines = [f"{path.name}, row {number}" for number in range(1, len(values[0]) + 1)]
+    return [_Column(name, _plain(found), lines) for name, found in zip(wanted, values, strict=True)]
 
 
 def _plain(values: list[Any]) -> list[Any]:

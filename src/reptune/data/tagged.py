@@ -9,15 +9,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from datasets import Dataset, Features, List, Value
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reptune.checks import check_unicode, listed
 from reptune.data.files import existing_file, file_text, json_object
 from reptune.data.tags import Scheme, Span, check_entity, check_sentences, from_spans, to_bio2
 
-COLUMNS = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 DOCUMENT_START = "-DOCSTART-"
 _TAG = re.compile(r"O|[BIES]-\S+")  # at the end of a line that might be a comment
 _ANY_TAG = re.compile(r"O|[BIES]-.+")
@@ -26,7 +26,11 @@ SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
 
 
 class Word(NamedTuple):
-    """A word of a raw text and where it stands: `text == original[start:end]`."""
+    """A word of a raw text and where it stands: `text == original[start:end]`.
+
+    >>> Word("Ada", 6, 9).text == "I met Ada."[6:9]
+    True
+    """
 
     text: str
     start: int
@@ -41,7 +45,7 @@ _REGIONAL = range(0x1F1E6, 0x1F200)  # two of these letters make a flag
 
 
 class _Kinds(dict):
-    """A letter for each character's kind, found once a character."""
+    """A letter for each character's kind, found once per character."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -89,9 +93,12 @@ def split_words(text: str) -> list[Word]:
 
     Raises:
         ValueError: If `text` is not a string.
+
+    >>> [word.text for word in split_words("Rolls-Royce's R&D cost $3.5 m.")]
+    ['Rolls-Royce', "'s", 'R&D', 'cost', '$', '3.5', 'm', '.']
     """
     _check_text(text)
-    # One kind a character, so that places in `kinds` are places in the text.
+    # One kind per character, so that indices in `kinds` are indices in the text.
     kinds = text.translate(_KINDS)
     return [
         Word(text[found.start() : found.end()], found.start(), found.end())
@@ -114,7 +121,7 @@ def read_columns(
     separator: str | None = None,
     scheme: Scheme | None = None,
 ) -> Dataset:
-    """Read tagged sentences in CoNLL's columns: one word a line, a blank line between sentences.
+    """Read tagged sentences in CoNLL's columns: one word per line, a blank line between sentences.
 
     Args:
         path: The file, UTF-8.
@@ -173,10 +180,10 @@ def _check_columns(token_column: int, tag_column: int, separator: str | None) ->
 
 
 def _word_and_tag(fields: list[str], token_column: int, tag_column: int) -> tuple[str, str]:
-    """Both, or empty strings where the line is too short or both would be the same field."""
+    """Return both, or empty strings where the line is too short or both would be the same field."""
     try:
-        places = range(len(fields))
-        word_at, tag_at = places[token_column], places[tag_column]
+        indices = range(len(fields))
+        word_at, tag_at = indices[token_column], indices[tag_column]
     except IndexError:
         return "", ""
     return ("", "") if word_at == tag_at else (fields[word_at].strip(), fields[tag_at].strip())
@@ -234,7 +241,7 @@ def read_spans(
 def tags_from_spans(
     text: str, words: Sequence[Word], spans: Iterable[tuple[int, int, str]]
 ) -> list[str]:
-    """BIO2 tags of a text's words, from spans of characters.
+    """Return the BIO2 tags of a text's words, given spans of characters.
 
     Args:
         text: The text.
@@ -245,11 +252,15 @@ def tags_from_spans(
     Raises:
         ValueError: If a span lies outside the text, overlaps another, or begins or ends within a
             word; if a word is not in the text where it says.
+
+    >>> text = "I met Ada Lovelace."
+    >>> tags_from_spans(text, split_words(text), [(6, 18, "PER")])
+    ['O', 'O', 'B-PER', 'I-PER', 'O']
     """
     _check_text(text)
     words = _checked_words(text, words)
-    begins = {word.start: place for place, word in enumerate(words)}
-    ends = {word.end: place + 1 for place, word in enumerate(words)}
+    begins = {word.start: index for index, word in enumerate(words)}
+    ends = {word.end: index + 1 for index, word in enumerate(words)}
     found = []
     for number, span in enumerate(listed(spans, "spans", "(start, end, type)")):
         if not isinstance(span, tuple | list) or len(span) != 3:
@@ -318,11 +329,18 @@ def _lines(path: Path) -> list[str]:
     return file_text(path).replace("\r\n", "\n").split("\n")
 
 
+def tagged_dataset(tokens: list[list[str]], tags: list[list[str]]) -> Dataset:
+    """Return a data set with the columns `tokens` and `ner_tags`, both lists of strings."""
+    from datasets import Dataset, Features, List, Value
+
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
+    return Dataset.from_dict({"tokens": tokens, "ner_tags": tags}, features=features)
+
+
 def _dataset(
     tokens: list[list[str]], tags: list[list[str]], path: Path, scheme: Scheme | None
 ) -> Dataset:
     if not tokens:
         raise ValueError(f"{path.name} holds no sentence; check the file and the columns.")
     check_sentences(tokens, path.name)
-    columns = {"tokens": tokens, "ner_tags": to_bio2(tags, scheme)}
-    return Dataset.from_dict(columns, features=COLUMNS)
+    return tagged_dataset(tokens, to_bio2(tags, scheme))

@@ -1,6 +1,6 @@
 """Tags of words and the entities they spell: BIO2 in, spans out, and the moves that are allowed.
 
-A sentence's tags are a list of strings, one a word: `O` outside, `B-TYPE` where an entity begins,
+A sentence's tags are a list of strings, one per word: `O` outside, `B-TYPE` where an entity begins,
 `I-TYPE` where it goes on. That is BIO2, which everything in this package speaks; `to_bio2` takes
 the older IOB1 and the richer BIOES to it. Taught in chapter 4.
 """
@@ -25,8 +25,13 @@ class Span(NamedTuple):
 
     Attributes:
         type: Such as `PER`.
-        start: The first word's place.
-        end: One past the last word's place.
+        start: Index of the first word.
+        end: Index after the last word.
+
+    >>> words = ["I", "met", "Ada", "Lovelace"]
+    >>> span = Span("PER", 2, 4)
+    >>> words[span.start : span.end]
+    ['Ada', 'Lovelace']
     """
 
     type: str
@@ -34,8 +39,15 @@ class Span(NamedTuple):
     end: int
 
 
-def check_sentences(tokens: Iterable[Sequence[str]], what: str = "tokens") -> list[list[str]]:
+def check_sentences(
+    tokens: Iterable[Sequence[str]], what: str = "tokens", first: int = 0
+) -> list[list[str]]:
     """Return sentences as lists of words, or raise before anything else happens.
+
+    Args:
+        tokens: The sentences.
+        what: What an error calls them.
+        first: Index of the first of them, where they are a part of many.
 
     Raises:
         ValueError: If there are none, one is empty or a single string, or a word is not a string
@@ -46,7 +58,7 @@ def check_sentences(tokens: Iterable[Sequence[str]], what: str = "tokens") -> li
     sentences = _outer(tokens, what, "sentences, each a list of words")
     if not sentences:
         raise ValueError(f"{what}: there are no sentences; pass at least one.")
-    for number, sentence in enumerate(sentences):
+    for number, sentence in enumerate(sentences, start=first):
         if not _is_row(sentence):
             raise ValueError(
                 f"{what}[{number}] is {sentence!r}, not a list of words; "
@@ -54,20 +66,20 @@ def check_sentences(tokens: Iterable[Sequence[str]], what: str = "tokens") -> li
             )
         if len(sentence) == 0:
             raise ValueError(f"{what}[{number}] is an empty sentence; drop it.")
-        for place, word in enumerate(sentence):
+        for index, word in enumerate(sentence):
             if not isinstance(word, str):
                 raise ValueError(
-                    f"{what}[{number}][{place}] is {word!r}, a {type(word).__name__}; every word "
+                    f"{what}[{number}][{index}] is {word!r}, a {type(word).__name__}; every word "
                     "must be a string."
                 )
-            check_unicode(word, f"{what}[{number}][{place}]")
+            check_unicode(word, f"{what}[{number}][{index}]")
     return [[str(word) for word in sentence] for sentence in sentences]
 
 
 def check_tags(
     tokens: Sequence[Sequence[str]], tags: Iterable[Sequence[str]], what: str = "tags"
 ) -> list[list[str]]:
-    """Return BIO2 tags as lists, one tag a word, or raise before anything else happens.
+    """Return BIO2 tags as lists, one per word, or raise before anything else happens.
 
     Raises:
         ValueError: If sentences or words and tags differ in number, a tag is not a BIO tag, or an
@@ -83,14 +95,14 @@ def check_tags(
         if len(words) != len(row):
             raise ValueError(
                 f"sentence {number} has {len(words)} words but {len(row)} {what}; "
-                "pass one tag a word."
+                "pass one tag per word."
             )
-        for place, tag in enumerate(row):
-            _check_tag(tag, f"{what}[{number}][{place}]")
-            before = row[place - 1] if place else OUTSIDE
+        for index, tag in enumerate(row):
+            _check_tag(tag, f"{what}[{number}][{index}]")
+            before = row[index - 1] if index else OUTSIDE
             if not _follows(before, tag):
                 raise ValueError(
-                    f"{what}[{number}][{place}] is {tag!r} after {before!r}: in BIO2 an entity "
+                    f"{what}[{number}][{index}] is {tag!r} after {before!r}: in BIO2 an entity "
                     "begins with B-; pass the tags through reptune.data.tags.to_bio2 first."
                 )
     return [[str(tag) for tag in row] for row in rows]
@@ -140,10 +152,13 @@ def _check_tag(tag: Any, where: str, scheme: str = "BIO2") -> None:
 
 
 def follows(before: str, tag: str) -> bool:
-    """Whether BIO2 allows `tag` after `before`: an `I-X` needs `B-X` or `I-X`, all else is free.
+    """Return whether BIO2 allows `tag` after `before`: `I-X` needs `B-X` or `I-X`, else all is.
 
     Raises:
         ValueError: If either is not `O`, `B-TYPE` or `I-TYPE`.
+
+    >>> follows("B-PER", "I-PER"), follows("O", "I-PER")
+    (True, False)
     """
     _check_tag(before, "before")
     _check_tag(tag, "tag")
@@ -155,13 +170,17 @@ def _follows(before: str, tag: str) -> bool:
 
 
 def allowed_moves(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which tags may begin a sentence and which may follow which, as BIO2 has it.
+    """Return which tags may begin a sentence and which may follow which, as BIO2 has it.
 
     Returns:
         Booleans of shape `(num_tags,)` and `(num_tags, num_tags)`, the latter from row to column.
 
     Raises:
         ValueError: If there are no labels, one is no BIO2 tag, or one occurs twice.
+
+    >>> start, moves = allowed_moves(["O", "B-PER", "I-PER"])
+    >>> start.tolist(), moves[0].tolist()
+    ([True, True, False], [True, True, False])
     """
     labels = _check_labels(labels)
     start = np.array([_follows(OUTSIDE, tag) for tag in labels])
@@ -173,23 +192,26 @@ def _check_labels(labels: Sequence[str]) -> list[str]:
     if isinstance(labels, str | bytes):
         raise ValueError(f"labels is {labels!r}; pass a list of tags.")
     row = listed(labels, "labels", "tags")
-    for place, tag in enumerate(row):
-        _check_tag(tag, f"labels[{place}]")
+    for index, tag in enumerate(row):
+        _check_tag(tag, f"labels[{index}]")
     if not row or len(set(row)) < len(row):
         raise ValueError(f"labels are {row}; pass each tag once, and at least one.")
     return row
 
 
 def count_invalid(tags: Iterable[Sequence[str]]) -> int:
-    """How many words have an `I-` tag that BIO2 does not allow where it stands.
+    """Count the words with an `I-` tag that BIO2 does not allow where it stands.
 
     Raises:
         ValueError: If `tags` is not a list of tags for each sentence, or a tag is no BIO2 tag.
+
+    >>> count_invalid([["O", "I-PER"], ["B-PER", "I-PER"]])
+    1
     """
     rows = check_rows(tags, "tags")
     for number, row in enumerate(rows):
-        for place, tag in enumerate(row):
-            _check_tag(tag, f"tags[{number}][{place}]")
+        for index, tag in enumerate(row):
+            _check_tag(tag, f"tags[{number}][{index}]")
     return sum(
         not _follows(before, tag)
         for row in rows
@@ -198,20 +220,24 @@ def count_invalid(tags: Iterable[Sequence[str]]) -> int:
 
 
 def viterbi(log_probabilities: np.ndarray, labels: Sequence[str]) -> list[str]:
-    """The likeliest sequence of tags that BIO2 allows.
+    """Return the likeliest sequence of tags that BIO2 allows.
 
     Args:
         log_probabilities: Shape `(words, num_tags)`.
         labels: The tags, in the order of the columns; `O` or a `B-` must be among them.
 
     Returns:
-        One tag a word; among equally likely sequences the one with the earlier labels.
+        One tag per word; among equally likely sequences the one with the earlier labels.
 
     Raises:
         ValueError: If the shape does not fit, a score is NaN or above 1e9, a label is no BIO2 tag,
             or no sentence could begin with any of them.
 
     Source: Viterbi (1967), with all allowed moves equally likely; taught in chapter 4.
+
+    >>> probabilities = np.array([[0.6, 0.3, 0.1], [0.3, 0.1, 0.6]])
+    >>> viterbi(np.log(probabilities), ["O", "B-PER", "I-PER"])  # not the invalid O, I-PER
+    ['O', 'O']
     """
     start, moves = allowed_moves(labels)
     if not start.any():
@@ -258,35 +284,41 @@ def _log_probabilities(values: Any, num_labels: int) -> np.ndarray:
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """The entities that a sentence's tags spell, from left to right.
+    """Return the entities that a sentence's tags spell, from left to right.
 
     An `I-` that BIO2 does not allow begins an entity, as in the scorer of CoNLL's shared task and
     in seqeval; so predictions can be scored as they are.
 
     Raises:
         ValueError: If `tags` is not a list, or a tag is not `O`, `B-TYPE` or `I-TYPE`.
+
+    >>> spans(["O", "B-PER", "I-PER", "B-LOC"])
+    [Span(type='PER', start=1, end=3), Span(type='LOC', start=3, end=4)]
     """
     if isinstance(tags, str | bytes):
-        raise ValueError(f"tags is {tags!r}; pass a list of tags, one a word.")
+        raise ValueError(f"tags is {tags!r}; pass a list of tags, one per word.")
     found: list[Span] = []
     before = OUTSIDE
-    for place, tag in enumerate(listed(tags, "tags", "tags, one a word")):
-        _check_tag(tag, f"tags[{place}]")
+    for index, tag in enumerate(listed(tags, "tags", "tags, one per word")):
+        _check_tag(tag, f"tags[{index}]")
         if tag != OUTSIDE:
             if tag.startswith("I-") and _follows(before, tag):
-                found[-1] = found[-1]._replace(end=place + 1)
+                found[-1] = found[-1]._replace(end=index + 1)
             else:
-                found.append(Span(tag[2:], place, place + 1))
+                found.append(Span(tag[2:], index, index + 1))
         before = tag
     return found
 
 
 def from_spans(entities: Iterable[Span], num_words: int) -> list[str]:
-    """BIO2 tags of a sentence from its entities: what `spans` undoes.
+    """Return the BIO2 tags of a sentence, given its entities: what `spans` undoes.
 
     Raises:
         ValueError: If an entity lies outside the sentence, is empty, overlaps another, or is not
             a type and two whole numbers.
+
+    >>> from_spans([Span("PER", 1, 3)], num_words=4)
+    ['O', 'B-PER', 'I-PER', 'O']
     """
     tags = [OUTSIDE] * check_whole_number("num_words", num_words, least=0)
     for entity in listed(entities, "entities", "Span(type, start, end)"):
@@ -314,13 +346,16 @@ def check_entity(entity: Any, what: str = "entity") -> tuple[str, int, int]:
 
 
 def find_scheme(tags: Iterable[Sequence[str]]) -> Scheme:
-    """Which scheme some tagged sentences are written in.
+    """Return the scheme that some tagged sentences are written in.
 
     `E-` or `S-` anywhere means BIOES. Else an entity that begins with `I-` means IOB1, where `B-`
     only parts an entity from a neighbor of its type. Else BIO2.
 
     Raises:
         ValueError: If `tags` is not a list of tags for each sentence, or a tag is of no scheme.
+
+    >>> find_scheme([["I-PER", "I-PER", "O"]]), find_scheme([["B-PER", "E-PER", "O"]])
+    ('IOB1', 'BIOES')
     """
     rows = _string_rows(tags)
     if any(tag.startswith(("E-", "S-")) for row in rows for tag in row):
@@ -329,7 +364,7 @@ def find_scheme(tags: Iterable[Sequence[str]]) -> Scheme:
 
 
 def to_bio2(tags: Iterable[Sequence[str]], scheme: Scheme | None = None) -> list[list[str]]:
-    """Tagged sentences in BIO2, from BIO2, IOB1 or BIOES.
+    """Return tagged sentences in BIO2, given BIO2, IOB1 or BIOES.
 
     Args:
         tags: A list of tags for each sentence.
@@ -338,6 +373,9 @@ def to_bio2(tags: Iterable[Sequence[str]], scheme: Scheme | None = None) -> list
     Raises:
         ValueError: If the scheme is unknown, a tag is not one of the scheme's, or BIOES or BIO2
             tags do not fit together (an entity that never ends, or goes on from nowhere).
+
+    >>> to_bio2([["B-PER", "E-PER", "O", "S-LOC"]])
+    [['B-PER', 'I-PER', 'O', 'B-LOC']]
     """
     rows = _string_rows(tags)
     scheme = find_scheme(rows) if scheme is None else scheme
@@ -346,8 +384,8 @@ def to_bio2(tags: Iterable[Sequence[str]], scheme: Scheme | None = None) -> list
         hint = f"did you mean {near!r}?" if near else f"use {', '.join(PREFIXES)}."
         raise ValueError(f"scheme={scheme!r} is unknown; {hint}")
     for number, row in enumerate(rows):
-        for place, tag in enumerate(row):
-            _check_tag(tag, f"tags[{number}][{place}]", scheme)
+        for index, tag in enumerate(row):
+            _check_tag(tag, f"tags[{number}][{index}]", scheme)
     if scheme == "BIOES":
         return [_from_bioes(row, number) for number, row in enumerate(rows)]
     if scheme == "BIO2":
@@ -359,21 +397,21 @@ def to_bio2(tags: Iterable[Sequence[str]], scheme: Scheme | None = None) -> list
 def _string_rows(tags: Iterable[Sequence[str]]) -> list[list[str]]:
     rows = check_rows(tags, "tags")
     for number, row in enumerate(rows):
-        for place, tag in enumerate(row):
+        for index, tag in enumerate(row):
             if not isinstance(tag, str):
-                raise ValueError(f"tags[{number}][{place}] is {tag!r}; every tag is a string.")
+                raise ValueError(f"tags[{number}][{index}] is {tag!r}; every tag is a string.")
     return rows
 
 
 def _from_bioes(row: list[str], number: int) -> list[str]:
     """B, I, E make an entity of several words, S one of a single word."""
     open_type: str | None = None
-    for place, tag in enumerate([*row, OUTSIDE]):
+    for index, tag in enumerate([*row, OUTSIDE]):
         prefix, kind = (tag[:1], tag[2:] or None) if tag != OUTSIDE else (OUTSIDE, None)
         goes_on = prefix in ("I", "E")
         if goes_on != (open_type is not None) or (goes_on and kind != open_type):
             raise ValueError(
-                f"tags[{number}]: {tag!r} at {place} does not fit what comes before it in BIOES; "
+                f"tags[{number}]: {tag!r} at {index} does not fit what comes before it in BIOES; "
                 "an entity is S, or B, any number of I, and E of one type."
             )
         open_type = kind if prefix in ("B", "I") else None

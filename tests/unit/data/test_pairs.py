@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reptune import data
-from reptune.data import catalog, duplicates
+from reptune.data import duplicates
+from reptune.data import pairs as pairs_module
 
 SIZES = {"business": 90, "politics": 61, "sports": 70, "tech": 53}
 
 
 def article(topic, number, title=None, body=None):
     title = title or f"{topic} title {number}"
-    body = body or " ".join(f"{topic}{number}word{place}" for place in range(60))
+    body = body or " ".join(f"{topic}{number}word{index}" for index in range(60))
     return duplicates.Row(f"{topic}/{number}", f"{title}\n\n{body}", topic, {})
 
 
@@ -25,7 +26,7 @@ def make(rows, held_out=()):
     """`title_pairs` of given train articles."""
     splits = {"train": rows, "validation": list(held_out), "test": list(held_out)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalog, "_split_rows", {"bbc_news": splits}.__getitem__)
+        patch.setattr(pairs_module, "split_rows", {"bbc_news": splits}.__getitem__)
         return data.title_pairs()
 
 

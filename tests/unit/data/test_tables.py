@@ -230,7 +230,7 @@ def test_bad_tables_say_which_line_and_what_to_do(write, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty; it needs one JSON object a line"),
+        ("", "is empty; it needs one JSON object per line"),
         ('{"text": "a", "label": "x"}\n\n{"text": "a"', r"line 3 is not JSON"),
         ('[{"text": "a", "label": "x"}]', "line 1 is .*; each line must hold one JSON object"),
         ('{"text": "a", "label": "x", "text": "b"}', "line 1: the field 'text' is there more"),

@@ -264,7 +264,7 @@ def test_good_tags_come_back_as_lists():
         ("O", "marks is a single string"),
         ([["O", "O"]], "2 sentences but 1 lists of marks"),
         ([["O", "O"], ["O"], ["O"]], "2 sentences but 3 lists of marks"),
-        ([["O", "O"], ["O", "O"]], "sentence 1 has 1 words but 2 marks; pass one tag a word"),
+        ([["O", "O"], ["O", "O"]], "sentence 1 has 1 words but 2 marks; pass one tag per word"),
         ([["O"], ["O"]], "sentence 0 has 2 words but 1 marks"),
         ([["O", "O"], "O"], r"marks\[1\] is 'O'; pass a list of tags"),
         ([["O", "PER"], ["O"]], r"marks\[0\]\[1\] is 'PER', which is no BIO2 tag"),
