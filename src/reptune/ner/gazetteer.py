@@ -13,7 +13,7 @@ from reptune.data.tags import OUTSIDE, Span, check_sentences, check_tags, from_s
 
 
 class MostFrequentTag(BaseEstimator):
-    """Gives each word the tag it had most often; a word never seen is outside.
+    """A tagger that gives each word the tag it had most often; a word never seen is outside.
 
     What it predicts need not be valid BIO2.
 
@@ -21,6 +21,10 @@ class MostFrequentTag(BaseEstimator):
         tag_of_: `{word: tag}`.
 
     Source: chapter 4.
+
+    >>> tagger = MostFrequentTag().fit([["Ada", "wrote"]], [["B-PER", "O"]])
+    >>> tagger.predict([["Grace", "met", "Ada"]])
+    [['O', 'O', 'B-PER']]
     """
 
     def fit(self, tokens: Iterable[Sequence[str]], tags: Iterable[Sequence[str]]) -> Self:
@@ -34,7 +38,7 @@ class MostFrequentTag(BaseEstimator):
         return self
 
     def predict(self, tokens: Iterable[Sequence[str]]) -> list[list[str]]:
-        """One tag a word."""
+        """Return one tag per word."""
         check_is_fitted(self, "tag_of_")
         return [
             [self.tag_of_.get(word, OUTSIDE) for word in row] for row in check_sentences(tokens)
@@ -42,15 +46,19 @@ class MostFrequentTag(BaseEstimator):
 
 
 class Gazetteer(BaseEstimator):
-    """A list of the entities seen in training; the longest one that stands in a sentence wins.
+    """A list of the entities seen in training; the longest one in a sentence wins.
 
-    An entry is kept where its words were an entity of one type in most of the places they stood:
+    An entry is kept where its words were an entity of one type most of the times they occurred:
     *May* is a month more often than a person, so it is not in the list.
 
     Attributes:
         type_of_: `{words: type}`, the words as a tuple.
 
     Source: chapter 4.
+
+    >>> tokens, tags = [["I", "met", "Ada", "Lovelace"]], [["O", "O", "B-PER", "I-PER"]]
+    >>> Gazetteer().fit(tokens, tags).predict([["Ada", "Lovelace", "wrote", "to", "Ada"]])
+    [['B-PER', 'I-PER', 'O', 'O', 'O']]
     """
 
     def fit(self, tokens: Iterable[Sequence[str]], tags: Iterable[Sequence[str]]) -> Self:
@@ -63,21 +71,21 @@ class Gazetteer(BaseEstimator):
                 counts[tuple(words[start:end])][kind] += 1
         self.type_of_ = {entry: _commonest(found) for entry, found in counts.items()}
         self._longest = max(map(len, self.type_of_), default=0)
-        stood = Counter(entry for words in sentences for _, entry in self._matches(words))
+        occurred = Counter(entry for words in sentences for _, entry in self._matches(words))
         self.type_of_ = {
             entry: kind
             for entry, kind in self.type_of_.items()
-            if 2 * counts[entry][kind] > stood[entry]
+            if 2 * counts[entry][kind] > occurred[entry]
         }
         return self
 
     def predict(self, tokens: Iterable[Sequence[str]]) -> list[list[str]]:
-        """One BIO2 tag a word."""
+        """Return one BIO2 tag per word."""
         check_is_fitted(self, "type_of_")
         return [self._tag(words) for words in check_sentences(tokens)]
 
     def _matches(self, words: Sequence[str]) -> Iterable[tuple[int, tuple[str, ...]]]:
-        """Every entry that stands in a sentence, by its first word, the longest first."""
+        """Yield every entry in a sentence, by its first word, the longest first."""
         for start in range(len(words)):
             for end in range(min(start + self._longest, len(words)), start, -1):
                 if (entry := tuple(words[start:end])) in self.type_of_:
@@ -85,7 +93,7 @@ class Gazetteer(BaseEstimator):
 
     def _tag(self, words: Sequence[str]) -> list[str]:
         found: list[Span] = []
-        free = 0  # from left to right, the first word that no entity has taken
+        free = 0  # index of the first word that no entity has taken
         for start, entry in self._matches(words):
             if start >= free:
                 found.append(Span(self.type_of_[entry], start, start + len(entry)))

@@ -62,7 +62,7 @@ class Highlighted:
 
     def _repr_html_(self) -> str:
         kinds = sorted({entity.type for entity in self.entities})
-        ground = {kind: GROUNDS[place % len(GROUNDS)] for place, kind in enumerate(kinds)}
+        ground = {kind: GROUNDS[index % len(GROUNDS)] for index, kind in enumerate(kinds)}
 
         def mark(shown: str, entity: Located) -> str:
             label = f'<span style="{_LABEL}">{html.escape(entity.type)}</span>'
@@ -109,15 +109,21 @@ def highlight(text: str, entities: Iterable[Located]) -> Highlighted:
     Raises:
         ValueError: If entities overlap, lie outside the text or are not what the text holds
             there, or lack a type and whole numbers for start and end.
+
+    >>> from reptune.ner import Entity
+    >>> print(highlight("I met Ada.", [Entity("Ada", "PER", 6, 9, confidence=0.98)]))
+    I met [Ada PER].
     """
     return Highlighted(text, entities)
 
 
 def displacy_document(text: str, entities: Iterable[Located]) -> dict[str, Any]:
-    """The same for spaCy's displaCy: `displacy.render(document, style="ent", manual=True)`.
+    """Return the same for spaCy's displaCy: `displacy.render(document, style="ent", manual=True)`.
 
     spaCy is an extra: `pip install "reptune[displacy]"`.
     """
-    found = Highlighted(text, entities).entities
-    spans = [{"start": int(one.start), "end": int(one.end), "label": one.type} for one in found]
+    spans = [
+        {"start": int(entity.start), "end": int(entity.end), "label": entity.type}
+        for entity in Highlighted(text, entities).entities
+    ]
     return {"text": text, "ents": spans, "title": None}

@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from reptune.checks import (
-    check_unicode,
-)
+from reptune.checks import check_unicode
 from reptune.data.tags import OUTSIDE, check_sentences, check_tags, viterbi
 
 _LOOKS_LIKE_A_TAG = re.compile(r"O|[BIES]-.+")
 _LETTERS_TO_SUSPECT = 5  # words of one letter in a row that no sentence of an alphabet has
-
-
-# --- tags ----------------------------------------------------------------------------------------
 
 
 def check_tagged(
@@ -26,7 +21,7 @@ def check_tagged(
 ) -> tuple[list[list[str]], list[list[str]]]:
     """Return sentences and their tags as lists, or raise a `ValueError` that names the fault."""
     sentences = check_sentences(tokens, f"{what}tokens")
-    _warn_of_letters(sentences)
+    warn_of_letters(sentences)
     try:
         gold = check_tags(sentences, tags, f"{what}tags")
     except ValueError as error:
@@ -42,7 +37,7 @@ def check_tagged(
 
 
 def check_held_out(validation: Any, classes: np.ndarray) -> Any:
-    """Sentences and tags to score, or `None`."""
+    """Return sentences and tags to score, checked, or `None`."""
     if validation is None:
         return None
     if not isinstance(validation, tuple | list) or len(validation) != 2:
@@ -54,7 +49,7 @@ def check_held_out(validation: Any, classes: np.ndarray) -> Any:
     return held_out
 
 
-def _warn_of_letters(sentences: Sequence[Sequence[str]]) -> None:
+def warn_of_letters(sentences: Sequence[Sequence[str]]) -> None:
     """Warn where texts seem to have come without being cut into words, or letter by letter."""
     longest = max(map(len, sentences))
     if longest >= _LETTERS_TO_SUSPECT and all(
@@ -74,7 +69,7 @@ def _warn_of_letters(sentences: Sequence[Sequence[str]]) -> None:
 
 
 def check_shares(values: Any, num_tags: int) -> np.ndarray:
-    """The shares of a manifest, or a `ValueError` that names what is wrong with them."""
+    """Return the shares of a manifest, or raise a `ValueError` that names what is wrong."""
     try:
         shares = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
@@ -85,7 +80,11 @@ def check_shares(values: Any, num_tags: int) -> np.ndarray:
 
 
 def classes_of(gold: Iterable[Sequence[str]]) -> np.ndarray:
-    """`O`, then `B-X` and `I-X` for each type: a type of one-word entities has an `I-` too."""
+    """Return `O`, then `B-X` and `I-X` for each type, even where no entity has two words.
+
+    >>> classes_of([["O", "B-PER"]]).tolist()
+    ['O', 'B-PER', 'I-PER']
+    """
     types = sorted({tag[2:] for row in gold for tag in row if tag != OUTSIDE})
     if not types:
         raise ValueError("tags hold no entity, only 'O'; training needs at least one.")
@@ -97,15 +96,25 @@ def check_known(gold: Iterable[Sequence[str]], classes: np.ndarray) -> None:
     unseen = sorted({tag for row in gold for tag in row}.difference(classes.tolist()))
     if unseen:
         raise ValueError(
-            f"validation has tags that training has not: {unseen}; "
+            f"validation has tags that training does not have: {unseen}; "
             "add examples of them to the training sentences, or drop them."
         )
 
 
 def encode_tags(gold: Iterable[Sequence[str]], classes: np.ndarray) -> list[list[int]]:
     """Return tags as label ids: their indices in `classes`."""
-    place = {tag: index for index, tag in enumerate(classes)}
-    return [[place[tag] for tag in row] for row in gold]
+    label_ids = {tag: index for index, tag in enumerate(classes)}
+    return [[label_ids[tag] for tag in row] for row in gold]
+
+
+def further_labels(classes: Sequence[str]) -> list[int]:
+    """Return for each label id that of the tag with which its entity goes on.
+
+    >>> further_labels(["O", "B-PER", "I-PER"])
+    [0, 2, 2]
+    """
+    label_ids = {tag: index for index, tag in enumerate(classes)}
+    return [label_ids[tag if tag == OUTSIDE else f"I-{tag[2:]}"] for tag in classes]
 
 
 def tag_shares(gold: Sequence[Sequence[str]], classes: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Named entity recognition: an encoder with a layer that gives every word a tag (chapter 4).
 
-`EntityTagger` is the chapter's code behind a small interface: the same alignment of labels to word
-pieces, the same model, the same `Trainer` call, and a decoder that leaves valid BIO2 only. With
+`EntityTagger` is the chapter's code behind a small interface: the same alignment of labels to
+tokens, the same model, the same `Trainer` call, and a decoder that leaves valid BIO2 only. With
 `fast=False` a test holds the two together.
 """
 
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
 from sklearn.utils.validation import check_is_fitted
 from transformers import (
     AutoModelForTokenClassification,
@@ -25,8 +22,6 @@ from transformers import (
     DataCollatorForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
     TrainingArguments,
 )
 
@@ -38,59 +33,32 @@ from reptune.checks import (
     check_number,
     check_optimizer,
     check_random_state,
+    check_shared_parameters,
     check_texts,
     check_whole_number,
-    seed_of,
 )
-from reptune.data.tagged import Word, split_words
-from reptune.data.tags import OUTSIDE, check_sentences, spans
-from reptune.estimator import SavedEstimator, check_vocabulary, check_weights
+from reptune.data.tagged import split_words
+from reptune.data.tags import check_sentences
+from reptune.estimator import SavedEstimator, check_vocabulary, check_weights, in_chunks
 from reptune.meter import Meter
-from reptune.ner.alignment import (
-    IGNORED,
-    Window,
-    align,
-    case_marks,
-    every_token_alike,
-    special_ids,
-    windows,
-)
+from reptune.ner.features import WindowInputs, add_labels, every_token_alike, window_inputs
 from reptune.ner.labels import (
-    _warn_of_letters,
     check_held_out,
     check_shares,
     check_tagged,
     classes_of,
     decode_tags,
     encode_tags,
+    further_labels,
     tag_shares,
+    warn_of_letters,
 )
-from reptune.tokens import model_limit
+from reptune.ner.prediction import Entity, entities_of, word_logits, word_probabilities
+from reptune.tokens import check_max_length, model_limit
 
-PREDICTION_TOKENS = 4096  # word pieces a batch, padding included, when words are tagged
 # Above the 5e-5 of BERT's own grid: validation chose it for MiniLM (chapter 4). A larger encoder
 # wants less.
 DEFAULT_LEARNING_RATE = 2e-4
-LONGEST_WORD = 0.25  # of a window that the pieces of one word may fill; a URL can have hundreds
-
-
-@dataclass(frozen=True)
-class Entity:
-    """An entity found in a text.
-
-    Attributes:
-        text: Its characters, `original[start:end]`.
-        type: Such as `PER`.
-        start: Its first character's place in the original text.
-        end: One past its last character's place.
-        confidence: The probability of the least certain of its words' tags, 0 to 1.
-    """
-
-    text: str
-    type: str
-    start: int
-    end: int
-    confidence: float
 
 
 class EntityTagger(SavedEstimator):
@@ -101,22 +69,29 @@ class EntityTagger(SavedEstimator):
         num_epochs: Passes over the training sentences.
         learning_rate: Peak rate of AdamW; `None` takes 2e-4, which suits MiniLM. Try 5e-5 for an
             encoder of BERT's size.
-        batch_size: Sentences a step.
+        batch_size: Sentences per step.
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps during which the rate rises from 0; it then falls to 0.
         layer_decay: Share of the next block's rate that a block gets; 1 for one rate everywhere.
-        max_length: Word pieces that go through the model together, special ones included. A longer
-            sentence or text is read in overlapping windows, never cut.
-        label_pieces: `"first"` trains on the first piece of a word only, `"all"` on all of them: a
-            word's `B-X` becomes `B-X` on its first piece and `I-X` on the others.
+        max_length: Tokens that go through the model together, special ones included; `None` for the
+            model's limit. A longer sentence or text is read in overlapping windows, never cut.
+        label_pieces: `"first"` trains on the first token of a word only, `"all"` on all of them: a
+            word's `B-X` becomes `B-X` on its first token and `I-X` on the others.
         mark_case: Tell an encoder that lowercases its input which words begin with a capital, by
             its second segment embedding. Stock pipelines do not know of it.
+        patience: Stop after so many epochs without a better F1 on `validation`, and go back to the
+            weights of the best; `None` trains to the end.
         fast: `True` for all of `FAST_OPTIONS`, a tuple of some of them, or `False` for plain
             library code: random order, float32. `"length_buckets"` saves most and costs some F1
             (chapter 4); `("half_precision", "cheap_dropout")` keeps the random order.
+        device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
+        prediction_batch_size: Sentences, or windows of long ones, per batch in prediction; `None`
+            for as many as 4,096 tokens allow.
+        callbacks: Called with each new record of `history_` as training goes on, such as `[print]`.
         random_state: Seed of the new layer's first weights, the order of sentences and dropout.
             The same seed on the same CPU and thread count gives the same model, bit for bit.
-        show_progress: Show a progress bar while training.
+        show_progress: Show a progress bar while training; `None` shows it in a terminal and in a
+            notebook.
 
     A saved folder also loads in `transformers.pipeline("token-classification", folder)`.
 
@@ -128,12 +103,20 @@ class EntityTagger(SavedEstimator):
         model_: The fine-tuned `transformers` model.
         tokenizer_: Its tokenizer.
         shares_: How often each tag occurs in training, shape `(num_tags,)`: all that is known of a
-            word of which the tokenizer leaves no piece.
+            word of which the tokenizer leaves no token.
         history_: A list of `{"step", "epoch", "loss"}` and, with `validation`, of `{"step",
             "epoch", "eval_loss", "eval_f1"}`.
         cost_: A `reptune.meter.Meter` with the seconds and memory training took.
 
     Source: Devlin et al., *BERT* (2019), section 5.3; chapter 4.
+
+    >>> tokens = [["Ada", "lives", "in", "London"], ["I", "saw", "London", "with", "Ada"]]
+    >>> tags = [["B-PER", "O", "O", "B-LOC"], ["O", "O", "B-LOC", "O", "B-PER"]]
+    >>> tagger = EntityTagger(num_epochs=15).fit(tokens, tags)
+    >>> tagger.predict([["Ada", "saw", "London"]])
+    [['B-PER', 'O', 'B-LOC']]
+    >>> [(entity.text, entity.type, entity.start) for entity in tagger.entities("I saw Ada.")]
+    [('Ada', 'PER', 6)]
     """
 
     FAST_OPTIONS = ("length_buckets", "half_precision", "cheap_dropout")
@@ -148,12 +131,16 @@ class EntityTagger(SavedEstimator):
         weight_decay: float = 0.01,
         warmup: float = 0.1,
         layer_decay: float = 1.0,
-        max_length: int = 128,
+        max_length: int | None = 128,
         label_pieces: Literal["first", "all"] = "first",
         mark_case: bool = False,
+        patience: int | None = None,
         fast: bool | Collection[str] = True,
+        device: str | None = None,
+        prediction_batch_size: int | None = None,
+        callbacks: Sequence[Callable[[dict[str, float]], Any]] = (),
         random_state: int | None = 42,
-        show_progress: bool = False,
+        show_progress: bool | None = None,
     ) -> None:
         self.model = model
         self.num_epochs = num_epochs
@@ -165,7 +152,11 @@ class EntityTagger(SavedEstimator):
         self.max_length = max_length
         self.label_pieces = label_pieces
         self.mark_case = mark_case
+        self.patience = patience
         self.fast = fast
+        self.device = device
+        self.prediction_batch_size = prediction_batch_size
+        self.callbacks = callbacks
         self.random_state = random_state
         self.show_progress = show_progress
 
@@ -185,8 +176,8 @@ class EntityTagger(SavedEstimator):
             tokens: Sentences, each a list of words.
             tags: For each sentence a list of BIO2 tags, one per word.
                 `reptune.data.tags.to_bio2` makes them of IOB1 and BIOES.
-            validation: Sentences and tags scored after each epoch, for `history_`; they do not
-                influence training.
+            validation: Sentences and tags that are scored after each epoch, for `history_`; with
+                `patience` they decide when training stops, else they do not influence it.
 
         Raises:
             ValueError: If the input or a parameter is bad; raised before any training. If training
@@ -197,25 +188,38 @@ class EntityTagger(SavedEstimator):
         classes = classes_of(gold)
         held_out = check_held_out(validation, classes)
         self._check_parameters()
+        if self.patience is not None and held_out is None:
+            raise ValueError(f"patience={self.patience} needs validation=(tokens, tags) in fit.")
         with runtime.seeded(self.random_state), runtime.quiet():
             tokenizer, model = self._pretrained(classes)
             self._check_model(tokenizer, model)
-            windows = self._features(tokenizer, sentences, gold, classes)
-            features = [feature for _, feature in windows]
             shares = tag_shares(gold, classes)
+            inputs = self._training_inputs(tokenizer, model, sentences, encode_tags(gold, classes))
+            evaluate = None
+            if held_out is not None:
+                evaluate = functools.partial(
+                    self._evaluate, model, tokenizer, classes, shares, *held_out
+                )
             with Meter("fit") as cost:
-                history = self._train(model, tokenizer, features, classes, shares, held_out)
+                history = self._train(model, tokenizer, inputs, evaluate)
             check_finite_weights(model)
         self.tokenizer_, self.model_, self.classes_ = tokenizer, model.eval(), classes
         self.shares_, self.history_, self.cost_ = shares, history, cost
         return self
 
     def predict(self, tokens: Iterable[Sequence[str]]) -> list[list[str]]:
-        """The likeliest tags of each sentence that make valid BIO2, one a word."""
-        return decode_tags(self.predict_proba(tokens), self.classes_)
+        """Return the likeliest tags of each sentence that make valid BIO2, one per word.
+
+        Args:
+            tokens: Sentences, each a list of words, in any iterable; a generator is read in chunks.
+        """
+        tags: list[list[str]] = []
+        for sentences in self._chunks(tokens):
+            tags += decode_tags(self._probabilities(sentences), self.classes_)
+        return tags
 
     def predict_proba(self, tokens: Iterable[Sequence[str]]) -> list[np.ndarray]:
-        """Probabilities of each word's tags, in the order of `classes_`.
+        """Return probabilities of each word's tags, in the order of `classes_`.
 
         Returns:
             For each sentence an array of shape `(words, num_tags)`.
@@ -224,13 +228,30 @@ class EntityTagger(SavedEstimator):
             sklearn.exceptions.NotFittedError: Before `fit` or `load`.
             ValueError: If a sentence is empty or no list of words.
         """
-        check_is_fitted(self, "model_")
-        sentences = check_sentences(tokens)
-        _warn_of_letters(sentences)
-        return self._probabilities(self.model_, self.tokenizer_, sentences, self.shares_)
+        rows: list[np.ndarray] = []
+        for sentences in self._chunks(tokens):
+            rows += self._probabilities(sentences)
+        return rows
+
+    def logits(self, tokens: Iterable[Sequence[str]]) -> list[np.ndarray]:
+        """Return scores before the softmax, which is `predict_proba`.
+
+        A word of which the tokenizer leaves no token has the logarithms of `shares_`.
+
+        Returns:
+            For each sentence an array of shape `(words, num_tags)`.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If a sentence is empty or no list of words.
+        """
+        rows: list[np.ndarray] = []
+        for sentences in self._chunks(tokens):
+            rows += self._logits(self.model_, self.tokenizer_, self.shares_, sentences)[0]
+        return rows
 
     def score(self, tokens: Iterable[Sequence[str]], tags: Iterable[Sequence[str]]) -> float:
-        """The F1 of the entities found in some sentences, 0 to 1, as CoNLL's shared task counts.
+        """Return the F1 of the entities found, 0 to 1, as CoNLL's shared task counts it.
 
         Raises:
             sklearn.exceptions.NotFittedError: Before `fit` or `load`.
@@ -241,13 +262,13 @@ class EntityTagger(SavedEstimator):
         return float(metrics.entity_scores(gold, self.predict(sentences))["f1"])
 
     def entities(self, text: str | Iterable[str]) -> list[Entity] | list[list[Entity]]:
-        """The entities of a raw text, or of each of several.
+        """Return the entities of a raw text, or of each of several.
 
         The text is cut into words by `split_words`; a long one is read in overlapping windows of
-        `max_length` word pieces. Several texts at once are tagged in batches, which is faster.
+        `max_length` tokens. Several texts at once are tagged in batches, which is faster.
 
         Args:
-            text: A string, or several.
+            text: A string, or several in any iterable; a generator is read in chunks.
 
         Returns:
             For one string its entities from left to right; for several a list of them for each. A
@@ -259,16 +280,9 @@ class EntityTagger(SavedEstimator):
         """
         check_is_fitted(self, "model_")
         if isinstance(text, str):
-            return self.entities([text])[0]
-        texts = check_texts(text)
-        words = [split_words(one) for one in texts]
-        sentences = [[word.text for word in row] for row in words if row]
-        rows = self._probabilities(self.model_, self.tokenizer_, sentences, self.shares_)
-        found = iter(zip(rows, decode_tags(rows, self.classes_), strict=True))
-        return [
-            _entities(one, row, *next(found), self.classes_) if row else []
-            for one, row in zip(texts, words, strict=True)
-        ]
+            return self._entities(check_texts([text]))[0]
+        chunks = in_chunks(text, lambda texts, first: check_texts(texts, first=first))
+        return [entities for texts in chunks for entities in self._entities(texts)]
 
     # What follows is plumbing; the chapter shows the lines that matter.
 
@@ -291,7 +305,7 @@ class EntityTagger(SavedEstimator):
         check_weights(folder, model)
         _check_loaded(model, tokenizer, self.classes_)
         self.tokenizer_, self.shares_ = tokenizer, shares
-        self.model_ = model.to(runtime.device()).eval()
+        self.model_ = model.to(runtime.check_device(self.device)).eval()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -301,27 +315,18 @@ class EntityTagger(SavedEstimator):
         tags.target_tags.one_d_labels = False
         return tags
 
-    def _options(self) -> frozenset[str]:
-        if isinstance(self.fast, bool):
-            return frozenset(self.FAST_OPTIONS if self.fast else ())
-        named = training.fast_options(self.fast)
-        for name in sorted(named.difference(self.FAST_OPTIONS)):
-            raise ValueError(
-                f"fast holds {name!r}, which tagging cannot use: every word's output is read and "
-                f"nothing is frozen; use some of {', '.join(self.FAST_OPTIONS)}."
-            )
-        return named
-
     def _check_parameters(self) -> None:
-        self._options()
+        training.fast_options(self.fast, self.FAST_OPTIONS)
         for name in ("num_epochs", "batch_size"):
             check_whole_number(name, getattr(self, name))
-        check_whole_number("max_length", self.max_length, least=8)
+        if self.max_length is not None:
+            check_whole_number("max_length", self.max_length, least=8)
         check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
         check_number("layer_decay", self.layer_decay, above=0, most=1)
         check_random_state(self.random_state)
-        for name in ("mark_case", "show_progress"):
-            check_flag(name, getattr(self, name))
+        check_flag("mark_case", self.mark_case)
+        check_shared_parameters(self)
+        runtime.check_device(self.device)
         if not isinstance(self.label_pieces, str) or self.label_pieces not in ("first", "all"):
             raise ValueError(f"label_pieces={self.label_pieces!r}; use 'first' or 'all'.")
 
@@ -344,150 +349,96 @@ class EntityTagger(SavedEstimator):
     def _check_model(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
         if not tokenizer.is_fast:
             raise ValueError(
-                f"model={str(self.model)!r} has no fast tokenizer, and only these say which piece "
+                f"model={str(self.model)!r} has no fast tokenizer, and only these say which token "
                 "belongs to which word; use another model."
             )
-        limit = model_limit(tokenizer, model)
-        if self.max_length > limit:
-            raise ValueError(
-                f"max_length={self.max_length}, but the model takes at most {limit} word pieces; "
-                f"use {limit} or less."
-            )
+        check_max_length(self.max_length, model_limit(tokenizer, model))
         if self.mark_case and getattr(model.config, "type_vocab_size", 0) < 2:
             raise ValueError(
                 f"mark_case=True needs a model with two segment embeddings, as BERT has; "
                 f"{str(self.model)!r} has none. Use mark_case=False."
             )
 
-    def _features(
+    def _windows(
         self,
         tokenizer: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
         sentences: Sequence[Sequence[str]],
-        gold: Sequence[Sequence[str]] | None = None,
-        classes: np.ndarray | None = None,
-    ) -> list[tuple[tuple[int, Window, list[int]], dict[str, list[int]]]]:
-        """What the model reads, window by window.
+    ) -> list[WindowInputs]:
+        length = check_max_length(self.max_length, model_limit(tokenizer, model))
+        return window_inputs(tokenizer, sentences, length, bool(self.mark_case))
 
-        Returns:
-            For each window the sentence's number, the window and the places of its words' first
-            pieces (-1 for a word without one), and the model's inputs with `labels` if there are
-            tags.
-        """
-        before, after = special_ids(tokenizer)
-        room = self.max_length - len(before) - len(after)
-        found = []
-        for number, words in enumerate(align(tokenizer, sentences)):
-            longest = max(1, int(LONGEST_WORD * room))
-            if sum(map(len, words)) > room:
-                words = [pieces[:longest] for pieces in words]
-            for window in windows([len(pieces) for pieces in words], room):
-                shown = words[window.start : window.end]
-                ids = [*before, *(piece for pieces in shown for piece in pieces), *after]
-                ends = np.cumsum([len(before), *map(len, shown)]).tolist()
-                first = [
-                    start if pieces else -1 for start, pieces in zip(ends, shown, strict=False)
-                ]
-                feature: dict[str, list[int]] = {"input_ids": ids}
-                if self.mark_case:
-                    feature["token_type_ids"] = case_marks(
-                        sentences[number][window.start : window.end], shown, before, after
-                    )
-                if gold is not None:
-                    labels = self._labels(gold[number], shown, window, classes)
-                    feature["labels"] = [
-                        *[IGNORED] * len(before), *labels, *[IGNORED] * len(after)
-                    ]  # fmt: skip
-                found.append(((number, window, first), feature))
-        return found
-
-    def _labels(
-        self, row: Sequence[str], shown: list[list[int]], window: Window, classes: np.ndarray
-    ) -> list[int]:
-        """A label a piece; words that another window decides are left out."""
-        place = {tag: index for index, tag in enumerate(classes)}
-        labels: list[int] = []
-        for word, pieces in enumerate(shown, start=window.start):
-            if not pieces:
-                continue
-            rest = IGNORED
-            if self.label_pieces == "all":
-                rest = place[_inside(row[word])]
-            own = window.own_start <= word < window.own_end
-            found = [place[row[word]], *[rest] * (len(pieces) - 1)]
-            labels += found if own else [IGNORED] * len(pieces)
-        return labels
+    def _training_inputs(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        sentences: Sequence[Sequence[str]],
+        label_ids: Sequence[Sequence[int]],
+    ) -> list[dict[str, list[int]]]:
+        features = self._windows(tokenizer, model, sentences)
+        tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        add_labels(
+            features, label_ids, further_labels(tags) if self.label_pieces == "all" else None
+        )
+        return [part.inputs for part in features]
 
     def _train(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        features: list[dict[str, list[int]]],
-        classes: np.ndarray,
-        shares: np.ndarray,
-        held_out: tuple[list[list[str]], list[list[str]]] | None,
+        inputs: list[dict[str, list[int]]],
+        evaluate: Callable[[], dict[str, float]] | None,
     ) -> list[dict[str, float]]:
         """Train in place; return the history."""
-        fast = self._options()
+        device = runtime.check_device(self.device)
+        fast = training.options_on(device, self.fast)
         multiple = training.padding_multiple(fast, model_limit(tokenizer, model))
-        scored: list[dict[str, float]] = []
-        callbacks: list[TrainerCallback] = []
-        if self.show_progress:
-            callbacks.append(training.ProgressBar())
-        if held_out is not None:
-            score = functools.partial(self._score, model, tokenizer, classes, shares, *held_out)
-            callbacks.append(_EachEpoch(score, scored))
+        watch = training.Watch(
+            model,
+            callbacks=self.callbacks,
+            patience=self.patience,
+            criterion="eval_f1",
+            evaluate=evaluate,
+        )
+        lengths = loss = None
+        if "length_buckets" in fast:
+            lengths = [len(window["input_ids"]) for window in inputs]
+            loss = every_token_alike(inputs, int(self.batch_size))
         with runtime.scratch_folder() as folder, contextlib.ExitStack() as stack:
-            model.to(runtime.device())
+            model.to(device)
             if "cheap_dropout" in fast:
                 stack.enter_context(training.cheap_dropout(model))
-            lengths = loss = None
-            if "length_buckets" in fast:
-                lengths = [len(feature["input_ids"]) for feature in features]
-                loss = every_token_alike(features, int(self.batch_size))
-            trainer = training.FastTrainer(
-                model=model,
-                args=self._training_arguments(str(folder), len(features)),
-                train_dataset=features,
+            return training.fine_tune(
+                model,
+                self._training_arguments(folder, len(inputs), device, "half_precision" in fast),
+                watch,
+                show_progress=runtime.shows_progress(self.show_progress),
+                train_dataset=inputs,
                 data_collator=DataCollatorForTokenClassification(
                     tokenizer, pad_to_multiple_of=multiple
                 ),
-                callbacks=callbacks,
                 compute_loss_func=loss,
                 lengths=lengths,
                 layer_decay=self.layer_decay,
             )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
-            # As in FineTunedClassifier: predict in float32, not through autocast's wrapper.
-            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        losses = [
-            {key: entry[key] for key in ("step", "epoch", "loss")}
-            for entry in trainer.state.log_history
-            if "loss" in entry
-        ]
-        return sorted(losses + scored, key=lambda entry: entry["step"])
 
-    def _training_arguments(self, folder: str, num_windows: int) -> TrainingArguments:
-        together = int(self.batch_size) * runtime.world_size()
-        num_steps = int(self.num_epochs) * math.ceil(num_windows / together)
-        return TrainingArguments(
+    def _training_arguments(
+        self, folder: Path, num_windows: int, device: torch.device, half_precision: bool
+    ) -> TrainingArguments:
+        return training.training_arguments(
             folder,
-            num_train_epochs=int(self.num_epochs),
+            num_windows,
+            num_epochs=int(self.num_epochs),
             learning_rate=float(self.learning_rate or DEFAULT_LEARNING_RATE),
-            per_device_train_batch_size=int(self.batch_size),
+            batch_size=int(self.batch_size),
             weight_decay=float(self.weight_decay),
-            warmup_steps=training.warmup_steps(float(self.warmup), num_steps),
-            save_strategy="no",
-            logging_steps=max(1, num_steps // 50),
-            remove_unused_columns=False,
-            report_to="none",
-            seed=seed_of(self.random_state),
-            disable_tqdm=True,
-            dataloader_pin_memory=runtime.device().type == "cuda",
-            **(runtime.precision() if "half_precision" in self._options() else {}),
+            warmup=float(self.warmup),
+            random_state=self.random_state,
+            device=device,
+            half_precision=half_precision,
         )
 
-    def _score(
+    def _evaluate(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
@@ -496,59 +447,52 @@ class EntityTagger(SavedEstimator):
         sentences: list[list[str]],
         gold: list[list[str]],
     ) -> dict[str, float]:
-        rows = self._probabilities(model, tokenizer, sentences, shares)
+        rows = word_probabilities(*self._logits(model, tokenizer, shares, sentences), shares)
         right = np.concatenate(
             [
-                row[np.arange(len(row)), indices]
-                for row, indices in zip(rows, encode_tags(gold, classes), strict=True)
+                row[np.arange(len(row)), label_ids]
+                for row, label_ids in zip(rows, encode_tags(gold, classes), strict=True)
             ]
         )
         scores = metrics.entity_scores(gold, decode_tags(rows, classes))
         return {"eval_loss": float(-np.log(right).mean()), "eval_f1": scores["f1"]}
 
-    @torch.inference_mode()
-    def _probabilities(
+    def _chunks(self, tokens: Iterable[Sequence[str]]) -> Iterator[list[list[str]]]:
+        """Yield checked sentences in lists, so that memory grows with what is returned alone."""
+        check_is_fitted(self, "model_")
+        for chunk in in_chunks(tokens, lambda rows, first: check_sentences(rows, first=first)):
+            warn_of_letters(chunk)
+            yield chunk
+
+    def _logits(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        sentences: list[list[str]],
         shares: np.ndarray,
-    ) -> list[np.ndarray]:
-        """Each word's probabilities, from the first of its pieces, in the window that decides it.
+        sentences: Sequence[Sequence[str]],
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return each word's scores, and whether it has a token that they are of."""
+        features = self._windows(tokenizer, model, sentences)
+        lengths = [len(sentence) for sentence in sentences]
+        return word_logits(
+            model, tokenizer, features, np.log(shares), lengths, self.prediction_batch_size
+        )
 
-        A word without a piece keeps the tags' shares in training.
-        """
-        found = self._features(tokenizer, sentences)
-        rows = [np.tile(shares, (len(sentence), 1)) for sentence in sentences]
-        # Windows of similar length share a batch, so that little padding is computed.
-        order = sorted(range(len(found)), key=lambda i: len(found[i][1]["input_ids"]), reverse=True)
-        mode = model.training
-        model.eval()
-        start = 0
-        while start < len(order):
-            count = max(1, PREDICTION_TOKENS // len(found[order[start]][1]["input_ids"]))
-            chosen = [found[i] for i in order[start : start + count]]
-            batch = tokenizer.pad([dict(feature) for _, feature in chosen], return_tensors="pt")
-            logits = model(**batch.to(model.device)).logits.float().cpu().numpy()
-            for ((number, window, first), _), scores in zip(chosen, logits, strict=True):
-                for word in range(window.own_start, window.own_end):
-                    if (piece := first[word - window.start]) >= 0:
-                        rows[number][word] = np.exp(log_softmax(scores[piece].astype(float)))
-            start += count
-        model.train(mode)
-        return rows
+    def _probabilities(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        logits = self._logits(self.model_, self.tokenizer_, self.shares_, sentences)
+        return word_probabilities(*logits, self.shares_)
 
-
-class _EachEpoch(TrainerCallback):
-    """Scores the model after each epoch. It draws no random numbers, so training goes on alike."""
-
-    def __init__(self, score: Any, scored: list[dict[str, float]]) -> None:
-        self._score, self._scored = score, scored
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        """Score, and keep it."""
-        place = {"step": state.global_step, "epoch": round(state.epoch, 4)}
-        self._scored.append({**place, **self._score()})
+    def _entities(self, texts: Sequence[str]) -> list[list[Entity]]:
+        words = [split_words(text) for text in texts]
+        rows = self._probabilities([[word.text for word in row] for row in words])
+        found = []
+        for text, row_words, row, tags in zip(
+            texts, words, rows, decode_tags(rows, self.classes_), strict=True
+        ):
+            (label_ids,) = encode_tags([tags], self.classes_)
+            confidence = row[np.arange(len(row)), label_ids].tolist()
+            found.append(entities_of(text, row_words, tags, confidence))
+        return found
 
 
 def _check_loaded(
@@ -559,25 +503,3 @@ def _check_loaded(
     if known != classes.tolist():
         raise ValueError(f"the model's tags are {known}, the manifest's {classes.tolist()}")
     check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings)
-
-
-def _inside(tag: str) -> str:
-    return tag if tag == OUTSIDE else f"I-{tag[2:]}"
-
-
-def _entities(
-    text: str, words: list[Word], row: np.ndarray, tags: list[str], classes: np.ndarray
-) -> list[Entity]:
-    """The entities that tags spell, in characters of the text."""
-    place = {tag: index for index, tag in enumerate(classes)}
-    sure = [float(row[word, place[tag]]) for word, tag in enumerate(tags)]
-    return [
-        Entity(
-            text=text[words[first].start : words[end - 1].end],
-            type=kind,
-            start=words[first].start,
-            end=words[end - 1].end,
-            confidence=min(sure[first:end]),
-        )
-        for kind, first, end in spans(tags)
-    ]

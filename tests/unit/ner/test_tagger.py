@@ -1,5 +1,4 @@
 import copy
-import itertools
 import json
 import random
 
@@ -7,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -22,55 +22,31 @@ from transformers import (
     set_seed,
 )
 
-from reptune import training
+from reptune import estimator, training
 from reptune.data.tagged import split_words
 from reptune.data.tags import count_invalid, spans
 from reptune.metrics import entity_scores
-from reptune.ner import EntityTagger, alignment
-from reptune.ner import tagger as tagger_module
-from reptune.ner.alignment import align, windows
+from reptune.ner import EntityTagger, prediction
+from reptune.ner.alignment import windows
 from tests import tiny
 from tests.tiny import WORDS
-
-ACCENT, FAMILY = "\u0301", "👩\u200d👩\u200d👧"
-ODD = [
-    ACCENT, "e" + ACCENT, "\u200d", FAMILY, "👍🏽", "🇩🇪", "\ufeff", "\x00", "", " ", "\u3000",
-    "zzz", "The", "GOOD", "good-film", "[SEP]", "[MASK]", "a[CLS]b", "New York", "北京", "ß", "İ",
-    "'s", "𝔘",
-]  # fmt: skip
-
-quick = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+from tests.unit.ner.examples import (
+    ACCENT,
+    CUT,
+    CUT_TAGS,
+    FAMILY,
+    FEW,
+    FEW_TAGS,
+    LONG,
+    TAGS,
+    TOKENS,
+    UNSEEN,
+    UNSEEN_TAGS,
+    any_sentence,
+    any_text,
+    quick,
+    tag,
 )
-any_word = st.one_of(st.sampled_from(WORDS), st.sampled_from(ODD), st.text(max_size=6))
-any_sentence = st.lists(any_word, min_size=1, max_size=12)
-any_text = st.one_of(st.text(), st.lists(any_word, max_size=12).map(" ".join))
-
-
-def tag(words):
-    """A film is an X; "very" and the "nice" after it are a Y."""
-    known = {"film": "B-X", "very": "B-Y", "nice": "I-Y"}
-    return [known.get(word, "O") for word in words]
-
-
-def toy(count, random_state):
-    draw = random.Random(random_state)
-    plain = [word for word in WORDS if word not in ("very", "nice", "film")]
-    sentences = []
-    for _ in range(count):
-        parts = [[draw.choice(plain)], [draw.choice(plain)], ["film"], ["very", "nice"]]
-        chosen = draw.choices(parts, k=draw.randint(1, 6))
-        sentences.append([word for part in chosen for word in part])
-    return sentences, [tag(words) for words in sentences]
-
-
-TOKENS, TAGS = toy(80, random_state=0)
-FEW, FEW_TAGS = TOKENS[:24], TAGS[:24]  # where nothing has to be learned
-UNSEEN, UNSEEN_TAGS = toy(40, random_state=1)
 
 
 @pytest.fixture(scope="session")
@@ -106,13 +82,8 @@ def eager(fitted):
 
 @pytest.fixture(scope="session")
 def narrow(fitted):
-    """The fitted tagger with room for 6 pieces at a time."""
+    """The fitted tagger with room for 6 tokens at a time."""
     return copy.copy(fitted).set_params(max_length=8)
-
-
-@pytest.fixture(scope="session")
-def tokenizer(tiny_encoder):
-    return AutoTokenizer.from_pretrained(tiny_encoder)
 
 
 def weights(tagger):
@@ -214,18 +185,6 @@ def test_other_containers_than_lists(fitted):
 # --- plain library code --------------------------------------------------------------------------
 
 
-PIECES = [
-    ["the", "good-film", "is", "very", "nice", "plot-actor"],
-    ["a-movie", "was", ACCENT, "the", "actor"],
-    ["not", "the", "zzz", "Film"],
-]
-PIECES_TAGS = [
-    ["O", "B-X", "O", "O", "B-Y", "I-Y"],
-    ["O", "O", "O", "O", "B-X"],
-    ["O", "O", "B-X", "I-X"],
-]
-
-
 @pytest.mark.parametrize("label_pieces", ["first", "all"])
 def test_with_every_fast_option_off_it_is_plain_library_code(
     make, tiny_encoder, tmp_path, label_pieces
@@ -233,7 +192,7 @@ def test_with_every_fast_option_off_it_is_plain_library_code(
     """The reference is token classification as the library's documentation shows it."""
     from datasets import Dataset
 
-    tokens, tags = FEW + PIECES, FEW_TAGS + PIECES_TAGS
+    tokens, tags = FEW + CUT, FEW_TAGS + CUT_TAGS
     classes = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 
     def encode(batch):
@@ -270,28 +229,6 @@ def test_with_every_fast_option_off_it_is_plain_library_code(
     reference = make()
     reference.model_ = model
     assert_same_weights(ours, reference, atol=1e-5)
-
-
-def labels_of(tagger, tokenizer, tokens, tags):
-    classes = np.array(["O", "B-X", "I-X", "B-Y", "I-Y"])
-    found = tagger._features(tokenizer, tokens, tags, classes)
-    return [
-        [label if label < 0 else str(classes[label]) for label in feature["labels"]]
-        for _, feature in found
-    ]
-
-
-def test_labels_of_the_first_piece_or_of_all_of_them(make, tokenizer):
-    tokens, tags = [PIECES[0], PIECES[1]], [PIECES_TAGS[0], PIECES_TAGS[1]]
-    no = -100
-    assert labels_of(make(), tokenizer, tokens, tags) == [
-        [no, "O", "B-X", no, no, "O", "O", "B-Y", "I-Y", no, no, no],
-        [no, "O", no, no, "O", "O", "B-X", no],
-    ]
-    assert labels_of(make(label_pieces="all"), tokenizer, tokens, tags) == [
-        [no, "O", "B-X", "I-X", "I-X", "O", "O", "B-Y", "I-Y", "I-Y", "I-Y", no],
-        [no, "O", "O", "O", "O", "O", "B-X", no],
-    ]
 
 
 # --- fast options, seeds, validation -------------------------------------------------------------
@@ -375,6 +312,55 @@ def test_validation_is_scored_after_each_epoch_and_changes_nothing(make, fast):
     assert scored[-1]["eval_f1"] == pytest.approx(f1, abs=2 * tolerance)
 
 
+def test_patience_stops_and_goes_back_to_the_best_weights(make):
+    """Tags of words drawn at random: what is learned by heart, validation does not reward."""
+    draw = random.Random(3)
+    wrong = [["B-X" if draw.random() < 0.3 else "O" for _ in words] for words in FEW]
+    validation = (UNSEEN, UNSEEN_TAGS)
+    patient = make(num_epochs=30, patience=2).fit(FEW, wrong, _known(validation))
+    f1 = [entry["eval_f1"] for entry in patient.history_ if "eval_f1" in entry]
+    best = int(np.argmax(f1))
+    assert len(f1) == best + 1 + 2 < 30
+    assert not patient.model_.training
+    assert patient.score(*_known(validation)) == pytest.approx(f1[best], abs=0.02)
+
+
+def _known(validation):
+    """The same sentences with the only type that the wrong tags have."""
+    tokens, tags = validation
+    return tokens, [["B-X" if tag == "B-X" else "O" for tag in row] for row in tags]
+
+
+def test_patience_that_does_not_run_out_ends_with_the_best_weights(make):
+    validation = (UNSEEN, UNSEEN_TAGS)
+    plain = make(num_epochs=4, fast=False).fit(TOKENS, TAGS, validation)
+    patient = make(num_epochs=4, patience=4, fast=False).fit(TOKENS, TAGS, validation)
+    assert patient.history_ == plain.history_
+    f1 = [entry["eval_f1"] for entry in patient.history_ if "eval_f1" in entry]
+    assert patient.score(*validation) == pytest.approx(max(f1))
+
+
+def test_patience_needs_validation(make, no_training):
+    with pytest.raises(ValueError, match="patience=2 needs validation="):
+        make(patience=2).fit(FEW, FEW_TAGS)
+
+
+def test_callbacks_get_the_records_of_the_history_as_they_come(make):
+    seen = []
+    tagger = make(num_epochs=3, callbacks=[seen.append, lambda record: None])
+    tagger.fit(FEW, FEW_TAGS, validation=(UNSEEN, UNSEEN_TAGS))
+    assert seen == tagger.history_ and len(seen) > 3
+
+    def stop(record):
+        raise RuntimeError(f"enough at step {record['step']}")
+
+    before = dict(vars(tagger))
+    tagger.callbacks = [stop]
+    with pytest.raises(RuntimeError, match="enough at step 1"):
+        tagger.fit(FEW, FEW_TAGS)
+    assert all(vars(tagger)[name] is before[name] for name in before if name != "callbacks")
+
+
 def test_layer_decay_moves_early_blocks_less(make, tiny_encoder):
     start = BertModel.from_pretrained(tiny_encoder).state_dict()
     name = "encoder.layer.0.attention.self.query.weight"
@@ -385,90 +371,7 @@ def test_layer_decay_moves_early_blocks_less(make, tiny_encoder):
     assert 0 < moved[0.1] < moved[1.0] / 10
 
 
-# --- words and pieces ----------------------------------------------------------------------------
-
-
-@quick
-@given(st.lists(any_sentence, min_size=1, max_size=3))
-def test_aligned_pieces_are_the_tokenizers_own(tokenizer, tokens):
-    found = align(tokenizer, tokens)
-    assert [len(words) for words in found] == [len(words) for words in tokens]
-    for words, pieces in zip(tokens, found, strict=True):
-        expected = tokenizer(words, is_split_into_words=True)["input_ids"][1:-1]
-        assert [piece for word in pieces for piece in word] == expected
-        for word, own in zip(words, pieces, strict=True):
-            assert own == tokenizer([word], is_split_into_words=True)["input_ids"][1:-1]
-
-
-def test_words_that_the_tokenizer_drops_have_no_pieces(tokenizer):
-    found = align(tokenizer, [["the", ACCENT, "", "film"], ["\x00"]])
-    place = {word: [len(tiny.SPECIAL) + index] for index, word in enumerate(WORDS)}
-    assert found == [[place["the"], [], [], place["film"]], [[]]]
-    assert align(tokenizer, []) == []
-
-
-@st.composite
-def sizes_and_room(draw):
-    room = draw(st.integers(1, 30))
-    largest = draw(st.sampled_from([1, max(1, room // 4), room]))
-    return draw(st.lists(st.integers(0, largest), min_size=1, max_size=60)), room
-
-
-@settings(quick, max_examples=400)
-@given(sizes_and_room())
-@example(([0], 1))
-@example(([0, 0, 3, 0, 0], 3))
-@example(([3, 1, 4], 4))
-@example(([1] * 7, 6))
-def test_windows_fit_overlap_and_share_the_words_out(drawn):
-    sizes, room = drawn
-    found = windows(sizes, room)
-    owned = [word for window in found for word in range(window.own_start, window.own_end)]
-    assert owned == list(range(len(sizes)))
-    assert found[0].start == 0 and found[-1].end == len(sizes)
-    for window in found:
-        assert window.start <= window.own_start <= window.own_end <= window.end
-        assert window.start < window.end and sum(sizes[window.start : window.end]) <= room
-    if sum(sizes) <= room:
-        assert found == [(0, len(sizes), 0, len(sizes))]
-    for window, after in itertools.pairwise(found):
-        assert window.start < after.start <= window.end <= after.end
-        shared = sum(sizes[after.start : window.end])
-        assert shared <= alignment.OVERLAP * room
-        # Nothing more could be shared: the next word to the left is too large, or opens the window.
-        one_more = shared + sizes[after.start - 1]
-        assert one_more > alignment.OVERLAP * room or after.start - 1 == window.start
-    if max(sizes) <= room // 4:  # what EntityTagger sees to
-        ends = [window.end for window in found]
-        assert ends == sorted(set(ends)), "a window lies within another"
-        assert all(window.own_start < window.own_end for window in found)
-
-
-@pytest.mark.parametrize("room", [6, 8, 13, 30])
-def test_a_word_is_decided_where_most_stands_around_it(room):
-    count = 5 * room + 3
-    found = windows([1] * count, room)
-
-    def margin(window, word):
-        left = word - window.start if window.start > 0 else count
-        return min(left, window.end - 1 - word if window.end < count else count)
-
-    for word in range(count):
-        seen = [window for window in found if window.start <= word < window.end]
-        (own,) = [window for window in found if window.own_start <= word < window.own_end]
-        assert margin(own, word) == max(margin(window, word) for window in seen)
-
-
-def test_a_word_too_large_for_a_window_is_named():
-    assert windows([4], 4) == [(0, 1, 0, 1)]
-    with pytest.raises(ValueError, match="a word has 5 pieces, but only 4 fit"):
-        windows([1, 5, 1], 4)
-
-
 # --- long sentences ------------------------------------------------------------------------------
-
-
-LONG = [word for words in UNSEEN for word in words]
 
 
 @pytest.mark.parametrize("max_length", [8, 9, 16, 32])
@@ -477,9 +380,9 @@ def test_a_long_sentence_is_read_in_windows_not_cut(fitted, max_length, recwarn)
     row = tagger.predict_proba([LONG])[0]
     assert row.shape == (len(LONG), 5) and len(LONG) > 100
     assert (row != fitted.shares_).all()
-    pieces = windows([1] * len(LONG), max_length - 2)
-    assert len(pieces) > 4
-    for start, end, own_start, own_end in pieces:
+    cut = windows([1] * len(LONG), max_length - 2)
+    assert len(cut) > 4
+    for start, end, own_start, own_end in cut:
         alone = tagger.predict_proba([LONG[start:end]])[0]
         np.testing.assert_allclose(
             row[own_start:own_end], alone[own_start - start : own_end - start], atol=1e-5
@@ -492,37 +395,21 @@ def test_a_long_sentence_is_tagged_like_its_parts(fitted):
     assert entity_scores([tag(LONG)], [tags])["f1"] > 0.8
 
 
-def test_every_word_of_a_long_sentence_is_trained_on_once(make, tokenizer):
-    for label_pieces in ("first", "all"):
-        tagger = make(max_length=12, label_pieces=label_pieces)
-        found = labels_of(tagger, tokenizer, [LONG], [tag(LONG)])
-        assert len(found) > 4 and max(map(len, found)) <= 12
-        assert [label for labels in found for label in labels if label != -100] == tag(LONG)
-    fitted = make(max_length=12).fit([LONG], [tag(LONG)])
-    assert [row.shape for row in fitted.predict_proba([LONG])] == [(len(LONG), 5)]
-
-
-def test_a_sentence_that_fits_is_read_whole(make, tokenizer):
-    words = ["the", "-".join(["film"] * 14), "is"]  # 27 + 2 pieces of 30
-    ((_, feature),) = make()._features(tokenizer, [words])
-    assert feature["input_ids"] == tokenizer(words, is_split_into_words=True)["input_ids"]
-    assert len(make(max_length=31)._features(tokenizer, [words])) == 1
-    ((_, cut),) = make(max_length=30)._features(tokenizer, [words])
-    assert len(cut["input_ids"]) == 2 + 2 + int(tagger_module.LONGEST_WORD * 28)
-
-
-def test_a_word_with_more_pieces_than_the_window(narrow, make, tokenizer):
+def test_a_word_with_more_tokens_than_the_window(narrow, make):
     endless = "-".join(["film"] * 50)
     rows = narrow.predict_proba([["the", endless, "is"], [endless], [endless, endless]])
     shown = narrow.predict_proba([["the", "film", "is"], ["film"], ["film", "film"]])
     for row, expected in zip(rows, shown, strict=True):
         np.testing.assert_allclose(row, expected, atol=1e-5)
-    tokens, tags = [["the", endless, "is"]], [["O", "B-X", "O"]]
-    wide = make(max_length=22, label_pieces="all")  # 5 of 20 pieces for a word
-    assert labels_of(wide, tokenizer, tokens, tags) == [
-        [-100, "O", "B-X", "I-X", "I-X", "I-X", "I-X", "O", -100]
-    ]
-    assert wide.fit(tokens, tags).predict(tokens)[0][0] in wide.classes_
+    wide = make(max_length=22, label_pieces="all").fit(
+        [["the", endless, "is"]], [["O", "B-X", "O"]]
+    )
+    assert wide.predict([["the", endless, "is"]])[0][0] in wide.classes_
+
+
+def test_a_long_sentence_can_be_trained_on(make):
+    tagger = make(max_length=12).fit([LONG], [tag(LONG)])
+    assert [row.shape for row in tagger.predict_proba([LONG])] == [(len(LONG), 5)]
 
 
 def test_company_in_a_batch_changes_nothing(fitted, monkeypatch):
@@ -531,8 +418,79 @@ def test_company_in_a_batch_changes_nothing(fitted, monkeypatch):
     crowd = [LONG, *FEW[1:], short, ["film"], [ACCENT]]
     np.testing.assert_allclose(fitted.predict_proba(crowd)[len(FEW)], alone, atol=1e-5)
     together = plain_rows(fitted, crowd)
-    monkeypatch.setattr(tagger_module, "PREDICTION_TOKENS", 1)
+    monkeypatch.setattr(prediction, "PREDICTION_TOKENS", 1)
     np.testing.assert_allclose(plain_rows(fitted, crowd), together, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_so_many_windows_go_through_the_model_together(fitted, size):
+    tagger = copy.copy(fitted).set_params(prediction_batch_size=size, max_length=16)
+    tagger.model_, sizes = copy.deepcopy(fitted.model_), []
+    tagger.model_.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    rows = tagger.predict_proba([*FEW, LONG])
+    assert set(sizes[:-1]) <= {size} and 0 < sizes[-1] <= size
+    assert sum(sizes) > len(FEW) + 4
+    expected = copy.copy(fitted).set_params(max_length=16).predict_proba([*FEW, LONG])
+    np.testing.assert_allclose(np.concatenate(rows), np.concatenate(expected), atol=1e-5)
+
+
+def test_the_limit_of_the_model_is_the_longest_window(fitted, make):
+    whole = copy.copy(fitted).set_params(max_length=None)
+    expected = copy.copy(fitted).set_params(max_length=tiny.MAX_POSITIONS)
+    np.testing.assert_array_equal(plain_rows(whole, [LONG]), plain_rows(expected, [LONG]))
+    assert make(max_length=None, num_epochs=1).fit([LONG], [tag(LONG)]).max_length is None
+
+
+# --- scores, and many sentences ------------------------------------------------------------------
+
+
+def test_probabilities_are_the_softmax_of_the_logits(fitted):
+    tokens = [*FEW, LONG, ["the", ACCENT, "film"], [ACCENT]]
+    rows = fitted.logits(tokens)
+    assert [row.shape for row in rows] == [(len(words), 5) for words in tokens]
+    np.testing.assert_allclose(softmax(np.concatenate(rows), axis=1), plain_rows(fitted, tokens))
+    np.testing.assert_allclose(rows[-1], [np.log(fitted.shares_)])
+    words = fitted.tokenizer_(FEW[0], is_split_into_words=True, return_tensors="pt")
+    with torch.inference_mode():
+        expected = fitted.model_(**words.to(fitted.model_.device)).logits[0, 1:-1]
+    np.testing.assert_allclose(rows[0], expected.cpu(), atol=1e-5)
+
+
+def test_a_generator_is_read_in_chunks(fitted, monkeypatch):
+    expected = plain_rows(fitted, TOKENS), fitted.predict(TOKENS), fitted.logits(TOKENS)
+    texts = [" ".join(words) for words in TOKENS]
+    entities = fitted.entities(texts)
+    monkeypatch.setattr(estimator, "CHUNK_TEXTS", 7)
+    np.testing.assert_allclose(plain_rows(fitted, iter(TOKENS)), expected[0], atol=1e-5)
+    assert fitted.predict(iter(TOKENS)) == fitted.predict(TOKENS) == expected[1]
+    rows = fitted.logits(words for words in TOKENS)
+    np.testing.assert_allclose(np.concatenate(rows), np.concatenate(expected[2]), atol=1e-4)
+    found = fitted.entities(iter(texts))
+    assert [[(e.text, e.start) for e in row] for row in found] == [
+        [(e.text, e.start) for e in row] for row in entities
+    ]
+
+
+def test_a_generator_is_not_read_further_than_needed(fitted, monkeypatch):
+    monkeypatch.setattr(estimator, "CHUNK_TEXTS", 7)
+    read = []
+
+    def sentences():
+        for number, words in enumerate(TOKENS):
+            read.append(number)
+            yield words if number != 16 else 3
+
+    for method in (fitted.predict, fitted.predict_proba, fitted.logits):
+        read.clear()
+        with pytest.raises(ValueError, match=r"tokens\[16\] is 3, not a list of words"):
+            method(sentences())
+        assert len(read) == 21
+    with pytest.raises(ValueError, match=r"texts\[9\] is None"):
+        fitted.entities(text if number != 9 else None for number, text in enumerate(["a"] * 12))
+    with pytest.raises(ValueError, match="there are no sentences"):
+        fitted.predict(iter([]))
 
 
 # --- entities in raw text ------------------------------------------------------------------------
@@ -626,29 +584,6 @@ def test_what_is_neither_a_text_nor_several(fitted, text):
 
 
 # --- capitals ------------------------------------------------------------------------------------
-
-
-def test_segments_mark_the_pieces_of_capitalized_words(make, tokenizer):
-    tokens = [["The", "good-Film", "Plot-actor", ACCENT, "IS", "Éa", "3d", "", "ǅ"]]
-    (_, feature), *rest = make(mark_case=True)._features(tokenizer, tokens)
-    assert not rest
-    pieces = align(tokenizer, tokens)[0]
-    capital = [True, False, True, False, True, True, False, False, False]
-    marks = [int(is_capital) for is_capital, own in zip(capital, pieces, strict=True) for _ in own]
-    # A titlecase letter is no upper case one to Python; it says so itself.
-    assert not "ǅ".isupper()
-    assert feature["token_type_ids"] == [0, *marks, 0]
-    assert len(feature["token_type_ids"]) == len(feature["input_ids"])
-    ((_, plain),) = make()._features(tokenizer, tokens)
-    assert plain["input_ids"] == feature["input_ids"]
-    assert not any(plain.get("token_type_ids", [0]))
-
-
-def test_segments_go_along_with_windows(make, tokenizer):
-    tokens = [[word.capitalize() if i % 3 == 0 else word for i, word in enumerate(LONG)]]
-    for (_, window, _), feature in make(mark_case=True, max_length=8)._features(tokenizer, tokens):
-        marks = [int(place % 3 == 0) for place in range(window.start, window.end)]
-        assert feature["token_type_ids"] == [0, *marks, 0]
 
 
 def test_only_mark_case_tells_capitals_apart(make, tmp_path):
@@ -790,7 +725,7 @@ def no_training(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(training, "FastTrainer", refuse)
+    monkeypatch.setattr(training, "fine_tune", refuse)
 
 
 @pytest.mark.parametrize(
@@ -878,7 +813,11 @@ def test_bad_sentences_to_predict(fitted, tokens, message):
         ({"random_state": -1}, "random_state=-1"),
         ({"random_state": 1.5}, "random_state=1.5"),
         ({"mark_case": "no"}, "mark_case='no'; use True or False"),
-        ({"show_progress": None}, "show_progress=None"),
+        ({"show_progress": "no"}, "show_progress='no'; use True or False"),
+        ({"device": "abacus"}, "device='abacus' is not here"),
+        ({"prediction_batch_size": 0}, "prediction_batch_size=0"),
+        ({"patience": 0}, "patience=0"),
+        ({"callbacks": print}, "callbacks=.*use a list of functions"),
         ({"label_pieces": np.array(["first"])}, "label_pieces="),
         ({"warmup": 1}, "warmup=1"),
         ({"layer_decay": 0}, "layer_decay=0"),
@@ -886,13 +825,13 @@ def test_bad_sentences_to_predict(fitted, tokens, message):
         ({"max_length": 0}, "max_length=0"),
         ({"max_length": 7}, "max_length=7; use a whole number from 8 on"),
         ({"max_length": 16.0}, "max_length=16.0"),
-        ({"max_length": 33}, "max_length=33, but the model takes at most 32"),
+        ({"max_length": 33}, "max_length=33, but the model takes at most 32 tokens; lower it"),
         ({"label_pieces": "last"}, "label_pieces='last'; use 'first' or 'all'"),
         ({"label_pieces": None}, "label_pieces=None"),
         ({"fast": "length_buckets"}, "fast='length_buckets'; use True, False, or some of"),
         ({"fast": ("length_bucket",)}, "'length_bucket'; did you mean 'length_buckets'"),
-        ({"fast": ("first_token",)}, "fast holds 'first_token', which tagging cannot use"),
-        ({"fast": ("frozen_cache",)}, "fast holds 'frozen_cache', which tagging cannot use"),
+        ({"fast": ("first_token",)}, "the unknown option 'first_token'; use length_buckets, "),
+        ({"fast": ("frozen_cache",)}, "the unknown option 'frozen_cache'; use length_buckets"),
         ({"model": "all-MiniLM-L6-v3"}, "all-MiniLM-L6-v2"),
     ],
 )
@@ -904,7 +843,7 @@ def test_bad_parameters(make, no_training, changes, message):
 @pytest.mark.parametrize(
     ("validation", "message"),
     [
-        (([["a"]], [["B-New"]]), r"validation has tags that training has not: \['B-New'\]"),
+        (([["a"]], [["B-New"]]), r"validation has tags that training does not have: \['B-New'\]"),
         (([["a"], ["the", "film"]], [["O"], ["O"]]), "sentence 1 has 2 words but 1 validation"),
         (([["a"]], [["X"]]), r"validation tags\[0\]\[0\] is 'X'"),
         (([[]], [[]]), r"validation tokens\[0\] is an empty sentence"),
