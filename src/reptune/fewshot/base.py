@@ -21,7 +21,7 @@ from reptune.models.sentence import load_body, set_length
 
 
 def _gives_probabilities(classifier: EmbeddingClassifier) -> bool:
-    """Whether `predict_proba` is there; what is raised says why not, where it is asked for."""
+    """Return whether the head gives probabilities, or raise with the reason why it does not."""
     if classifier._has_probabilities():
         return True
     head = getattr(classifier, "head_", classifier.head)

@@ -487,7 +487,7 @@ def test_bad_parameters(make, changes, message):
         make(**changes).fit(TEXTS, LABELS)
 
 
-def test_one_text_a_label_trains_on_negative_pairs_with_a_warning(make):
+def test_one_text_per_label_trains_on_negative_pairs_with_a_warning(make):
     with pytest.warns(
         UserWarning, match="2 of 2 labels .* fewer than two texts.*negative pairs only"
     ):
