@@ -97,8 +97,8 @@ class PromptTunedClassifier(TextClassifier, PromptTuned):
     chapter 6.
 
     >>> texts = ["a gorgeous , witty film", "i laughed a lot", "an utter bore", "a mess"]
-    >>> words = {"negative": "terrible", "positive": "great"}
-    >>> classifier = PromptTunedClassifier(words=words, num_steps=4)
+    >>> words = {"negative": "boring", "positive": "fun"}
+    >>> classifier = PromptTunedClassifier(words=words, num_steps=2)
     >>> classifier = classifier.fit(texts, ["positive", "positive", "negative", "negative"])
     >>> classifier.predict(["a fine , funny film", "dull and far too long"]).tolist()
     ['positive', 'negative']
@@ -118,7 +118,8 @@ class PromptTunedClassifier(TextClassifier, PromptTuned):
             texts: The training texts; for a template with `{text2}`, tuples of two.
             labels: One label per text, all strings or all integers.
             validation: Texts and labels scored about five times, for `history_`; they do not
-                influence training, but with `patience` they decide when it stops.
+                influence training. With `patience` they are scored ten times and decide when
+                training stops.
 
         Raises:
             ValueError: If the input or a parameter is bad; raised before any training.
@@ -208,7 +209,7 @@ class PromptTunedRegressor(RegressorMixin, PromptTuned):
     Source: Gao et al. (2021), section 4.2; chapter 6.
 
     >>> texts = ["a gorgeous , witty film", "i laughed a lot", "it has its moments", "a mess"]
-    >>> regressor = PromptTunedRegressor(low=1, high=5, num_steps=4).fit(texts, [5, 4, 3, 1])
+    >>> regressor = PromptTunedRegressor(low=1, high=5, num_steps=2).fit(texts, [5, 4, 3, 1])
     >>> good, bad = regressor.predict(["a fine , funny film", "dull and far too long"])
     >>> bool(1 <= bad < good <= 5)
     True
@@ -246,7 +247,7 @@ class PromptTunedRegressor(RegressorMixin, PromptTuned):
             texts: The training texts; for a template with `{text2}`, tuples of two.
             targets: A number from `low` to `high` for each text.
             validation: Texts and targets scored about five times, for `history_`; with
-                `patience` they decide when training stops.
+                `patience` ten times, and they decide when training stops.
 
         Raises:
             ValueError: If the input or a parameter is bad; raised before any training.

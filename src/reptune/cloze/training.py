@@ -20,7 +20,7 @@ from reptune.training.loop import Record
 
 MASKED_RATE, CAUSAL_RATE = 1e-4, 2e-5
 MASKED_STEPS, CAUSAL_STEPS = 60, 60
-EVALUATIONS = 5
+EVALUATIONS, PATIENT_EVALUATIONS = 5, 10  # per training; with patience, to stop it in time
 FAST_OPTIONS = ("label_rows", "half_precision", "cheap_dropout")
 
 
@@ -91,13 +91,11 @@ def train(
             truncation.add(encoded)
         return word_loss(prompt_model, encoded, word_ids, targets[rows], fast)
 
-    # Rounded down, where `evaluation_steps` rounds up: the records of chapter 6 were made so.
-    looks = {number * loop.num_steps // EVALUATIONS for number in range(1, EVALUATIONS + 1)}
     with _dropout(prompt_model, fast):
         history = loop.run(
             loss_of,
             evaluate=evaluate,
-            looks=looks,
+            looks=_looks(loop.num_steps, settings.patience),
             patience=settings.patience,
             criterion=criterion,
             greater_is_better=greater_is_better,
@@ -122,6 +120,14 @@ def _loop(settings: Any, prompt_model: PromptModel) -> training.Loop:
         description="prompt-based fine-tuning",
         show_progress=runtime.shows_progress(settings.show_progress),
     )
+
+
+def _looks(num_steps: int, patience: int | None) -> set[int]:
+    """Return the steps after which to evaluate."""
+    if patience is not None:
+        return training.evaluation_steps(num_steps, PATIENT_EVALUATIONS)
+    # Rounded down, where `evaluation_steps` rounds up: histories have been so from the start.
+    return {number * num_steps // EVALUATIONS for number in range(1, EVALUATIONS + 1)}
 
 
 def _dropout(

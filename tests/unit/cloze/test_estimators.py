@@ -1,4 +1,5 @@
 import copy
+import inspect
 import json
 import math
 import pickle
@@ -206,15 +207,6 @@ def test_the_loss_is_cross_entropy_over_the_label_words_alone(make, steady):
     assert not np.allclose(one.logits(TEXTS), logits, atol=1e-4), "the first step already trains"
 
 
-def test_batches_by_hand():
-    rows = list(training.random_batches(5, 3, 5, seed=0))
-    assert [len(batch) for batch in rows] == [3] * 5
-    stream = np.concatenate(rows)
-    for start in (0, 5, 10):
-        assert sorted(stream[start : start + 5].tolist()) == [0, 1, 2, 3, 4], "whole epochs"
-    assert [len(batch) for batch in training.random_batches(2, 8, 2, seed=0)] == [2, 2]
-
-
 def test_same_seed_same_bits_and_validation_does_not_influence(make):
     state = torch.get_rng_state()
     one = make().fit(TEXTS, LABELS)
@@ -229,6 +221,52 @@ def test_same_seed_same_bits_and_validation_does_not_influence(make):
     different = make(random_state=1).fit(TEXTS, LABELS)
     assert not np.array_equal(one.logits(TEXTS), different.logits(TEXTS))
     assert torch.equal(state, torch.get_rng_state()), "the caller's generator stays as it was"
+
+
+def _inverted(labels):
+    return ["negative" if label == "positive" else "positive" for label in labels]
+
+
+def test_patience_goes_back_to_the_best_weights(make):
+    """What is held out contradicts what is learned, so that training makes it worse."""
+    held_out = (TEXTS, _inverted(LABELS))
+    classifier = make(num_steps=90, patience=3).fit(TEXTS, LABELS, validation=held_out)
+    scores = [entry["eval_accuracy"] for entry in classifier.history_ if "eval_accuracy" in entry]
+    best = int(np.argmax(scores))
+    assert len(scores) == best + 4 < 10 and scores[-1] < scores[best]
+    assert classifier.score(*held_out) == pytest.approx(scores[best])
+    steps = [entry["step"] for entry in classifier.history_ if "eval_accuracy" in entry]
+    assert steps == [9 * number for number in range(1, best + 5)]
+
+
+def test_patience_of_a_regressor_waits_for_a_lower_error(make_regressor):
+    opposite = (TEXTS, [-number for number in NUMBERS])
+    regressor = make_regressor(num_steps=90, patience=2).fit(TEXTS, NUMBERS, validation=opposite)
+    errors = [entry["eval_mae"] for entry in regressor.history_ if "eval_mae" in entry]
+    best = int(np.argmin(errors))
+    assert len(errors) == best + 3 < 10
+    found = np.abs(regressor.predict(TEXTS) - np.array(opposite[1])).mean()
+    assert found == pytest.approx(errors[best], abs=1e-5)
+    with pytest.raises(ValueError, match=r"patience=2 needs validation=\(texts, targets\) in fit"):
+        regressor.fit(TEXTS, NUMBERS)
+
+
+def test_prediction_batches_have_the_size_asked_for(make, monkeypatch):
+    sizes = []
+
+    def watched(prompt_model, batch, *rest, **others):
+        sizes.append(len(batch.mask))
+        return label_logits(prompt_model, batch, *rest, **others)
+
+    monkeypatch.setattr(prompt_models, "label_logits", watched)
+    classifier = make(num_steps=0, prediction_batch_size=6).fit(TEXTS, LABELS)
+    del sizes[:]
+    six = classifier.logits(TEXTS)
+    assert sizes == [6, 6, 4]
+    del sizes[:]
+    whole = classifier.set_params(prediction_batch_size=None).logits(TEXTS)
+    assert sizes == [16]
+    np.testing.assert_allclose(six, whole, atol=1e-5)
 
 
 def test_predict_is_the_argmax_of_predict_proba(fitted):
@@ -464,6 +502,20 @@ def test_bad_regressions(make_regressor, changes, targets, message):
 def test_bad_validation_of_a_regressor(make_regressor, validation):
     with pytest.raises(ValueError, match=r"pass a pair, \(texts, targets\)"):
         make_regressor().fit(TEXTS, NUMBERS, validation=validation)
+
+
+def test_the_regressor_has_the_parameters_of_both():
+    shared = inspect.signature(base.PromptTuned).parameters
+    own = inspect.signature(PromptTunedRegressor).parameters
+    assert list(own) == [*list(shared)[:3], "low", "high", *list(shared)[3:]]
+    for name in list(shared)[3:]:
+        assert own[name] == shared[name]
+    regressor = PromptTunedRegressor("a", "{text} {mask}", high=5, warmup=0.5)
+    assert list(regressor.get_params()) == sorted(own)
+    assert (regressor.high, regressor.warmup, regressor.words) == (5, 0.5, ("no", "yes"))
+    assert clone(regressor).get_params() == regressor.get_params()
+    with pytest.raises(TypeError, match="no parameter 'warm_up', did you mean 'warmup'"):
+        PromptTunedRegressor(warm_up=0.5)
 
 
 def test_it_works_in_scikit_learn(make, make_regressor):
