@@ -81,7 +81,7 @@ def _bundle_to_write(file: str | os.PathLike[str]) -> Path:
 
 
 def _chosen(names: Iterable[str] | None) -> list[str]:
-    """The assets to export, each once."""
+    """Return the assets to export, each once."""
     if isinstance(names, str):
         raise ValueError(f"names is the string {names!r}; pass a list of assets: [{names!r}].")
     if names is not None:

@@ -41,7 +41,7 @@ def list_assets() -> None:
 
 
 def _cells(asset: assets.Asset) -> tuple[str, ...]:
-    """The short facts, which line up; license and source are too long for a narrow terminal."""
+    """Return the short facts, which line up; license and source are too long for a terminal."""
     return asset.name, asset.kind, asset.group, f"{_mb(asset.size):>9}"
 
 
