@@ -112,7 +112,7 @@ class EntityTagger(SavedEstimator):
 
     >>> tokens = [["Ada", "lives", "in", "London"], ["I", "saw", "London", "with", "Ada"]]
     >>> tags = [["B-PER", "O", "O", "B-LOC"], ["O", "O", "B-LOC", "O", "B-PER"]]
-    >>> tagger = EntityTagger(num_epochs=15).fit(tokens, tags)
+    >>> tagger = EntityTagger(num_epochs=10).fit(tokens, tags)
     >>> tagger.predict([["Ada", "saw", "London"]])
     [['B-PER', 'O', 'B-LOC']]
     >>> [(entity.text, entity.type, entity.start) for entity in tagger.entities("I saw Ada.")]
