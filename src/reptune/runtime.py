@@ -289,8 +289,12 @@ def as_json(value: Any) -> Any:
 
 
 def half_precision(device: torch.device, wanted: bool) -> contextlib.AbstractContextManager:
-    """Compute matrix products in half precision inside the block, where the device can."""
+    """Compute matrix products in half precision inside the block, where the device can.
+
+    What it can is known of the machine's default device; on another one, float32 is computed.
+    """
     has = precision()
+    wanted = wanted and device.type == _default_device().type
     if not wanted or not (has["bf16"] or has["fp16"]):
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if has["bf16"] else torch.float16)
