@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,21 +97,6 @@ class Case:
             return estimator.predict(inputs)
         found = estimator.predict_proba(inputs)
         return np.concatenate(found) if self.tags_words else found
-
-    def score(self) -> Callable[[Any, Any, Any], float] | None:
-        """A scoring function where the estimator has none of its own."""
-        return word_accuracy if self.tags_words else None
-
-
-def word_accuracy(estimator: Any, tokens: list[list[str]], tags: list[list[str]]) -> float:
-    """The share of words that get the right tag."""
-    predicted = estimator.predict(tokens)
-    right = [
-        one == other
-        for row, gold in zip(predicted, tags, strict=True)
-        for one, other in zip(row, gold, strict=True)
-    ]
-    return float(np.mean(right))
 
 
 _TRAINED = {"num_epochs": 2, "learning_rate": 5e-3, "batch_size": 4, "random_state": 0}

@@ -74,7 +74,7 @@ def test_what_is_not_fitted_can_be_pickled(case, models):
 def test_cross_validation_in_processes_returns_its_estimators(case, models):
     found = cross_validate(
         case.new(models), case.inputs, case.targets, cv=2, n_jobs=2, return_estimator=True,
-        scoring=case.score(), error_score="raise",
+        error_score="raise",
     )  # fmt: skip
     assert np.isfinite(found["test_score"]).all() and len(found["estimator"]) == 2
     for estimator in found["estimator"]:
@@ -82,9 +82,7 @@ def test_cross_validation_in_processes_returns_its_estimators(case, models):
 
 
 def test_a_grid_search_fits_and_keeps_the_best(case, models):
-    search = GridSearchCV(
-        case.new(models), case.grid, cv=2, scoring=case.score(), error_score="raise"
-    )
+    search = GridSearchCV(case.new(models), case.grid, cv=2, error_score="raise")
     search.fit(case.inputs, case.targets)
     (name, values), = case.grid.items()  # fmt: skip
     assert search.best_params_[name] in values

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from seqeval.metrics import f1_score, precision_score, recall_score
 
@@ -406,13 +407,15 @@ def _interrupt(delay: float) -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
+    before, gradients = signal.signal(signal.SIGALRM, interrupt), torch.is_grad_enabled()
     signal.setitimer(signal.ITIMER_REAL, delay)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        # An interrupt within PyTorch's own `no_grad` can leave gradients off for the whole process.
+        torch.set_grad_enabled(gradients)
 
 
 @contextlib.contextmanager
