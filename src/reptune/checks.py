@@ -121,7 +121,7 @@ def _check_each_label(values: Iterable[Any], what: str = "labels") -> None:
 
 
 def _label_array(values: Sequence[Any]) -> np.ndarray:
-    """Checked labels as an array of one type, or raise."""
+    """Return checked labels as an array of one type, or raise."""
     kinds = {"strings": str, "integers": int, "booleans": bool}
     mixed = [name for name, kind in kinds.items() if any(_is_a(value, kind) for value in values)]
     if len(mixed) > 1:
@@ -141,7 +141,7 @@ def _check_num_classes(classes: np.ndarray, least: int) -> None:
 
 
 def _is_a(value: Any, kind: type) -> bool:
-    """Whether a label is of a kind; to Python a boolean is an integer too."""
+    """Return whether a label is of a kind; to Python a boolean is an integer too."""
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
@@ -221,7 +221,7 @@ def indicator_of(rows: Sequence[Sequence[Any]], classes: np.ndarray) -> np.ndarr
 
 
 def _label_rows(labels: Iterable[Any], num_texts: int, what: str = "labels") -> list[list[Any]]:
-    """A checked list of plain labels for each text."""
+    """Return a checked list of plain labels per text."""
     if isinstance(labels, str | bytes):
         raise ValueError(f"{what} is a single string, {labels[:40]!r}; pass a list per text.")
     values = listed(labels, what, "lists of labels")
@@ -341,7 +341,7 @@ def class_weights(
     counts: np.ndarray,
     num_texts: int | None = None,
 ) -> np.ndarray | None:
-    """Return a weight for each class, or raise.
+    """Return a weight per class, or raise.
 
     With several labels per text, each label is a question of its own, and its weight is that of
     the texts that have it, against 1 for those that do not.
@@ -379,7 +379,7 @@ def class_weights(
 
 
 def listed(values: Any, what: str, of: str) -> list[Any]:
-    """The elements of a one-dimensional sequence, or raise: a table or a mapping has none.
+    """Return the elements of a one-dimensional sequence, or raise: a table or mapping has none.
 
     Args:
         values: What the caller passed.
@@ -418,7 +418,7 @@ def listed(values: Any, what: str, of: str) -> list[Any]:
 
 
 def _columns(values: Any) -> list[Any] | None:
-    """The column names of a pandas, Polars or Arrow table or of a data set; `None` for others."""
+    """Return the column names of a pandas, Polars or Arrow table or data set, else `None`."""
     for attribute in ("column_names", "columns"):  # an Arrow table has both
         names = getattr(values, attribute, None)
         if names is not None and not callable(names):
@@ -427,7 +427,7 @@ def _columns(values: Any) -> list[Any] | None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for "nothing here": `None`, a NaN, or the missing value of pandas."""
+    """Return whether a value is a missing one: `None`, a NaN, or the missing value of pandas."""
     # By name: importing pandas for two singletons would cost `reptune assets list` half a second.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
@@ -435,13 +435,13 @@ def is_missing(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as a message shows it: not the whole of a large one."""
+    """Return a value as a message shows it: not the whole of a large one."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "…"
 
 
 def _is(value: Any, word: str) -> bool:
-    """Whether a value is this string; comparing an array with one would give an array."""
+    """Return whether a value is this string; comparing an array with one would give an array."""
     return isinstance(value, str) and value == word
 
 
@@ -511,7 +511,7 @@ def check_shared_parameters(estimator: Any) -> None:
     """Raise a `ValueError` unless the parameters that many estimators have are what they may be.
 
     They are `prediction_batch_size`, `patience`, `thresholds`, `callbacks` and `show_progress`;
-    those that an estimator lacks are passed over.
+    those that an estimator lacks are skipped.
     """
     for name in ("prediction_batch_size", "patience"):
         if getattr(estimator, name, None) is not None:
@@ -557,7 +557,7 @@ def check_random_state(random_state: Any) -> None:
 
 
 def seed_of(random_state: int | None) -> int:
-    """The seed itself; without one of the caller's, a fresh one."""
+    """Return the caller's seed, or a fresh one for `None`."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     return int(random_state)
@@ -571,7 +571,7 @@ def _reads_as_number(value: Any) -> bool:
 
 
 def check_finite_weights(model: Any, trained: bool = True) -> None:
-    """Raise a `ValueError` if a PyTorch model holds a weight that is no number.
+    """Raise a `ValueError` if a PyTorch model holds a weight that is not finite.
 
     Such a model predicts the first class for every text, and saves and loads without a word.
 
@@ -593,7 +593,7 @@ def check_finite_weights(model: Any, trained: bool = True) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelled or shortened one most likely means, or `None`."""
+    """Return the known name that a misspelled or shortened one most likely means, or `None`."""
     word = str(name).lower()
     by_lower = {str(candidate).lower(): str(candidate) for candidate in known}
     longer = [lower for lower in by_lower if word and word in lower]
@@ -602,7 +602,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:
-    """A hint for a message, such as `", did you mean 'label'?"`; empty where nothing is near."""
+    """Return a hint such as `", did you mean 'label'?"`, empty where no known name is near."""
     near = nearest(value, known)
     return f", did you mean {near!r}?" if near else ""
 
@@ -623,8 +623,8 @@ def check_model_folder(folder: str | Path) -> None:
     """
     folder = Path(folder)
     for pattern in _CONFIGURATIONS:
-        places = (pattern, f"*/{pattern}", f"*/*/{pattern}")
-        for path in sorted(path for place in places for path in folder.glob(place)):
+        depths = (pattern, f"*/{pattern}", f"*/*/{pattern}")
+        for path in sorted(path for depth in depths for path in folder.glob(depth)):
             if path.is_file():
                 _check_configuration(folder, path, _read_json(path))
 

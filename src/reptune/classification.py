@@ -47,8 +47,7 @@ from reptune.checks import (
 )
 from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_vocabulary, check_weights
 from reptune.meter import Meter
-from reptune.metrics import best_thresholds, micro_f1
-from reptune.multilabel import choose_thresholds
+from reptune.multilabel import best_thresholds, choose_thresholds, micro_f1
 from reptune.tokens import batches_by_length, check_max_length, model_limit
 from reptune.training import Trainable, freeze
 
@@ -370,12 +369,7 @@ class FineTunedClassifier(TextClassifier):
             history = training.fine_tune(
                 model,
                 self._arguments(folder, len(train_set), model.device, eval_set is not None),
-                training.Watch(
-                    model,
-                    callbacks=self.callbacks,
-                    patience=self.patience,
-                    criterion="eval_f1" if several else "eval_accuracy",
-                ),
+                self._watch(model, several),
                 show_progress=runtime.shows_progress(self.show_progress),
                 train_dataset=train_set,
                 eval_dataset=eval_set,
@@ -426,6 +420,14 @@ class FineTunedClassifier(TextClassifier):
             device=device,
             half_precision="half_precision" in training.options_on(device, self.fast),
             evaluation_batch_size=size if evaluates else None,
+        )
+
+    def _watch(self, model: PreTrainedModel, several: bool) -> training.Watch:
+        return training.Watch(
+            model,
+            callbacks=self.callbacks,
+            patience=self.patience,
+            criterion="eval_f1" if several else "eval_accuracy",
         )
 
     def _f1(self, prediction: Any) -> dict[str, float]:

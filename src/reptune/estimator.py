@@ -98,13 +98,13 @@ class SavedEstimator(BaseEstimator):
                 to run, or a file of it is missing or damaged.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            place = find_folder(folder)  # anew: a save of another process moves it
-            before = _stamp_of(place / MANIFEST)
+            current = find_folder(folder)  # anew: a save of another process moves it
+            before = _stamp_of(current / MANIFEST)
             try:
-                return cls._read_folder(place)
+                return cls._read_folder(current)
             except Exception:
                 # Another process may have saved meanwhile, so that old and new files were mixed.
-                if attempt == _ATTEMPTS or _stamp_of(place / MANIFEST) == before:
+                if attempt == _ATTEMPTS or _stamp_of(current / MANIFEST) == before:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -181,16 +181,16 @@ class TextEstimator(SavedEstimator):
         return np.concatenate([self._logits(chunk) for chunk in self._chunks(texts)])
 
     def _chunks(self, texts: Iterable[Any]) -> Iterator[list[Any]]:
-        """Checked texts, at most `CHUNK_TEXTS` at a time."""
+        """Yield checked texts, at most `CHUNK_TEXTS` at a time."""
         check_is_fitted(self, "classes_")
         yield from in_chunks(texts, self._checked_texts)
 
     def _checked_texts(self, texts: Iterable[Any], first: int = 0) -> list[Any]:
-        """The texts in a list, or a `ValueError`; `first` is the number of the first of them."""
+        """Return the texts in a list, or raise a `ValueError`; `first` is the first one's index."""
         return check_texts(texts, first=first)
 
     def _logits(self, texts: list[Any]) -> np.ndarray:
-        """Scores of checked texts, shape `(n, num_classes)`."""
+        """Return scores of checked texts, shape `(n, num_classes)`."""
         raise NotImplementedError
 
     def __sklearn_tags__(self):
@@ -236,7 +236,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     def score(
         self, texts: Iterable[Any], labels: Iterable[Any], sample_weight: Any = None
     ) -> float:
-        """Return the share of texts whose label is right; of several, all and none besides.
+        """Return the share of texts whose label is right; of several, all of them and no others.
 
         Args:
             texts: Strings in any iterable.
@@ -260,7 +260,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
             return super().score(texts, labels, sample_weight)
         predicted = self.predict(texts)
         check_multilabels(labels, len(predicted), num_classes=0)
-        right = [set(one) == set(other) for one, other in zip(predicted, labels, strict=True)]
+        right = [set(ours) == set(true) for ours, true in zip(predicted, labels, strict=True)]
         return float(np.average(right, weights=sample_weight))
 
     def _labels(self, texts: list[Any]) -> np.ndarray:
@@ -303,8 +303,8 @@ def in_chunks(
 def check_weights(folder: Path, model: Any) -> None:
     """Raise a `ValueError` unless a saved model's weights are those that it was built for.
 
-    Weights that a file lacks are drawn at random by the library, those that the configuration has
-    no place for are left out, both without a word.
+    Weights that a file lacks are drawn at random by the library, those that the configuration
+    does not know are left out, both without a warning.
 
     Args:
         folder: Where its safetensors files lie.
@@ -351,7 +351,7 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-    """What `pack` was given, for one parameter of a manifest.
+    """Return what `pack` was given, for one parameter of a manifest.
 
     Raises:
         ValueError: If `pack` cannot have written it.
@@ -369,7 +369,7 @@ def unpack(value: Any) -> Any:
 
 
 def _with_named_parameters(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that says which parameter an unknown one may have been meant for."""
+    """Return a constructor that says which parameter an unknown one may have been meant for."""
     parameters = inspect.signature(init).parameters
     known = [name for name in parameters if name != "self"]
 
@@ -387,16 +387,16 @@ def _with_named_parameters(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _stamp_of(path: Path) -> tuple[int, int] | None:
-    """What tells a file from its successor, which may hold the same bytes."""
+    """Return what tells a file from its successor, which may hold the same bytes."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
-    """The manifest, with `params` and `classes` as they were and `files` whatever its format."""
+    """Return the manifest, with `params` and `classes` as saved and `files` in every format."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; pass the one that save() returned.")
     missing = [name for name in (MANIFEST, *kind._FILES) if not (folder / name).is_file()]
@@ -437,7 +437,7 @@ def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the SHA-256 of everything else in it, as `seal`.
+    """Return a manifest with the SHA-256 of everything else in it, as `seal`.
 
     A parameter or a label that was changed or lost would otherwise load as another model.
     """
@@ -447,7 +447,7 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_sealed(manifest: dict[str, Any]) -> bool:
-    """Whether a manifest, as it was read, is as it was written; format 1 had no seal."""
+    """Return whether a manifest, as it was read, is as it was written; format 1 had no seal."""
     return manifest["format"] == 1 or manifest.get("seal") == sealed(manifest)["seal"]
 
 
@@ -497,12 +497,12 @@ def _classes_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
 
 
 def _thresholds_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray | None:
-    """One threshold per class, where texts had several labels each."""
+    """Return one threshold per class, where texts had several labels each."""
     thresholds = manifest.get("thresholds")
     if thresholds is None:
         return None
     numbers = isinstance(thresholds, list) and len(thresholds) == len(manifest["classes"])
-    if not numbers or not all(type(one) in (int, float) and 0 <= one <= 1 for one in thresholds):
+    if not numbers or not all(type(each) in (int, float) and 0 <= each <= 1 for each in thresholds):
         raise ValueError(
             f"{folder / MANIFEST} is damaged (thresholds {thresholds!r}); save the model again."
         )

@@ -31,7 +31,7 @@ _READ_NAMES = {"vocab.txt", "merges.txt", "bpe.codes"}
 
 
 def write_folder(folder: str | Path, write: Callable[[Path], None], marker: str = MANIFEST) -> Path:
-    """Let `write` fill a temporary folder, then move that into the place of `folder`.
+    """Let `write` fill a temporary folder, then let that replace `folder`.
 
     Whatever interrupts it, an error, Ctrl-C or a kill, the old folder or the new one is whole.
     Two processes of a machine that write the same folder take turns.
@@ -46,16 +46,16 @@ def write_folder(folder: str | Path, write: Callable[[Path], None], marker: str 
 
     Raises:
         ValueError: If `folder` holds something that was not written by this, which is left alone.
-        OSError: If the disk is full or the place cannot be written to; what was there stays.
+        OSError: If the disk is full or the folder cannot be written to; what was there stays.
     """
-    asked, folder = Path(folder), Path(folder).resolve()
+    given, folder = Path(folder), Path(folder).resolve()
     check_replaceable(folder, marker)
-    with _disk_errors(asked):
+    with _disk_errors(given):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _turn(folder):
             _sweep(folder, marker)
             _replace(folder, write)
-    return asked
+    return given
 
 
 def find_folder(folder: str | Path, marker: str = MANIFEST) -> Path:
@@ -71,7 +71,7 @@ def find_folder(folder: str | Path, marker: str = MANIFEST) -> Path:
         return folder
     warnings.warn(
         f"{folder} is missing because a save was interrupted; the model that it was to replace is "
-        f"read from {aside}. Save again to put it in its place.",
+        f"read from {aside}. Save again to put it back.",
         stacklevel=3,
     )
     return aside
@@ -179,7 +179,7 @@ def _staging_prefix(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _turn(folder: Path) -> Iterator[None]:
-    """Hold the lock on writing this folder; the system lets go of it when a process dies."""
+    """Hold the lock on writing this folder; the system releases it when a process dies."""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     # Among the temporary files, so that nothing but the model lies where the model is saved.

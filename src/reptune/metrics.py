@@ -6,7 +6,7 @@ Every function takes plain arrays or lists, so that it serves any model, ours or
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple
@@ -19,8 +19,6 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
 from reptune.checks import (
-    check_known_multilabels,
-    check_labels,
     check_number,
     check_random_state,
     check_whole_number,
@@ -59,12 +57,12 @@ class Interval:
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside the interval."""
+        """Return whether `value` lies outside the interval."""
         return not self.low <= value <= self.high
 
 
 def classification_scores(labels: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
-    """Accuracy and macro-averaged F1.
+    """Return accuracy and macro-averaged F1.
 
     Args:
         labels: True classes, shape `(n,)`.
@@ -87,107 +85,24 @@ def classification_scores(labels: ArrayLike, predictions: ArrayLike) -> dict[str
     }
 
 
-def multilabel_scores(
-    gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]], classes: Sequence[Any]
-) -> dict[str, float]:
-    """Score the labels of texts that may have several.
+def f1_of_counts(counts: np.ndarray) -> np.ndarray:
+    """Return the F1 of right, predicted and true counts along the last axis, 0 where none exist.
 
     Args:
-        gold: The true labels of each text, in a list, tuple or set.
-        predicted: The predicted ones.
-        classes: Every label, such as a classifier's `classes_`.
+        counts: Shape `(..., 3)`.
 
     Returns:
-        `subset_accuracy`, the share of texts whose labels are all right and none missing;
-        `micro_f1`, the F1 of all decisions together; `macro_f1`, the mean of the labels' F1. A
-        score that would divide by zero is 0.
+        Shape `(...,)`.
 
-    Raises:
-        ValueError: If the two differ in length, or a label is not one of `classes`.
-
-    >>> scores = multilabel_scores([["a"], ["a", "b"]], [["a"], ["b"]], ["a", "b"])
-    >>> {name: round(score, 3) for name, score in scores.items()}
-    {'subset_accuracy': 0.5, 'micro_f1': 0.8, 'macro_f1': 0.833}
+    >>> f1_of_counts(np.array([[1, 1, 2], [0, 0, 0]])).round(3)
+    array([0.667, 0.   ])
     """
-    known = np.unique(check_labels(classes, len(classes)))
-    true = check_known_multilabels(gold, len(gold), known, "gold")
-    guess = check_known_multilabels(predicted, len(predicted), known, "predicted")
-    if len(true) != len(guess) or not len(true):
-        raise ValueError(
-            f"{len(true)} gold and {len(guess)} predicted lists of labels; pass as many of both, "
-            "at least 1."
-        )
-    counts = np.stack([(true & guess).sum(axis=0), guess.sum(axis=0), true.sum(axis=0)], axis=1)
-    return {
-        "subset_accuracy": float((true == guess).all(axis=1).mean()),
-        "micro_f1": micro_f1(true, guess),
-        "macro_f1": float(_f1(counts).mean()),
-    }
-
-
-def micro_f1(gold: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the F1 of all decisions together, from booleans of shape `(n, num_classes)`."""
-    return float(_f1(np.array([(gold & predicted).sum(), predicted.sum(), gold.sum()])))
-
-
-def best_thresholds(gold: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
-    """Return for each label the threshold of probability that gives its highest F1.
-
-    A text has a label where its probability is at least the threshold, which lies midway between
-    two probabilities that occur. Of equally good thresholds the one nearest to 0.5 is taken, and
-    0.5 for a label that no text has.
-
-    Args:
-        gold: Whether each text has each label, booleans of shape `(n, num_classes)`.
-        probabilities: Of texts that the model was not trained on, shape `(n, num_classes)`; NaN
-            where one is not known.
-
-    Returns:
-        Shape `(num_classes,)`, from 0 to 1.
-
-    Raises:
-        ValueError: If the shapes differ, or a probability is not from 0 to 1.
-
-    Source: Lipton, Elkan and Narayanaswamy, *Optimal Thresholding of Classifiers to Maximize F1
-    Measure* (2014).
-
-    >>> best_thresholds([[1], [1], [0]], [[0.9], [0.3], [0.2]])
-    array([0.25])
-    """
-    has, shares = np.asarray(gold), np.asarray(probabilities, dtype=float)
-    if has.shape != shares.shape or has.ndim != 2 or has.size == 0:
-        raise ValueError(
-            f"gold has shape {has.shape} and probabilities {shares.shape}; pass (n, num_classes) "
-            "twice, n at least 1."
-        )
-    outside = shares[(shares < 0) | (shares > 1)]
-    if outside.size:
-        raise ValueError(f"probabilities hold {outside[0]:g}; they must be from 0 to 1.")
-    columns = zip(has.astype(bool).T, shares.T, strict=True)
-    return np.array([_best_threshold(*column) for column in columns])
-
-
-def _best_threshold(has: np.ndarray, shares: np.ndarray) -> float:
-    """The threshold of one label, shapes `(n,)`."""
-    known = ~np.isnan(shares)
-    has, shares = has[known], shares[known]
-    if not has.any():
-        return 0.5
-    highest = np.unique(shares)[::-1]
-    # How many texts lie at or above each probability that occurs, and how many of them are right.
-    predicted = len(shares) - np.searchsorted(np.sort(shares), highest)
-    right = has.sum() - np.searchsorted(np.sort(shares[has]), highest)
-    f1 = 2 * right / (predicted + has.sum())
-    lower = np.append(highest[1:], 0.0)
-    middle = (highest + lower) / 2
-    # Between neighbors among the floats there is nothing.
-    thresholds = np.where(middle > lower, middle, highest)
-    best = f1 == f1.max()
-    return float(thresholds[best][np.abs(thresholds[best] - 0.5).argmin()])
+    total = counts[..., 1] + counts[..., 2]
+    return np.divide(2 * counts[..., 0], total, out=np.zeros(total.shape), where=total > 0)
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95, random_state: int = 0) -> Interval:
-    """Percentile bootstrap interval of a mean, over items and, where given, over seeds.
+    """Return the percentile bootstrap interval of a mean, over items and, where given, seeds.
 
     With `values = labels == predictions` this is an interval for the accuracy. Over several
     seeds it resamples seeds and items, because a new run would draw both anew.
@@ -211,7 +126,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95, random_state: int = 0)
 def paired_interval(
     correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95, random_state: int = 0
 ) -> Interval:
-    """Bootstrap interval of the difference in accuracy, A minus B, on the same items.
+    """Return the bootstrap interval of the difference in accuracy, A minus B, on the same items.
 
     Both methods are scored on the same resampled items, so what makes an item hard for both
     cancels. The difference is "not distinguishable from zero" where the interval holds zero.
@@ -237,7 +152,7 @@ def paired_interval(
 
 
 def mcnemar_p(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
-    """Exact McNemar test: how surprising the split of the disagreements is if A equals B.
+    """Return the p-value of the exact McNemar test of whether A and B are equally accurate.
 
     Args:
         correct_a: Whether A was right, booleans or 0 and 1, shape `(items,)`.
@@ -259,7 +174,7 @@ def mcnemar_p(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
 def expected_calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 10
 ) -> float:
-    """Gap between confidence and accuracy, averaged over bins of confidence.
+    """Return the gap between confidence and accuracy, averaged over bins of confidence.
 
     Args:
         probabilities: Shape `(n, classes)`, rows sum to 1.
@@ -282,7 +197,7 @@ def expected_calibration_error(
 def reliability(
     probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 10
 ) -> list[tuple[float, float, int]]:
-    """Mean confidence, accuracy and count of each bin of confidence that holds any item.
+    """Return mean confidence, accuracy and count of each bin of confidence that holds any item.
 
     Args:
         probabilities: Shape `(n, classes)`, rows sum to 1.
@@ -308,7 +223,7 @@ def reliability(
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """The temperature that minimizes the negative log-likelihood of held-out labels.
+    """Return the temperature that minimizes the negative log-likelihood of held-out labels.
 
     Divide logits by it before the softmax: above 1 it lowers confidence, below 1 it raises it;
     it never changes which class is largest.
@@ -361,7 +276,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """`mean ± standard deviation` over seeds, as the tables print it (n - 1 in the divisor).
+    """Return `mean ± standard deviation` over seeds, as tables print it (n - 1 in the divisor).
 
     Raises:
         ValueError: If there are none, one is not finite, or they are not in one dimension.
@@ -375,9 +290,9 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def _numbers(name: str, values: ArrayLike, least: float | None = None) -> np.ndarray:
-    """An array of finite floats; strings, missing values and what is no list are refused.
+    """Return an array of finite floats; refuse strings, missing values and what is not a list.
 
-    Where `least` is given, it takes the place of minus infinity.
+    Where `least` is given, it replaces minus infinity.
     """
     array = _array(name, values)
     if array.dtype.kind == "O":  # such as pandas' nullable columns
@@ -393,8 +308,8 @@ def _numbers(name: str, values: ArrayLike, least: float | None = None) -> np.nda
     if least is not None:
         array[np.isneginf(array)] = least
     if not np.isfinite(array).all():
-        place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name}{list(place)} is {array[place]}; every number must be finite.")
+        index = tuple(int(number) for number in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}{list(index)} is {array[index]}; every number must be finite.")
     return array
 
 
@@ -413,7 +328,7 @@ def _example(array: np.ndarray) -> str:
 
 
 def _classes(name: str, values: ArrayLike) -> np.ndarray:
-    """Labels as an array of str or of whole numbers, never of both, which NumPy would merge."""
+    """Return labels as an array of str or whole numbers, never of both, which NumPy would merge."""
     array = _array(name, values)
     items = array.ravel().tolist() if array.dtype.kind == "O" else None
     if array.dtype.kind == "U" and not isinstance(values, np.ndarray):
@@ -464,33 +379,33 @@ def _probabilities_and_labels(
 
 
 def _fitting_labels(name: str, scores: np.ndarray, labels: ArrayLike) -> np.ndarray:
-    """Labels as columns of the scores, or raise: others would count as plain mistakes."""
-    found = _classes("labels", labels)
-    if scores.ndim != 2 or found.shape != scores.shape[:1] or len(found) == 0:
+    """Return labels as columns of the scores, or raise: others would count as plain mistakes."""
+    classes = _classes("labels", labels)
+    if scores.ndim != 2 or classes.shape != scores.shape[:1] or len(classes) == 0:
         raise ValueError(
-            f"{name} have shape {scores.shape} and labels {found.shape}; "
+            f"{name} have shape {scores.shape} and labels {classes.shape}; "
             "pass (n, classes) and (n,), n at least 1."
         )
-    if found.dtype.kind == "U":
+    if classes.dtype.kind == "U":
         raise ValueError(
-            f"labels are strings such as {found[0].item()!r}; pass class indices: "
+            f"labels are strings such as {classes[0].item()!r}; pass class indices: "
             "np.searchsorted(classifier.classes_, labels)."
         )
     num_classes = scores.shape[1]
-    outside = (found < 0) | (found >= num_classes)
+    outside = (classes < 0) | (classes >= num_classes)
     if outside.any():
         raise ValueError(
-            f"label {found[outside][0].item()} is no column of {num_classes}; class indices count "
-            f"from 0 to {num_classes - 1}: np.searchsorted(classifier.classes_, labels)."
+            f"label {classes[outside][0].item()} is no column of {num_classes}; class indices "
+            f"count from 0 to {num_classes - 1}: np.searchsorted(classifier.classes_, labels)."
         )
-    return found.astype(np.intp)
+    return classes.astype(np.intp)
 
 
 def _seeds_by_items(values: ArrayLike, name: str) -> np.ndarray:
     array = _numbers(name, values)
     if array.ndim == 0:
         raise ValueError(
-            f"{name} is one value, {array.item():g}; pass one an item. Two lists compare as a "
+            f"{name} is one value, {array.item():g}; pass one per item. Two lists compare as a "
             "whole: make them arrays first, np.asarray(labels) == np.asarray(predictions)."
         )
     matrix = np.atleast_2d(array)
@@ -511,7 +426,7 @@ def _level_and_seed(level: float, random_state: int | None) -> tuple[float, int]
 
 
 def _bootstrap_means(matrix: np.ndarray, random_state: int) -> np.ndarray:
-    """Means of resampled seeds and items, shape `(NUM_RESAMPLES,)`.
+    """Return means of resampled seeds and items, shape `(NUM_RESAMPLES,)`.
 
     Items with the same values under every seed are interchangeable, so a resample is a draw of
     how often each distinct column occurs. For right-or-wrong values under a few seeds that is a
@@ -531,9 +446,9 @@ def _bootstrap_means(matrix: np.ndarray, random_state: int) -> np.ndarray:
 
 
 def _times(generator: np.random.Generator, counts: np.ndarray, size: int) -> np.ndarray:
-    """How often each kind of item is drawn in a resample, shape `(size, len(counts))`.
+    """Return how often each kind of item is drawn in a resample, shape `(size, len(counts))`.
 
-    Of many kinds there must be one item each: those are drawn one by one.
+    Of many kinds there must be one item each; those are drawn one by one.
     """
     total = int(counts.sum())
     if len(counts) <= MANY:
@@ -555,7 +470,7 @@ def _chunks(total: int, size: int) -> list[int]:
 def entity_scores(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
-    """Precision, recall and F1 over whole entities: type and both ends must be right.
+    """Return precision, recall and F1 over whole entities: type and both ends must be right.
 
     Args:
         gold: For each sentence its true tags (`O`, `B-TYPE`, `I-TYPE`).
@@ -576,9 +491,9 @@ def entity_scores(
     by_type: dict[str, np.ndarray] = {}
     for true, guess in zip(gold, predicted, strict=True):
         true_spans, guessed = set(spans(true)), set(spans(guess))
-        for place, found in enumerate((true_spans & guessed, guessed, true_spans)):
-            for span in found:
-                by_type.setdefault(span.type, np.zeros(3, int))[place] += 1
+        for index, counted in enumerate((true_spans & guessed, guessed, true_spans)):
+            for span in counted:
+                by_type.setdefault(span.type, np.zeros(3, int))[index] += 1
     total = sum(by_type.values(), np.zeros(3, int))
     return {
         **_precision_recall_f1(total),
@@ -590,7 +505,7 @@ def entity_scores(
 
 
 def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> np.ndarray:
-    """Right, predicted and true entities of each sentence: what an F1's interval needs.
+    """Return counts of right, predicted and true entities per sentence, for an F1's interval.
 
     Returns:
         Whole numbers of shape `(sentences, 3)`.
@@ -607,7 +522,7 @@ def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[st
 
 
 def f1_interval(counts: ArrayLike, level: float = 0.95, random_state: int = 0) -> Interval:
-    """Percentile bootstrap interval of an entity-level F1, over sentences and seeds.
+    """Return the percentile bootstrap interval of an entity-level F1, over sentences and seeds.
 
     F1 is no mean of sentences, so each resample of sentences is counted anew. Over several seeds
     the estimate is the mean of the seeds' F1.
@@ -623,14 +538,15 @@ def f1_interval(counts: ArrayLike, level: float = 0.95, random_state: int = 0) -
     Source: as `mean_interval`; chapter 4.
     """
     level, seed = _level_and_seed(level, random_state)
-    found = _seeds_sentences_counts(counts)
-    return _interval_of(_f1(found.sum(axis=1)).mean(), _bootstrap_f1(found, seed, 1), level)
+    checked = _seeds_sentences_counts(counts)
+    estimate = f1_of_counts(checked.sum(axis=1)).mean()
+    return _interval_of(estimate, _bootstrap_f1(checked, seed, 1), level)
 
 
 def paired_f1_interval(
     counts_a: ArrayLike, counts_b: ArrayLike, level: float = 0.95, random_state: int = 0
 ) -> Interval:
-    """Bootstrap interval of the difference in entity-level F1, A minus B, on the same sentences.
+    """Return the bootstrap interval of the difference in entity-level F1, A minus B.
 
     Args:
         counts_a: `entity_counts` of A, `(sentences, 3)` or `(seeds, sentences, 3)`.
@@ -652,7 +568,7 @@ def paired_f1_interval(
             "with the same true entities, for both."
         )
     difference = _bootstrap_f1(a, seed, 1) - _bootstrap_f1(b, seed, 2)
-    estimate = _f1(a.sum(axis=1)).mean() - _f1(b.sum(axis=1)).mean()
+    estimate = f1_of_counts(a.sum(axis=1)).mean() - f1_of_counts(b.sum(axis=1)).mean()
     return _interval_of(estimate, difference, level)
 
 
@@ -676,7 +592,7 @@ class EntityError(NamedTuple):
 def entity_errors(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 ) -> list[EntityError]:
-    """Every error of a tagger, one for each true or predicted entity that has no equal.
+    """Return every error of a tagger, one per true or predicted entity that has no equal.
 
     A true entity is matched with the wrong prediction that shares most words with it, each at most
     once; those of the same type come first among equals.
@@ -685,7 +601,7 @@ def entity_errors(
         ValueError: As `entity_scores`.
     """
     gold, predicted = _tag_rows(gold, predicted)
-    found: list[EntityError] = []
+    errors: list[EntityError] = []
     for number, (true, guess) in enumerate(zip(gold, predicted, strict=True)):
         missed, invented = spans(true), spans(guess)
         right = set(missed) & set(invented)
@@ -699,10 +615,10 @@ def entity_errors(
             if shared and a in missed and b in invented:
                 missed.remove(a)
                 invented.remove(b)
-                found.append(EntityError(_kind(a, b), number, a, b))
-        found += [EntityError("missed", number, span, None) for span in missed]
-        found += [EntityError("invented", number, None, span) for span in invented]
-    return found
+                errors.append(EntityError(_kind(a, b), number, a, b))
+        errors += [EntityError("missed", number, span, None) for span in missed]
+        errors += [EntityError("invented", number, None, span) for span in invented]
+    return errors
 
 
 def _kind(gold: Span, predicted: Span) -> Any:
@@ -738,7 +654,7 @@ def _tag_rows(gold: Any, predicted: Any) -> tuple[list[list[str]], list[list[str
         if len(true) != len(guess):
             raise ValueError(
                 f"sentence {number} has {len(true)} gold and {len(guess)} predicted tags; "
-                "pass one a word."
+                "pass one per word."
             )
     if len(gold) > 1 and all(len(row) == 1 for row in gold):
         raise ValueError(
@@ -758,44 +674,38 @@ def _precision_recall_f1(counts: np.ndarray) -> dict[str, float]:
     }
 
 
-def _f1(totals: np.ndarray) -> np.ndarray:
-    """F1 of right, predicted and true counts along the last axis."""
-    below = totals[..., 1] + totals[..., 2]
-    return np.divide(2 * totals[..., 0], below, out=np.zeros(below.shape), where=below > 0)
-
-
 def _seeds_sentences_counts(counts: ArrayLike) -> np.ndarray:
-    found = _numbers("counts", counts)
-    found = found[None] if found.ndim == 2 else found
-    if found.ndim != 3 or found.shape[-1] != 3 or found.size == 0:
+    array = _numbers("counts", counts)
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[-1] != 3 or array.size == 0:
         raise ValueError(
             f"counts have shape {np.shape(counts)}; pass (sentences, 3) or (seeds, sentences, 3), "
             "as entity_counts returns them."
         )
-    whole = (found >= 0).all() and (found == np.trunc(found)).all()
-    if not whole or (found[..., 0] > found[..., 1:].min(axis=-1)).any():
+    whole = (array >= 0).all() and (array == np.trunc(array)).all()
+    if not whole or (array[..., 0] > array[..., 1:].min(axis=-1)).any():
         raise ValueError(
             "counts must be whole numbers from 0 on: right, predicted and true entities, of which "
             "right is the smallest. Pass what entity_counts returns."
         )
-    return found
+    return array
 
 
 def _bootstrap_f1(counts: np.ndarray, random_state: int, method: int) -> np.ndarray:
-    """Mean F1 over resampled seeds, each of resampled sentences, shape `(NUM_RESAMPLES,)`.
+    """Return mean F1 over resampled seeds and sentences, shape `(NUM_RESAMPLES,)`.
 
     The same `random_state` draws the same sentences for every method, and its own seeds for each.
     """
     num_seeds, num_sentences, _ = counts.shape
     sentences, draws = (np.random.default_rng([random_state, which]) for which in (0, method))
     flat = counts.transpose(1, 0, 2).reshape(num_sentences, -1)
-    found, once = [], np.ones(num_sentences, dtype=int)
+    means, once = [], np.ones(num_sentences, dtype=int)
     for size in _chunks(NUM_RESAMPLES, 500 if num_sentences <= MANY else CHUNK // num_sentences):
         times = _times(sentences, once, size)
-        f1 = _f1((times @ flat).reshape(size, num_seeds, 3))
+        f1 = f1_of_counts((times @ flat).reshape(size, num_seeds, 3))
         seeds = draws.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=size)
-        found.append((f1 * seeds).sum(axis=1) / num_seeds)
-    return np.concatenate(found)
+        means.append((f1 * seeds).sum(axis=1) / num_seeds)
+    return np.concatenate(means)
 
 
 def _interval_of(estimate: float, resampled: np.ndarray, level: float) -> Interval:

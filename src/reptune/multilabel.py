@@ -1,16 +1,17 @@
-"""Several labels per text: from which probability on a text gets a label, chosen out of fold."""
+"""Several labels per text: scores, and a threshold of probability per label."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from reptune.checks import seed_of
-from reptune.metrics import best_thresholds
+from reptune.checks import check_known_multilabels, check_labels, seed_of
+from reptune.metrics import f1_of_counts
 
 THRESHOLD_FOLDS = 3
 
@@ -25,6 +26,105 @@ def label_lists(indicator: np.ndarray, classes: np.ndarray) -> list[list[Any]]:
     return [[names[column] for column in np.flatnonzero(row)] for row in indicator]
 
 
+def multilabel_scores(
+    gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]], classes: Sequence[Any]
+) -> dict[str, float]:
+    """Score the labels of texts that may have several.
+
+    Args:
+        gold: The true labels of each text, in a list, tuple or set.
+        predicted: The predicted ones.
+        classes: Every label, such as a classifier's `classes_`.
+
+    Returns:
+        `subset_accuracy`, the share of texts whose labels are all right and none missing;
+        `micro_f1`, the F1 of all decisions together; `macro_f1`, the mean of the labels' F1. A
+        score that would divide by zero is 0.
+
+    Raises:
+        ValueError: If the two differ in length, or a label is not one of `classes`.
+
+    >>> scores = multilabel_scores([["a"], ["a", "b"]], [["a"], ["b"]], ["a", "b"])
+    >>> {name: round(score, 3) for name, score in scores.items()}
+    {'subset_accuracy': 0.5, 'micro_f1': 0.8, 'macro_f1': 0.833}
+    """
+    known = np.unique(check_labels(classes, len(classes)))
+    true = check_known_multilabels(gold, len(gold), known, "gold")
+    guess = check_known_multilabels(predicted, len(predicted), known, "predicted")
+    if len(true) != len(guess) or not len(true):
+        raise ValueError(
+            f"{len(true)} gold and {len(guess)} predicted lists of labels; pass as many of both, "
+            "at least 1."
+        )
+    counts = np.stack([(true & guess).sum(axis=0), guess.sum(axis=0), true.sum(axis=0)], axis=1)
+    return {
+        "subset_accuracy": float((true == guess).all(axis=1).mean()),
+        "micro_f1": micro_f1(true, guess),
+        "macro_f1": float(f1_of_counts(counts).mean()),
+    }
+
+
+def micro_f1(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the F1 of all decisions together, from booleans of shape `(n, num_classes)`."""
+    return float(f1_of_counts(np.array([(gold & predicted).sum(), predicted.sum(), gold.sum()])))
+
+
+def best_thresholds(gold: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
+    """Return for each label the threshold of probability that gives its highest F1.
+
+    A text has a label where its probability is at least the threshold, which lies midway between
+    two probabilities that occur. Of equally good thresholds the one nearest to 0.5 is taken, and
+    0.5 for a label that no text has.
+
+    Args:
+        gold: Whether each text has each label, booleans of shape `(n, num_classes)`.
+        probabilities: Of texts that the model was not trained on, shape `(n, num_classes)`; NaN
+            where one is not known.
+
+    Returns:
+        Shape `(num_classes,)`, from 0 to 1.
+
+    Raises:
+        ValueError: If the shapes differ, or a probability is not from 0 to 1.
+
+    Source: Lipton, Elkan and Narayanaswamy, *Optimal Thresholding of Classifiers to Maximize F1
+    Measure* (2014).
+
+    >>> best_thresholds([[1], [1], [0]], [[0.9], [0.3], [0.2]])
+    array([0.25])
+    """
+    has, shares = np.asarray(gold), np.asarray(probabilities, dtype=float)
+    if has.shape != shares.shape or has.ndim != 2 or has.size == 0:
+        raise ValueError(
+            f"gold has shape {has.shape} and probabilities {shares.shape}; pass (n, num_classes) "
+            "twice, n at least 1."
+        )
+    outside = shares[(shares < 0) | (shares > 1)]
+    if outside.size:
+        raise ValueError(f"probabilities hold {outside[0]:g}; they must be from 0 to 1.")
+    columns = zip(has.astype(bool).T, shares.T, strict=True)
+    return np.array([_best_threshold(*column) for column in columns])
+
+
+def _best_threshold(has: np.ndarray, shares: np.ndarray) -> float:
+    """Return the threshold of one label, from arrays of shape `(n,)`."""
+    known = ~np.isnan(shares)
+    has, shares = has[known], shares[known]
+    if not has.any():
+        return 0.5
+    highest = np.unique(shares)[::-1]
+    # How many texts lie at or above each probability that occurs, and how many of them are right.
+    predicted = len(shares) - np.searchsorted(np.sort(shares), highest)
+    right = has.sum() - np.searchsorted(np.sort(shares[has]), highest)
+    f1 = 2 * right / (predicted + has.sum())
+    lower = np.append(highest[1:], 0.0)
+    middle = (highest + lower) / 2
+    # Between neighbors among the floats there is nothing.
+    thresholds = np.where(middle > lower, middle, highest)
+    best = f1 == f1.max()
+    return float(thresholds[best][np.abs(thresholds[best] - 0.5).argmin()])
+
+
 def choose_thresholds(
     estimator: Any,
     texts: list[str],
@@ -33,7 +133,7 @@ def choose_thresholds(
     held_out: tuple[list[str], np.ndarray] | None = None,
     predict_proba: Callable[[list[str]], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Return the probability from which on a text gets each label, shape `(num_classes,)`.
+    """Return the threshold of probability of each label, shape `(num_classes,)`.
 
     Args:
         estimator: Its parameter `thresholds` is taken for every label. Where it is `None`, each
@@ -91,15 +191,15 @@ def out_of_fold(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit that is kept says the same
             fold.fit([texts[row] for row in known], [labels[row] for row in known])
-            found = fold.predict_proba([texts[row] for row in held])
-        probabilities[np.ix_(held, np.searchsorted(classes, fold.classes_))] = found
+            predicted = fold.predict_proba([texts[row] for row in held])
+        probabilities[np.ix_(held, np.searchsorted(classes, fold.classes_))] = predicted
     return probabilities
 
 
 def _folds(
     indicator: np.ndarray, random_state: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows held out and rows to fit on, where the latter have at least two labels."""
+    """Yield rows held out and rows to fit on, where the latter have at least two labels."""
     fold_of = stratified_folds(indicator, THRESHOLD_FOLDS, random_state)
     for number in range(THRESHOLD_FOLDS):
         held, known = np.flatnonzero(fold_of == number), np.flatnonzero(fold_of != number)

@@ -14,7 +14,7 @@ from transformers import (
     pipeline,
 )
 
-from reptune import classification, metrics
+from reptune import classification, multilabel
 from reptune.classification import FineTunedClassifier
 from reptune.training import block_of, freeze, parameter_counts
 from tests import tiny
@@ -199,11 +199,11 @@ def test_validation_chooses_the_thresholds(make):
     held_out = (TEXTS[:8], TOPICS[:8])
     fitted = make(num_epochs=3, fast=False).fit(TEXTS[8:], TOPICS[8:], validation=held_out)
     gold = INDICATOR[:8]
-    best = metrics.best_thresholds(gold, fitted.predict_proba(TEXTS[:8]))
+    best = multilabel.best_thresholds(gold, fitted.predict_proba(TEXTS[:8]))
     np.testing.assert_allclose(fitted.thresholds_, best)
     last = fitted.history_[-1]
     assert last["eval_f1"] == pytest.approx(
-        metrics.micro_f1(gold, fitted.predict_proba(TEXTS[:8]) >= fitted.thresholds_)
+        multilabel.micro_f1(gold, fitted.predict_proba(TEXTS[:8]) >= fitted.thresholds_)
     )
 
 
@@ -221,7 +221,9 @@ def test_patience_on_several_labels_returns_to_the_best(make):
     common = {"num_epochs": 8, "fast": False}
     fitted = make(patience=2, **common).fit(TEXTS, TOPICS, validation=held_out)
     scores = [record["eval_f1"] for record in fitted.history_ if "eval_f1" in record]
-    found = metrics.micro_f1(INDICATOR[:8], fitted.predict_proba(TEXTS[:8]) >= fitted.thresholds_)
+    found = multilabel.micro_f1(
+        INDICATOR[:8], fitted.predict_proba(TEXTS[:8]) >= fitted.thresholds_
+    )
     assert found == pytest.approx(max(scores))
     assert len(scores) == min(8, scores.index(max(scores)) + 3)
 

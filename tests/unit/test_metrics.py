@@ -273,7 +273,7 @@ def test_scores_agree_with_scikit_learn(pairs, as_strings):
     ("values", "message"),
     [
         # Two lists compared give one False, whose interval was [0, 0].
-        (["a"] == ["b"], "values is one value, 0; pass one an item. Two lists compare as a whole"),
+        (["a"] == ["b"], "values is one value, 0; pass one per item. Two lists compare as a whole"),
         (np.ones((5, 1)), r"shape \(5, 1\): 5 seeds of 1 item"),
         (np.ones((2, 2, 2)), r"pass \(items,\) or \(seeds, items\)"),
         ([1.0, float("nan")], r"values\[1\] is nan"),
@@ -370,99 +370,3 @@ def test_many_items_under_several_seeds():
 def test_a_mean_and_deviation_of_what_is_no_list_of_numbers(values):
     with pytest.raises(ValueError, match="values"):
         metrics.mean_and_deviation(values)
-
-
-# --- several labels per text ---------------------------------------------------------------------
-
-
-def test_multilabel_scores_by_hand():
-    gold = [["a"], ["a", "b"], [], ["c"]]
-    predicted = [["a"], ["b"], ["a"], ["c", "a"]]
-    scores = metrics.multilabel_scores(gold, predicted, ["a", "b", "c"])
-    assert scores["subset_accuracy"] == 0.25, "the first text alone"
-    # a: 1 right of 3 predicted, 2 true: 2/5. b and c: 1. Together 3 right, 5 predicted, 4 true.
-    assert scores["micro_f1"] == pytest.approx(6 / 9)
-    assert scores["macro_f1"] == pytest.approx((2 / 5 + 1 + 1) / 3)
-
-
-indicators = st.integers(1, 8).flatmap(
-    lambda n: st.lists(
-        st.tuples(*[st.tuples(st.booleans(), st.booleans())] * 3), min_size=n, max_size=n
-    )
-)
-
-
-@given(indicators)
-@cheap
-def test_multilabel_scores_are_scikit_learn_s(rows):
-    array = np.array(rows)
-    gold, predicted = array[..., 0], array[..., 1]
-    classes = np.array([4, 5, 6])
-    lists = [[classes[row].tolist() for row in side] for side in (gold, predicted)]
-    scores = metrics.multilabel_scores(*lists, classes)
-    assert scores["subset_accuracy"] == pytest.approx(accuracy_score(gold, predicted))
-    for average in ("micro", "macro"):
-        theirs = f1_score(gold, predicted, average=average, zero_division=0)
-        assert scores[f"{average}_f1"] == pytest.approx(theirs)
-
-
-@pytest.mark.parametrize(("gold", "predicted", "message"), [
-    ([["a"]], [["d"]], r"predicted has labels that are no classes: \['d'\]"),
-    ([["a"]], [["a"], ["b"]], "1 gold and 2 predicted"),
-    ([], [], "0 gold and 0 predicted"),
-    (["a"], [["a"]], r"gold\[0\] is 'a', which is no list"),
-])  # fmt: skip
-def test_what_multilabel_scores_refuses(gold, predicted, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.multilabel_scores(gold, predicted, ["a", "b", "c"])
-
-
-@pytest.mark.parametrize(("gold", "probabilities", "threshold"), [
-    ([1, 1, 0], [0.9, 0.3, 0.2], 0.25),  # midway between the lowest right and the highest wrong
-    ([1, 0, 1], [0.9, 0.8, 0.1], 0.05),  # all: 2 right of 3, F1 0.8, beats the first alone, 2/3
-    ([0, 0], [0.9, 0.1], 0.5),  # no text has it
-    ([1, 1], [0.9, 0.8], 0.4),
-    ([1, 0, 0, 0], [0.9, 0.8, 0.6, 0.5], 0.85),
-    ([1, 0, 1, 0, 0, 1], [0.9, 0.8, 0.7, 0.6, 0.1, 0.05], 0.65),  # as good as 0.025, nearer to 0.5
-    ([1, 0], [0.5, 0.5], 0.25),  # equal probabilities are predicted together
-    ([1, 0, 0], [float("nan"), 0.7, 0.2], 0.5),  # nothing is known of the one text that has it
-])  # fmt: skip
-def test_best_thresholds_by_hand(gold, probabilities, threshold):
-    found = metrics.best_thresholds(np.array(gold)[:, None], np.array(probabilities)[:, None])
-    assert found == pytest.approx([threshold])
-
-
-shares = st.sampled_from([0, 0.1, 0.1 + 1e-16, 0.5, 0.75, 1]) | st.floats(0, 1)
-scored = st.lists(st.tuples(st.booleans(), shares), min_size=1, max_size=12)
-
-
-@given(scored)
-@cheap
-def test_no_threshold_has_a_higher_f1(rows):
-    gold = np.array([has for has, _ in rows])
-    probabilities = np.array([share for _, share in rows], dtype=float)
-    threshold = metrics.best_thresholds(gold[:, None], probabilities[:, None])[0]
-    assert 0 <= threshold <= 1
-
-    def f1(at):
-        return f1_score(gold, probabilities >= at, zero_division=0)
-
-    if gold.any():
-        best = max(f1(at) for at in probabilities)
-        assert f1(threshold) == pytest.approx(best)
-
-
-def test_each_label_has_its_own_threshold():
-    gold = [[1, 0], [0, 1], [0, 1]]
-    found = metrics.best_thresholds(gold, [[0.9, 0.2], [0.7, 0.4], [0.1, 0.3]])
-    assert found == pytest.approx([0.8, 0.25])
-
-
-@pytest.mark.parametrize(("gold", "probabilities", "message"), [
-    ([[1, 0]], [[0.5]], r"gold has shape \(1, 2\) and probabilities \(1, 1\)"),
-    ([1], [0.5], r"shape \(1,\)"),
-    ([[1]], [[1.5]], "probabilities hold 1.5"),
-])  # fmt: skip
-def test_what_best_thresholds_refuses(gold, probabilities, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.best_thresholds(gold, probabilities)

@@ -20,8 +20,7 @@ from reptune.fewshot.contrastive import (
     pair_budget,
     supervised_contrastive_loss,
 )
-from reptune.metrics import best_thresholds
-from reptune.multilabel import choose_thresholds
+from reptune.multilabel import best_thresholds, choose_thresholds
 from tests.tiny import LABELS, TEXTS
 
 SETS = [
