@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"(?:^|\.)(?:block|layer|layers)\.(\d+)\.")
 
 
 def block_of(parameter_name: str, base_prefix: str) -> str:
-    """The block a parameter belongs to, by its name.
+    """Return the block that a parameter belongs to, by its name.
 
     Args:
         parameter_name: As in `model.named_parameters()`.
@@ -45,7 +45,7 @@ def block_of(parameter_name: str, base_prefix: str) -> str:
 
 
 def parameter_counts(model: PreTrainedModel) -> dict[str, dict[str, int]]:
-    """Parameters of each named block, from input to output.
+    """Count the parameters of each named block, from input to output.
 
     Returns:
         `{block: {"parameters": int, "trainable": int}}`.
@@ -93,7 +93,7 @@ def freeze(model: PreTrainedModel, trainable: Trainable) -> PreTrainedModel:
 
 
 def layer_rates(model: PreTrainedModel, decay: float) -> dict[nn.Parameter, float]:
-    """Which share of the head's learning rate each parameter gets.
+    """Return which share of the head's learning rate each parameter gets.
 
     Early blocks hold what every task needs, so they may move less: the last block gets `decay`,
     the one before it `decay` squared, and so on down to the embeddings, which count as one more.
@@ -127,7 +127,7 @@ def check_trainable(trainable: Any, num_blocks: int | None = None) -> None:
 
 
 def num_frozen_blocks(model: PreTrainedModel) -> int:
-    """How many blocks from the input on are frozen, with everything below and beside them.
+    """Count the frozen blocks from the input on, with all below and beside them frozen too.
 
     Their outputs are the same in every epoch. 0 where the embeddings train, or where a part
     that all blocks share does.
@@ -145,7 +145,7 @@ def num_frozen_blocks(model: PreTrainedModel) -> int:
 
 
 def block_list(model: PreTrainedModel) -> tuple[nn.Module, str] | None:
-    """Where the encoder keeps its list of blocks: the owner and the attribute's name."""
+    """Return where the encoder keeps its blocks, the owner and the attribute's name, or `None`."""
     for owner in model.base_model.modules():
         for name in ("block", "layer", "layers"):
             if isinstance(getattr(owner, name, None), nn.ModuleList):
@@ -155,7 +155,7 @@ def block_list(model: PreTrainedModel) -> tuple[nn.Module, str] | None:
 
 @contextlib.contextmanager
 def blocks_replaced(model: PreTrainedModel, blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Inside the block of code, the encoder runs these blocks instead of its own."""
+    """Let the encoder run these blocks instead of its own, inside the `with` statement."""
     owner, name = block_list(model)
     original = getattr(owner, name)
     setattr(owner, name, nn.ModuleList(blocks))
@@ -175,5 +175,5 @@ def eval_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch
 
 
 def nearly_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors have the same shape and, to 1e-4, the same values."""
+    """Return whether two tensors have the same shape and, to 1e-4, the same values."""
     return one.shape == other.shape and torch.allclose(one, other, atol=1e-4)

@@ -15,7 +15,7 @@ FAST_OPTIONS = (
     "length_buckets",  # texts of similar length share a batch
     "half_precision",  # bfloat16 or float16 matrix products, where the device has them
     "first_token",  # the last block computes [CLS] alone, all that the head reads
-    "cheap_dropout",  # dropout masks from 16 random bits a value (CPU)
+    "cheap_dropout",  # dropout masks from 16 random bits per value (CPU)
     "frozen_cache",  # the frozen blocks' outputs are computed once, in eval mode
 )
 HALF_PRECISION_MULTIPLE = 8  # lengths that matrix units like; few shapes also mean few kernels
@@ -63,7 +63,7 @@ def options_on(device: torch.device, fast: bool | Collection[str]) -> frozenset[
 
 
 def padding_multiple(fast: Collection[str], limit: int) -> int | None:
-    """The multiple of tokens to pad batches to; `None` pads to the longest text.
+    """Return the multiple of tokens to pad batches to; `None` pads to the longest text.
 
     Half-precision kernels are built anew for each shape and kept, so that on a CPU many different
     lengths cost memory; on a GPU, lengths that 8 divides are the fast ones.
@@ -78,9 +78,10 @@ def padding_multiple(fast: Collection[str], limit: int) -> int | None:
 
 
 def warmup_steps(share: float, num_steps: int) -> float:
-    """What `TrainingArguments(warmup_steps=…)` takes for a share of the steps.
+    """Return what `TrainingArguments(warmup_steps=…)` takes for a share of the steps.
 
-    The share itself, or a number of steps where the share would leave none after the warm-up.
+    That is the share itself, or a number of steps where the share would leave none after the
+    warm-up.
 
     The library's rate is 0 at the first step. A warm-up of every step would never reach the peak,
     and where there is but one step, nothing would be learned.

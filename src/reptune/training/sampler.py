@@ -41,7 +41,7 @@ class LengthBucketSampler(Sampler[int]):
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next, as `accelerate` does; without a seed that changes nothing."""
+        """Set the next epoch's number, as `accelerate` does; without a seed it changes nothing."""
         self.epoch = int(epoch)
 
     def __iter__(self) -> Iterator[int]:

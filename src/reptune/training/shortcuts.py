@@ -24,8 +24,8 @@ class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, zeroed: int) -> torch.Tensor:
         # One draw of 64 bits serves four values; a 64-bit draw costs what a bernoulli draw does.
-        words = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[: values.numel()].view(values.shape)
+        draws = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[: values.numel()].view(values.shape)
         kept = bits >= zeroed - 2**15
         ctx.save_for_backward(kept)
         ctx.scale = 2**16 / (2**16 - zeroed)
@@ -54,24 +54,24 @@ class CheapDropout(nn.Module):
 
 @contextlib.contextmanager
 def cheap_dropout(model: nn.Module) -> Iterator[None]:
-    """Inside the block of code, the model's `nn.Dropout` modules are `CheapDropout` ones.
+    """Put `CheapDropout` in place of `nn.Dropout` in a model, inside the `with` statement.
 
     Attention weights keep the library's dropout where the attention function applies it itself.
     A model that is not on a CPU stays as it is: elsewhere masks are drawn fast enough.
     """
     on_cpu = next(model.parameters()).device.type == "cpu"
-    places = [
+    dropouts = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
         if type(child) is nn.Dropout and 0 < child.p < 1 and on_cpu
     ]
-    for parent, name, child in places:
+    for parent, name, child in dropouts:
         setattr(parent, name, CheapDropout(child.p).train(child.training))
     try:
         yield
     finally:
-        for parent, name, child in places:
+        for parent, name, child in dropouts:
             setattr(parent, name, child.train(getattr(parent, name).training))
 
 
@@ -80,7 +80,7 @@ def cheap_dropout(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def first_token(model: PreTrainedModel, sample: dict[str, torch.Tensor]) -> Iterator[bool]:
-    """Inside the block of code, the last block computes only the first token's output.
+    """Let the last block compute only the first token's output, inside the `with` statement.
 
     A head that reads [CLS] alone needs, of the last block, the keys and values of all tokens,
     and the query, the projections and the feed-forward network of one. That saves about five
@@ -96,8 +96,9 @@ def first_token(model: PreTrainedModel, sample: dict[str, torch.Tensor]) -> Iter
     Yields:
         Whether the shortcut is in place.
     """
-    found = block_list(model)
-    block = getattr(*found)[-1] if found and len(getattr(*found)) else None
+    owner_and_name = block_list(model)
+    blocks = getattr(*owner_and_name) if owner_and_name else ()
+    block = blocks[-1] if len(blocks) else None
     known = model.config._attn_implementation in ("sdpa", "eager")
     if block is None or not known or not is_bert_block(block):
         yield False
@@ -114,7 +115,7 @@ def first_token(model: PreTrainedModel, sample: dict[str, torch.Tensor]) -> Iter
 
 
 def is_bert_block(block: nn.Module) -> bool:
-    """Whether a block has the parts and the call that BERT's, RoBERTa's and ELECTRA's have."""
+    """Return whether a block has the parts and the call of BERT's, RoBERTa's and ELECTRA's."""
     parts = ("attention.self.query", "attention.self.key", "attention.self.value",
              "attention.output.dense", "intermediate.dense", "output.dense")  # fmt: skip
     names = {name for name, _ in block.named_modules()}

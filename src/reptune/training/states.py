@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from reptune.runtime import half_precision
+from reptune.tokens import batches_by_length
 from reptune.training.blocks import (
     block_list,
     blocks_replaced,
@@ -30,7 +31,7 @@ from reptune.training.shortcuts import first_token
 
 # How much of the frozen blocks' output is kept in memory; beyond it, a file is mapped instead.
 CACHE_MEMORY_MB = 512
-ENCODING_TOKENS = 4096  # tokens a batch when the frozen blocks' outputs are computed
+ENCODING_TOKENS = 4096  # tokens per batch when the frozen blocks' outputs are computed
 
 
 # --- frozen blocks, computed once ----------------------------------------------------------------
@@ -44,7 +45,7 @@ class FrozenStates:
     Args:
         model: A sequence-classification model with `num_frozen_blocks(model) > 0`.
         tokenizer: Its tokenizer.
-        encoded: Word-piece ids of each text.
+        encoded: Token ids of each text.
         folder: Where to map a file if the states exceed `CACHE_MEMORY_MB`.
         half_precision: Compute the states in the device's half precision (they are kept in
             float32).
@@ -83,12 +84,12 @@ class FrozenStates:
         self._fill(encoded, show_progress)
 
     def __str__(self) -> str:
-        place = "in a mapped file" if self.on_disk else "in memory"
-        return f"frozen states: {self.megabytes:,.0f} MB {place}"
+        where = "in a mapped file" if self.on_disk else "in memory"
+        return f"frozen states: {self.megabytes:,.0f} MB {where}"
 
     @staticmethod
     def fits(model: PreTrainedModel, encoded: Sequence[Sequence[int]], folder: Path) -> bool:
-        """Whether there is something to compute once, and room for it."""
+        """Return whether there is something to compute once, and room for it."""
         if num_frozen_blocks(model) == 0 or block_list(model) is None:
             return False
         size = sum(map(len, encoded)) * model.config.hidden_size * 4
@@ -104,11 +105,11 @@ class FrozenStates:
         return False
 
     def take(self, rows: Sequence[int], length: int) -> torch.Tensor:
-        """The states of some texts, padded with zeros: `(len(rows), length, hidden)`."""
+        """Return the states of some texts, padded with zeros: `(len(rows), length, hidden)`."""
         spans = [self._states[self._starts[row] : self._ends[row]] for row in rows]
         padded = np.zeros((len(rows), length, self._states.shape[1]), np.float32)
-        for place, span in zip(padded, spans, strict=True):
-            place[: len(span)] = span
+        for row, span in zip(padded, spans, strict=True):
+            row[: len(span)] = span
         return torch.from_numpy(padded)
 
     def close(self) -> None:
@@ -121,15 +122,15 @@ class FrozenStates:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside the block of code, the model starts after its frozen blocks."""
+        """Start the model after its frozen blocks, inside the `with` statement."""
         with blocks_replaced(self._model, [self._output, *self._blocks[self._count :]]):
             yield
 
-    def _reads_first_token(self, encoded: Sequence[Sequence[int]]) -> bool:
-        """Whether the head's logits follow from the last block's first token alone."""
+    def _reads_first_token(self, ids: Sequence[Sequence[int]]) -> bool:
+        """Return whether the head's logits follow from the last block's first token alone."""
         if self._count < len(self._blocks):
             return False
-        batch = self._pad([list(ids) for ids in encoded[:4]])
+        batch = self._pad(ids[:4])
         expected = eval_logits(self._model, batch)
         with torch.inference_mode():
             self.give(self._run_frozen(batch)[:, :1])
@@ -143,37 +144,35 @@ class FrozenStates:
         return np.empty(shape, np.float32)
 
     @torch.inference_mode()
-    def _fill(self, encoded: Sequence[Sequence[int]], show_progress: bool) -> None:
-        order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]), reverse=True)
+    def _fill(self, ids: Sequence[Sequence[int]], show_progress: bool) -> None:
+        batches = list(batches_by_length(list(map(len, ids)), tokens=ENCODING_TOKENS))
+        shortest = [row for rows in batches for row in rows][-4:]
         mode = self._model.training
         self._model.eval()
         shortcut = contextlib.nullcontext()
         if self.first_only:
-            shortcut = first_token(self._model, self._pad([list(encoded[i]) for i in order[-4:]]))
+            shortcut = first_token(self._model, self._pad([ids[row] for row in shortest]))
         with (
             shortcut,
             half_precision(self._model.device, self._half),
-            tqdm(total=len(order), desc=str(self), leave=False, disable=not show_progress) as bar,
+            tqdm(total=len(ids), desc=str(self), leave=False, disable=not show_progress) as bar,
         ):
-            start = 0
-            while start < len(order):
-                count = max(1, ENCODING_TOKENS // len(encoded[order[start]]))
-                rows = order[start : start + count]
-                states = self._run_frozen(self._pad([list(encoded[row]) for row in rows]))
+            for rows in batches:
+                states = self._run_frozen(self._pad([ids[row] for row in rows]))
                 for row, state in zip(rows, states.float().cpu().numpy(), strict=True):
                     self._states[self._starts[row] : self._ends[row]] = state[
                         : self._ends[row] - self._starts[row]
                     ]
-                start += len(rows)
                 bar.update(len(rows))
         self._model.train(mode)
 
-    def _pad(self, encoded: list[list[int]]) -> Any:
-        batch = self._tokenizer.pad({"input_ids": encoded}, return_tensors="pt")
+    def _pad(self, ids: Sequence[Sequence[int]]) -> Any:
+        rows = [list(row) for row in ids]
+        batch = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt")
         return batch.to(self._model.device)
 
     def _run_frozen(self, batch: Any) -> torch.Tensor:
-        """The last frozen block's output; the encoder runs no block after it."""
+        """Return the last frozen block's output; the encoder runs no block after it."""
         kept = []
         last = self._blocks[self._count - 1]
         hook = last.register_forward_hook(lambda _module, _args, output: kept.append(output))
@@ -191,7 +190,7 @@ class FrozenStatesCollator:
 
     Args:
         collator: The collator of everything else.
-        states: The states; each feature names its place in them as `"row"`.
+        states: The states; each feature holds its index in them as `"row"`.
     """
 
     def __init__(self, collator: Callable, states: FrozenStates) -> None:
@@ -210,7 +209,7 @@ class FrozenStatesCollator:
 
 
 class _GivenStates(nn.Module):
-    """Stands where the frozen blocks stood and returns what was given to it."""
+    """Stand where the frozen blocks stood, and return what was given to it."""
 
     def __init__(self) -> None:
         super().__init__()

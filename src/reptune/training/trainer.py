@@ -121,7 +121,7 @@ def fine_tune(
 
 
 class Watch(TrainerCallback):
-    """Records losses and evaluations as they come, tells them, and stops when patience runs out.
+    """Record losses and evaluations as they come, tell them, and stop when patience runs out.
 
     Args:
         model: Whose best weights are kept where there is patience to run out.
@@ -211,7 +211,7 @@ class FastTrainer(Trainer):
         super().__init__(*args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The library's optimizer, with a rate for each block."""
+        """Create the library's optimizer, with a rate for each block."""
         optimizer = super().create_optimizer(model)
         if self._layer_decay != 1:
             shares = layer_rates(self.model, self._layer_decay)
@@ -233,13 +233,13 @@ class FastTrainer(Trainer):
         return LengthBucketSampler(self._text_lengths, self.args.train_batch_size, seed)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any):
-        """The library's loss, started after the frozen blocks where there are states."""
+        """Compute the library's loss, starting after the frozen blocks where there are states."""
         if self._frozen_states is not None:
             self._frozen_states.give(inputs.pop("frozen_states"))
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """The library's evaluation; the random generators stay as they were."""
+        """Run the library's evaluation; the random generators stay as they were."""
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             return super().evaluate(*args, **kwargs)
 
@@ -255,7 +255,7 @@ def _prepare(arguments: TrainingArguments) -> None:
 
 
 def _shared(seed: int) -> int:
-    """The first process's seed: without one of the caller's, each process has made up another."""
+    """Return the first process's seed; without a given one, each process makes up its own."""
     values = [int(seed)]
     torch.distributed.broadcast_object_list(values, src=0)
     return values[0]
