@@ -28,7 +28,7 @@ book: setup  ## render the book and print where it is
 	@$(VENV)/python tools/build_book.py
 
 test: setup  ## run every test
-	@$(VENV)/python -m pytest tests
+	@$(VENV)/python -m pytest tests -n 2 --durations=10
 
 soak: setup  ## try to break it at random for 20 minutes: make soak MINUTES=…
 	@$(VENV)/python tools/soak.py $(if $(MINUTES),--minutes $(MINUTES))
