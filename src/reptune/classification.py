@@ -59,8 +59,10 @@ DEFAULT_LEARNING_RATES = {"head": 1e-3, "encoder": 5e-5}
 # 38 steps, which leave a new head near its start (study ch01_minimum_steps).
 DEFAULT_EPOCHS, MINIMUM_STEPS = 2, 240
 
-# A loss at the end above this share of what guessing by the labels' shares costs is an underfit.
-UNDERFIT_SHARE = 0.8
+# A loss at the end above this share of what guessing by the labels' shares costs is an underfit. A
+# head on frozen MiniLM ends at 0.81 after two epochs of Rotten Tomatoes and has learned (accuracy
+# 0.71 in chapter 1); 14 or 38 steps end at 0.86 to 1.03 (study ch01_minimum_steps).
+UNDERFIT_SHARE = 0.85
 
 
 class FineTunedClassifier(TextClassifier):
