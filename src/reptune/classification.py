@@ -47,7 +47,7 @@ from reptune.checks import (
 )
 from reptune.estimator import PREDICTION_BATCH_SIZE, TextClassifier, check_vocabulary, check_weights
 from reptune.meter import Meter
-from reptune.multilabel import best_thresholds, choose_thresholds, micro_f1
+from reptune.multilabel import POOLED_TEXTS, best_thresholds, choose_thresholds, micro_f1
 from reptune.tokens import batches_by_length, check_max_length, model_limit
 from reptune.training import Trainable, freeze
 
@@ -435,7 +435,7 @@ class FineTunedClassifier(TextClassifier):
     def _f1(self, prediction: Any) -> dict[str, float]:
         """The micro-averaged F1 of several labels, at the thresholds that would be chosen."""
         gold, probabilities = prediction.label_ids > 0.5, expit(prediction.predictions)
-        thresholds = self.thresholds or best_thresholds(gold, probabilities)
+        thresholds = self.thresholds or best_thresholds(gold, probabilities, POOLED_TEXTS)
         return {"f1": micro_f1(gold, probabilities >= thresholds)}
 
 

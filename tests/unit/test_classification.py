@@ -199,7 +199,9 @@ def test_validation_chooses_the_thresholds(make):
     held_out = (TEXTS[:8], TOPICS[:8])
     fitted = make(num_epochs=3, fast=False).fit(TEXTS[8:], TOPICS[8:], validation=held_out)
     gold = INDICATOR[:8]
-    best = multilabel.best_thresholds(gold, fitted.predict_proba(TEXTS[:8]))
+    best = multilabel.best_thresholds(
+        gold, fitted.predict_proba(TEXTS[:8]), multilabel.POOLED_TEXTS
+    )
     np.testing.assert_allclose(fitted.thresholds_, best)
     last = fitted.history_[-1]
     assert last["eval_f1"] == pytest.approx(

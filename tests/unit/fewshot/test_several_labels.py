@@ -20,7 +20,7 @@ from reptune.fewshot.contrastive import (
     pair_budget,
     supervised_contrastive_loss,
 )
-from reptune.multilabel import best_thresholds, choose_thresholds
+from reptune.multilabel import POOLED_TEXTS, best_thresholds, choose_thresholds
 from tests.tiny import LABELS, TEXTS
 
 SETS = [
@@ -227,7 +227,7 @@ def test_validation_chooses_thresholds_and_patience_stops(make, monkeypatch):
     assert len(scores) < 10 and max(scores[-3:]) <= max(scores[:-3])
     assert len(fits) == 1, "no folds"
     indicator = np.array([[label in row for label in classifier.classes_] for row in SETS[::2]])
-    expected = best_thresholds(indicator, classifier.predict_proba(TEXTS[::2]))
+    expected = best_thresholds(indicator, classifier.predict_proba(TEXTS[::2]), POOLED_TEXTS)
     np.testing.assert_allclose(classifier.thresholds_, expected, atol=1e-6)
 
 
