@@ -57,9 +57,9 @@ STATED = {
     },
     "05": {
         "22000 times": "arithmetic in the sentence",
-        "7.4 points": "in the figure of the groups",
-        "2.7 points": "in the figure of the groups",
-        "4.3 points": "in the figure of the groups",
+        "7.6 points": "in the figure of the groups",
+        "2.8 points": "in the figure of the groups",
+        "4.0 points": "in the figure of the groups",
         "48.0": "published on RAFT; in the figure",
         "48.1": "published on RAFT",
         "69.6": "published on RAFT",
