@@ -14,12 +14,21 @@ HEAVY = ("tests/notebooks/test_notebooks.py", "tests/book/")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A file is run by one process, for the sake of its fixtures; the heavy ones begin."""
-    items.sort(key=lambda item: not _is_heavy(item))
-    for item in items:
-        name = "heavy" if _is_heavy(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(name))
+    """The heavy tests begin, so that none of them is left alone at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(HEAVY))
 
 
-def _is_heavy(item):
-    return item.nodeid.startswith(HEAVY)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file is run by one process, for the sake of its fixtures; the heavy ones by one as well.
+
+    A scheduler of our own: pytest-xdist 3.8's marks for groups have no effect under pytest 9.2,
+    and two processes that build the book at once break each other's.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "heavy" if nodeid.startswith(HEAVY) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
