@@ -11,8 +11,8 @@ from shared.common import MODEL, SEEDS, Job, fit_fields, main
 from shared.entities import BASELINES, TAGGERS, TWEETS, chosen, encoder_of, score_fields, splits
 
 from reptune import meter
-from reptune.data.tags import OUTSIDE
 from reptune.ner import EntityTagger
+from reptune.tags import OUTSIDE
 
 NEWSWIRE_ONLY, TWEETS_ONLY, BOTH = "newswire", "tweets", "newswire, then tweets"
 MARKED = "tweets, capitals marked"

@@ -25,7 +25,7 @@ from reptune.checks import (
     listed,
     seed_of,
 )
-from reptune.data.tags import Span, check_rows, spans
+from reptune.tags import Span, check_rows, spans
 
 NUM_RESAMPLES = 10_000
 MAX_BINS = 10_000

@@ -13,10 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer
 
-from reptune import assets, data, meter, metrics, ner
+from reptune import assets, data, meter, metrics, ner, tags
 from reptune.book import results
 from reptune.data import splits as splits_module
-from reptune.data import tags
 from reptune.ner import EntityTagger
 from reptune.ner.gazetteer import Gazetteer, MostFrequentTag
 from shared.common import MODEL, fit_fields

@@ -361,8 +361,7 @@ SENTENCE_TAGS = [["O", "B-MISC", "O", "B-LOC", "B-ORG"], ["O", "B-PER", "I-PER",
 def test_chapter_four_scores_and_decodes_as_the_package_does():
     import numpy as np
 
-    from reptune import metrics
-    from reptune.data import tags
+    from reptune import metrics, tags
 
     rng = np.random.default_rng(0)
     names = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "PER") for prefix in "BI")]

@@ -35,8 +35,8 @@ from seqeval.metrics import f1_score as seqeval_f1
 from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import accuracy_score, f1_score
 
-from reptune import data, metrics
-from reptune.data import label_studio, tagged, tags
+from reptune import data, metrics, tags
+from reptune.data import label_studio, tagged
 from reptune.ner.gazetteer import Gazetteer, MostFrequentTag
 from reptune.ner.highlight import displacy_document, highlight
 

@@ -3,9 +3,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from reptune import metrics
-from reptune.data import tags
-from reptune.data.tags import Span
+from reptune import metrics, tags
+from reptune.tags import Span
 
 cheap = settings(max_examples=100, deadline=None, database=None)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache
@@ -34,35 +34,6 @@ State = tuple[torch.Tensor, torch.Tensor]  # a layer's keys and values
 MAX_TEXT_TOKENS = 48
 WORD_LAST = Template("{text} {mask}")
 SENTINELS = ("<extra_id_0>", "<extra_id_1>", "<extra_id_2>")  # T5's: a span each, and the end
-
-
-class TemplateGenerator(Protocol):
-    """What proposes templates; pass any object with this method where one is asked for."""
-
-    def generate(
-        self,
-        texts: Iterable[str],
-        labels: Iterable[Label],
-        words: Mapping[Label, str],
-        *,
-        num_templates: int,
-    ) -> list[tuple[str, float]]:
-        """Propose templates for a task that a few examples show.
-
-        Args:
-            texts: The few-shot examples, shape `(n,)`.
-            labels: One per text.
-            words: The word that stands for each label.
-            num_templates: How many to return at most.
-
-        Returns:
-            Patterns in the language of `reptune.cloze.templates`, each with its score in nats per
-            token (below 0; higher is likelier), the best first.
-
-        Raises:
-            ValueError: If texts and labels do not fit, or a label has no word.
-        """
-        ...
 
 
 # --- a causal model ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reptune.checks import check_unicode
 from reptune.data.files import existing_file, file_text, json_value, shown
 from reptune.data.tagged import split_words, tagged_dataset, tags_from_spans
-from reptune.data.tags import OUTSIDE, check_entity
+from reptune.tags import OUTSIDE, check_entity
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reptune.checks import check_unicode, listed
 from reptune.data.files import existing_file, file_text, json_object
-from reptune.data.tags import Scheme, Span, check_entity, check_sentences, from_spans, to_bio2
+from reptune.tags import Scheme, Span, check_entity, check_sentences, from_spans, to_bio2
 
 if TYPE_CHECKING:
     from datasets import Dataset

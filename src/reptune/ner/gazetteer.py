@@ -9,7 +9,7 @@ from typing import Self
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from reptune.data.tags import OUTSIDE, Span, check_sentences, check_tags, from_spans, spans
+from reptune.tags import OUTSIDE, Span, check_sentences, check_tags, from_spans, spans
 
 
 class MostFrequentTag(BaseEstimator):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from reptune.checks import listed
-from reptune.data.tags import Span, check_entity
+from reptune.tags import Span, check_entity
 
 # Light grounds under black letters, readable on a white page and on a dark one.
 GROUNDS = ("#9ecae1", "#fdd0a2", "#a1d99b", "#f2b8d8", "#e6e08b", "#cfcfcf", "#b7a6e0", "#f4a582")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reptune.checks import check_unicode
-from reptune.data.tags import OUTSIDE, check_sentences, check_tags, viterbi
+from reptune.tags import OUTSIDE, check_sentences, check_tags, viterbi
 
 _LOOKS_LIKE_A_TAG = re.compile(r"O|[BIES]-.+")
 _LETTERS_TO_SUSPECT = 5  # words of one letter in a row that no sentence of an alphabet has

@@ -11,8 +11,8 @@ from scipy.special import log_softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reptune.data.tagged import Word
-from reptune.data.tags import spans
 from reptune.ner.features import WindowInputs
+from reptune.tags import spans
 from reptune.tokens import batches_by_length
 
 PREDICTION_TOKENS = 4096  # per batch, padding included, where no number of windows is asked for

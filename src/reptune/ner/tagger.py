@@ -38,7 +38,6 @@ from reptune.checks import (
     check_whole_number,
 )
 from reptune.data.tagged import split_words
-from reptune.data.tags import check_sentences
 from reptune.estimator import SavedEstimator, check_vocabulary, check_weights, in_chunks
 from reptune.meter import Meter
 from reptune.ner.features import WindowInputs, add_labels, every_token_alike, window_inputs
@@ -54,6 +53,7 @@ from reptune.ner.labels import (
     warn_of_letters,
 )
 from reptune.ner.prediction import Entity, entities_of, word_logits, word_probabilities
+from reptune.tags import check_sentences
 from reptune.tokens import check_max_length, model_limit
 
 # Above the 5e-5 of BERT's own grid: validation chose it for MiniLM (chapter 4). A larger encoder
@@ -175,7 +175,7 @@ class EntityTagger(SavedEstimator):
         Args:
             tokens: Sentences, each a list of words.
             tags: For each sentence a list of BIO2 tags, one per word.
-                `reptune.data.tags.to_bio2` makes them of IOB1 and BIOES.
+                `reptune.tags.to_bio2` makes them of IOB1 and BIOES.
             validation: Sentences and tags that are scored after each epoch, for `history_`; with
                 `patience` they decide when training stops, else they do not influence it.
 

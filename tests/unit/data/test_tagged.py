@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reptune.data import tagged, tags
+from reptune import tags
+from reptune.data import tagged
 
 cheap = settings(max_examples=100, deadline=None, database=None)
 

@@ -2,7 +2,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from reptune.data import tags
+from reptune import tags
 from reptune.ner.gazetteer import Gazetteer, MostFrequentTag
 
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from reptune.data.tags import Span
 from reptune.ner import Entity
 from reptune.ner.highlight import displacy_document, highlight
+from reptune.tags import Span
 
 TEXT = "Ada & Co <b> met Bo."
 ADA = SimpleNamespace(type="ORG", start=0, end=8)

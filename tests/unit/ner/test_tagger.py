@@ -24,10 +24,10 @@ from transformers import (
 
 from reptune import estimator, training
 from reptune.data.tagged import split_words
-from reptune.data.tags import count_invalid, spans
 from reptune.metrics import entity_scores
 from reptune.ner import EntityTagger, prediction
 from reptune.ner.alignment import windows
+from reptune.tags import count_invalid, spans
 from tests import tiny
 from tests.tiny import WORDS
 from tests.unit.ner.examples import (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reptune.data import tags
-from reptune.data.tags import Span
+from reptune import tags
+from reptune.tags import Span
 
 cheap = settings(max_examples=100, deadline=None, database=None)
 

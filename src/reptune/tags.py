@@ -103,7 +103,7 @@ def check_tags(
             if not _follows(before, tag):
                 raise ValueError(
                     f"{what}[{number}][{index}] is {tag!r} after {before!r}: in BIO2 an entity "
-                    "begins with B-; pass the tags through reptune.data.tags.to_bio2 first."
+                    "begins with B-; pass the tags through reptune.tags.to_bio2 first."
                 )
     return [[str(tag) for tag in row] for row in rows]
 
