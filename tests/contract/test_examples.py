@@ -41,26 +41,7 @@ def _classes():
     return {name: kind for kind, name in found.items()}
 
 
-# What only the estimators here make use of, and what needs a whole training around it.
-WITHOUT = {
-    "reptune.cloze.PromptModel",
-    *(
-        f"reptune.training.{name}"
-        for name in (
-            "CheapDropout", "EarlyStopping", "FastTrainer", "FrozenStates", "FrozenStatesCollator",
-            "LengthBucketSampler", "Loop", "ProgressBar", "Watch",
-        )
-    ),
-}  # fmt: skip
-
-
-def test_the_list_of_classes_without_an_example_is_no_longer_than_it_must_be():
-    classes = _classes()
-    assert classes.keys() >= WITHOUT
-    assert not [name for name in WITHOUT if ">>>" in inspect.getdoc(classes[name])]
-
-
-@pytest.mark.parametrize("name", sorted(_classes().keys() - WITHOUT))
+@pytest.mark.parametrize("name", sorted(_classes()))
 def test_a_class_has_an_example_that_runs(name):
     examples = doctest.DocTestParser().get_examples(inspect.getdoc(_classes()[name]) or "")
     assert any(not example.options.get(doctest.SKIP) for example in examples), (

@@ -57,6 +57,12 @@ class PromptModel:
         limit: Tokens that it takes, special ones included.
         head: Its head's parts; `None` where they are laid out otherwise, so that logits are
             computed for all tokens and words.
+
+    >>> from reptune.cloze import load_prompt_model
+    >>> from reptune.models.lowrank import REVIEW_START
+    >>> prompt_model = load_prompt_model("all-MiniLM-L6-v2", REVIEW_START)
+    >>> prompt_model.causal, prompt_model.limit
+    (False, 512)
     """
 
     model: PreTrainedModel

@@ -96,6 +96,11 @@ class EarlyStopping:
         model: Its parameters that require gradients are kept.
         patience: Evaluations without a better score before training stops; `None` never stops and
             keeps nothing.
+
+    >>> stopper = EarlyStopping(nn.Linear(1, 1), patience=2)
+    >>> [stopper.should_stop(accuracy) for accuracy in (0.5, 0.7, 0.6, 0.65)]
+    [False, False, False, True]
+    >>> stopper.restore()  # the weights as they were at 0.7
     """
 
     def __init__(self, model: nn.Module, patience: int | None) -> None:
@@ -142,6 +147,12 @@ class Loop:
         step: Steps taken so far.
         history: A list of `{"step", "loss"}` and of what evaluations gave.
         optimizer: AdamW.
+
+    >>> layer, inputs = nn.Linear(1, 1), torch.tensor([[0.0], [1.0], [2.0]])
+    >>> loop = Loop(layer, num_steps=300, learning_rate=0.1, weight_decay=0, warmup=0.1)
+    >>> history = loop.run(lambda step: ((layer(inputs) - 3 * inputs) ** 2).mean())
+    >>> len(history), history[-1]["loss"] < 0.01
+    (300, True)
     """
 
     def __init__(

@@ -29,6 +29,11 @@ class LengthBucketSampler(Sampler[int]):
             share the batches out draw the same one; `None` draws from PyTorch's global generator.
 
     Each pass draws a new order.
+
+    >>> lengths = [9, 2, 8, 3, 30, 31]
+    >>> order = list(LengthBucketSampler(lengths, batch_size=2, seed=0))
+    >>> sorted([lengths[row] for row in order[start : start + 2]] for start in (0, 2, 4))
+    [[2, 3], [8, 9], [30, 31]]
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int | None = None) -> None:

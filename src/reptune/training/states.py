@@ -56,6 +56,19 @@ class FrozenStates:
             reads no other.
         megabytes: Size of the states.
         on_disk: Whether they lie in a mapped file.
+
+    >>> from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    >>> from reptune import assets, runtime
+    >>> from reptune.training import freeze
+    >>> folder = assets.get("all-MiniLM-L6-v2")
+    >>> tokenizer = AutoTokenizer.from_pretrained(folder)
+    >>> with runtime.quiet():
+    ...     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    >>> model = freeze(model, trainable=2)  # of six blocks
+    >>> texts = tokenizer(["A fine film.", "Dull."])["input_ids"]
+    >>> states = FrozenStates(model, tokenizer, texts, Path())
+    >>> states.take([0, 1], length=6).shape
+    torch.Size([2, 6, 384])
     """
 
     def __init__(
@@ -191,6 +204,16 @@ class FrozenStatesCollator:
     Args:
         collator: The collator of everything else.
         states: The states; each feature holds its index in them as `"row"`.
+
+    >>> class Halves:  # stands for `FrozenStates`
+    ...     first_only = False
+    ...     def take(self, rows, length):
+    ...         return torch.full((len(rows), length, 1), 0.5)
+    >>> def collate(features):
+    ...     return {"input_ids": torch.tensor([feature["input_ids"] for feature in features])}
+    >>> batch = FrozenStatesCollator(collate, Halves())([{"input_ids": [101, 102], "row": 0}])
+    >>> batch["frozen_states"].tolist()
+    [[[0.5], [0.5]]]
     """
 
     def __init__(self, collator: Callable, states: FrozenStates) -> None:

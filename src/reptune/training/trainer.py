@@ -133,6 +133,17 @@ class Watch(TrainerCallback):
 
     Attributes:
         records: A list of `{"step", "epoch", "loss"}` and of `{"step", "epoch"}` with the scores.
+
+    >>> from transformers import TrainerControl, TrainerState
+    >>> watch = Watch(nn.Linear(1, 1), evaluate=lambda: {"eval_accuracy": 0.5}, patience=1)
+    >>> state, control = TrainerState(global_step=10, epoch=1.0), TrainerControl()
+    >>> watch.on_log(None, state, control, logs={"loss": 0.7})
+    >>> watch.on_epoch_end(None, state, control)
+    >>> watch.on_epoch_end(None, state, control)  # no better: patience has run out
+    >>> watch.records[0]
+    {'step': 10, 'epoch': 1.0, 'loss': 0.7}
+    >>> control.should_training_stop
+    True
     """
 
     def __init__(
@@ -194,6 +205,20 @@ class FastTrainer(Trainer):
             order.
         frozen_states: States that the collator put into each batch as `"frozen_states"`.
         layer_decay: Share of the next block's learning rate that a block gets; see `layer_rates`.
+
+    >>> import tempfile
+    >>> from transformers import BertConfig, BertForSequenceClassification
+    >>> config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,
+    ...                     num_attention_heads=1, intermediate_size=8)
+    >>> rows = [{"input_ids": torch.tensor([1, 2, 3]), "labels": 1}] * 4
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     settings = TrainingArguments(folder, max_steps=3, use_cpu=True, report_to="none",
+    ...                                  disable_tqdm=True, save_strategy="no")
+    ...     trainer = FastTrainer(BertForSequenceClassification(config), settings,
+    ...                           train_dataset=rows, lengths=[3] * 4)
+    ...     trainer.remove_callback(PrinterCallback)
+    ...     trainer.train().global_step
+    3
     """
 
     def __init__(
@@ -262,7 +287,17 @@ def _shared(seed: int) -> int:
 
 
 class ProgressBar(TrainerCallback):
-    """One bar over all steps that disappears when training ends."""
+    """One bar over all steps that disappears when training ends.
+
+    >>> from transformers import TrainerControl, TrainerState
+    >>> state, bar = TrainerState(max_steps=10), ProgressBar()
+    >>> bar.on_train_begin(None, state, TrainerControl())
+    >>> state.global_step = 4
+    >>> bar.on_step_end(None, state, TrainerControl())
+    >>> bar.bar.n
+    4
+    >>> bar.on_train_end(None, state, TrainerControl())
+    """
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Open the bar; of several processes, the first one shows it."""
