@@ -10,6 +10,7 @@ from reptune.version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from reptune.baselines import TfidfClassifier
     from reptune.book.setup import Run, setup
     from reptune.classification import FineTunedClassifier
     from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
@@ -29,6 +30,7 @@ _LAZY = {
     "PromptTunedRegressor": "reptune.cloze",
     "Run": "reptune.book.setup",
     "SetFitClassifier": "reptune.fewshot",
+    "TfidfClassifier": "reptune.baselines",
     "continue_pretraining": "reptune.pretraining",
     "setup": "reptune.book.setup",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "PromptTunedRegressor",
     "Run",
     "SetFitClassifier",
+    "TfidfClassifier",
     "__version__",
     "continue_pretraining",
     "load",

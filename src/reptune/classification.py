@@ -223,6 +223,7 @@ class FineTunedClassifier(TextClassifier):
         self.tokenizer_, self.model_, self.classes_ = tokenizer, model.eval(), classes
         self.thresholds_, self.history_, self.cost_ = thresholds, history, cost
         self.frozen_states_ = states
+        self._forget()
         return self
 
     # What follows is plumbing; the chapter shows the lines that matter.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from safetensors import safe_open
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -39,6 +40,7 @@ from reptune.folders import (
     read_manifest,
     write_folder,
 )
+from reptune.metrics import fit_temperature
 from reptune.multilabel import label_lists
 from reptune.version import __version__
 
@@ -56,8 +58,14 @@ class SavedEstimator(BaseEstimator):
     """An estimator in scikit-learn's manner that is saved as safetensors and JSON only.
 
     A subclass defines `fit`, `_write`, `_read`, and `_FILES`: what a saved folder must hold
-    besides the manifest. `fit` sets `classes_`.
+    besides the manifest. `fit` sets `classes_` and calls `_forget`.
+
+    Attributes:
+        card_: What is known of the model beyond its parameters, such as what it was trained on and
+            how well it does, as JSON takes it; saved with the model. `None` after `fit`.
     """
+
+    card_: dict[str, Any] | None = None
 
     _FILES: tuple[str, ...] = ()
     # Parameters that belong to a machine or a process, not to a model.
@@ -118,6 +126,9 @@ class SavedEstimator(BaseEstimator):
         loaded.classes_ = manifest["classes"]
         if manifest["thresholds"] is not None:
             loaded.thresholds_ = manifest["thresholds"]
+        if manifest["temperature"] is not None:
+            loaded.temperature_ = manifest["temperature"]
+        loaded.card_ = manifest.get("card")
         try:
             with runtime.quiet():
                 loaded._read(folder, manifest)
@@ -152,14 +163,20 @@ class SavedEstimator(BaseEstimator):
     def _manifest(self) -> dict[str, Any]:
         params = self.get_params(deep=False)
         params = {name: value for name, value in params.items() if name not in self._NOT_SAVED}
-        params["model"] = str(params["model"])
-        return {
+        if "model" in params:
+            params["model"] = str(params["model"])
+        manifest = {
             "format": FORMAT,
             "class": type(self).__name__,
             "params": {name: pack(value) for name, value in params.items()},
             "classes": self.classes_.tolist(),
             "versions": {"reptune": __version__, **runtime.versions()},
         }
+        return manifest if self.card_ is None else manifest | {"card": self.card_}
+
+    def _forget(self) -> None:
+        """Drop what was known of an earlier fit; `fit` calls this when it has succeeded."""
+        self.card_ = None
 
 
 class TextEstimator(SavedEstimator):
@@ -171,8 +188,8 @@ class TextEstimator(SavedEstimator):
     def logits(self, texts: Iterable[Any]) -> np.ndarray:
         """Return scores before the softmax, shape `(n, num_classes)`.
 
-        They are what temperature scaling needs, and a classifier's `predict_proba` is their
-        softmax; with several labels per text it is their sigmoid.
+        A classifier's `predict_proba` is their softmax, once divided by `temperature_`; with
+        several labels per text it is their sigmoid.
 
         Raises:
             sklearn.exceptions.NotFittedError: Before `fit` or `load`.
@@ -207,9 +224,45 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     Attributes:
         thresholds_: Where texts have several labels each, the probability from which on a text
             gets a label, shape `(num_classes,)`; `None` where they have one.
+        temperature_: What the logarithms of probabilities are divided by, so that they are as
+            confident as they are right; 1 until `calibrate` sets it, and after `fit`.
     """
 
     thresholds_: np.ndarray | None = None
+    temperature_: float = 1.0
+
+    def calibrate(self, probabilities: ArrayLike, labels: Iterable[Any]) -> Self:
+        """Fit the temperature on texts that the model was not fitted on.
+
+        It changes no predicted label, and is saved with the model. Probabilities of several labels
+        per text have thresholds instead, so there it is refused.
+
+        Args:
+            probabilities: What `predict_proba` gives for held-out texts before any `calibrate`, or
+                what clones give for the texts that they were not fitted on, shape
+                `(n, num_classes)`.
+            labels: Their true labels.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before `fit` or `load`.
+            ValueError: If there are several labels per text, a label is not in `classes_`, or the
+                shapes do not fit.
+
+        Source: Guo et al., *On Calibration of Modern Neural Networks* (2017); chapter 1.
+        """
+        check_is_fitted(self, "classes_")
+        if self.thresholds_ is not None:
+            raise ValueError("several labels per text have thresholds; there is no temperature.")
+        shares = np.asarray(probabilities, dtype=float)
+        names = check_labels(labels, len(shares))
+        unknown = np.setdiff1d(names, self.classes_)
+        if len(unknown) or names.dtype.kind != self.classes_.dtype.kind:
+            raise ValueError(
+                f"label {(unknown if len(unknown) else names)[0].item()!r} is not one of "
+                f"{self.classes_.tolist()}; pass labels as fit got them."
+            )
+        self.temperature_ = fit_temperature(_logarithms(shares), self.classes_.searchsorted(names))
+        return self
 
     def predict(self, texts: Iterable[Any]) -> np.ndarray | list[list[Any]]:
         """Return the most probable label of each text, or all labels above their thresholds.
@@ -231,7 +284,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
 
         Those of one label per text sum to 1; those of several labels are independent.
         """
-        return np.concatenate([self._probabilities(chunk) for chunk in self._chunks(texts)])
+        shares = np.concatenate([self._probabilities(chunk) for chunk in self._chunks(texts)])
+        if self.temperature_ == 1 or self.thresholds_ is not None:
+            return shares
+        return softmax(_logarithms(shares) / self.temperature_, axis=1)
 
     def score(
         self, texts: Iterable[Any], labels: Iterable[Any], sample_weight: Any = None
@@ -274,7 +330,18 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         manifest = super()._manifest()
         if self.thresholds_ is not None:
             manifest["thresholds"] = self.thresholds_.tolist()
+        if self.temperature_ != 1:
+            manifest["temperature"] = self.temperature_
         return manifest
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.temperature_ = 1.0
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    """Return logarithms; a probability too small for a float is not impossible."""
+    return np.log(np.maximum(probabilities, np.finfo(float).tiny))
 
 
 def in_chunks(
@@ -419,6 +486,7 @@ def _read_manifest(folder: Path, kind: type[SavedEstimator]) -> dict[str, Any]:
     manifest["params"] = _params_of(folder, manifest, kind)
     manifest["classes"] = _classes_of(folder, manifest)
     manifest["thresholds"] = _thresholds_of(folder, manifest)
+    manifest["temperature"] = _temperature_of(folder, manifest)
     manifest["files"] = _files_of(folder, manifest, kind)
     return manifest
 
@@ -507,6 +575,17 @@ def _thresholds_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray | None:
             f"{folder / MANIFEST} is damaged (thresholds {thresholds!r}); save the model again."
         )
     return np.array(thresholds, dtype=float)
+
+
+def _temperature_of(folder: Path, manifest: dict[str, Any]) -> float | None:
+    temperature = manifest.get("temperature")
+    if temperature is None:
+        return None
+    if type(temperature) not in (int, float) or not 0 < temperature < np.inf:
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged (temperature {temperature!r}); save the model again."
+        )
+    return float(temperature)
 
 
 def _files_of(

@@ -360,6 +360,7 @@ class InContextClassifier(TextClassifier):
         self.lm_, self.classes_, self.words_ = lm, classes, words
         self.examples_, self.reference_, self._neighbors = examples, reference, neighbors
         self.cost_ = cost
+        self._forget()
         return self
 
     def prompt(self, text: str) -> str:

@@ -178,6 +178,7 @@ class PromptTuned(TextEstimator):
                 )
         self._keep(prompts, ids, classes)
         self.history_, self.cost_ = history, cost
+        self._forget()
         return self
 
     def _check_patience(self, validation: Any, of: str) -> None:

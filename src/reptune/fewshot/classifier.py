@@ -232,6 +232,7 @@ class SetFitClassifier(EmbeddingClassifier):
                 thresholds = self._choose(body, head, texts, encoded, targets, classes, held_out)
         self.body_, self.head_, self.classes_ = body.eval(), head, classes
         self.history_, self.cost_, self.thresholds_ = history, cost, thresholds
+        self._forget()
         return self
 
     def export_setfit(self, folder: str | Path) -> Path:

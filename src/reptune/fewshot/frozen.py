@@ -20,6 +20,7 @@ from reptune.checks import (
     check_number,
     check_random_state,
     check_shared_parameters,
+    check_texts,
     check_validation,
     check_whole_number,
 )
@@ -28,6 +29,7 @@ from reptune.fewshot.encoder import embed, token_ids
 from reptune.fewshot.head import (
     HeadOnVectors,
     LabelwiseHead,
+    LinearHead,
     check_head,
     fitted_logistic_regression,
     label_weights,
@@ -37,6 +39,7 @@ from reptune.models.sentence import load_body, set_length
 from reptune.multilabel import choose_thresholds
 
 MAX_ITERATIONS = 1000
+NAMES_SCALE = 20.0  # what cosines are multiplied by before the softmax, as sentence models train
 
 
 class FrozenClassifier(EmbeddingClassifier):
@@ -147,6 +150,44 @@ class FrozenClassifier(EmbeddingClassifier):
                 thresholds = self._choose(body, head, vectors, classes, targets, held_out)
         self.body_, self.head_, self.classes_, self.cost_ = body, head, classes, cost
         self.thresholds_ = thresholds
+        self._forget()
+        return self
+
+    def fit_label_names(self, labels: Iterable[str], phrases: Iterable[str] | None = None) -> Self:
+        """Build the classifier from the labels' names alone: no text needs a label.
+
+        A text gets the label whose phrase has the most similar embedding. Its probabilities are
+        not calibrated; `calibrate` them if you have some labels.
+
+        Args:
+            labels: The labels, such as `["billing", "technical"]`.
+            phrases: What stands for each label; `None` takes the labels, underscores as spaces.
+
+        Raises:
+            ValueError: If there are fewer than two labels, or not one phrase for each.
+            reptune.assets.AssetUnavailable: If the model cannot be had.
+
+        >>> classifier = FrozenClassifier().fit_label_names(["food", "film"])
+        >>> classifier.predict(["the soup was cold"]).tolist()
+        ['food']
+        """
+        names = check_texts(labels, "labels")
+        classes, order = np.unique(names, return_index=True)
+        if len(classes) < max(2, len(names)):
+            raise ValueError(f"labels={names}; pass two or more, each once.")
+        words = [name.replace("_", " ") for name in names] if phrases is None else phrases
+        words = check_texts(words, "phrases")
+        if len(words) != len(names):
+            raise ValueError(f"{len(words)} phrases for {len(names)} labels; pass one for each.")
+        self._check_parameters()
+        with runtime.quiet(), Meter("fit") as cost:
+            body = load_body(self.model, runtime.check_device(self.device))
+            set_length(body, self.max_length)
+            vectors = embed(body, token_ids(body, [words[row] for row in order], self.max_length))
+        head = LinearHead(classes, NAMES_SCALE * vectors, np.zeros(len(classes)))
+        self.body_, self.head_ = body, head.as_logistic_regression()
+        self.classes_, self.cost_, self.thresholds_ = classes, cost, None
+        self._forget()
         return self
 
     # What follows is plumbing.

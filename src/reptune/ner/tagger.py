@@ -205,6 +205,7 @@ class EntityTagger(SavedEstimator):
             check_finite_weights(model)
         self.tokenizer_, self.model_, self.classes_ = tokenizer, model.eval(), classes
         self.shares_, self.history_, self.cost_ = shares, history, cost
+        self._forget()
         return self
 
     def predict(self, tokens: Iterable[Sequence[str]]) -> list[list[str]]:
