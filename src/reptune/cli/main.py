@@ -16,6 +16,13 @@ from typer.core import TyperGroup
 from reptune import logs
 from reptune.assets import AssetError
 from reptune.cli.assets import app as assets_app
+from reptune.cli.compare import compare
+from reptune.cli.demo import demo
+from reptune.cli.doctor import doctor
+from reptune.cli.evaluate import evaluate
+from reptune.cli.export import export
+from reptune.cli.predict import predict
+from reptune.cli.train import train
 from reptune.version import __version__
 
 
@@ -40,6 +47,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+for command in (compare, train, evaluate, predict, export, demo, doctor):
+    app.command(no_args_is_help=command is not doctor)(command)
 app.add_typer(assets_app, name="assets")
 
 

@@ -1,0 +1,6 @@
+"""`reptune doctor`."""
+
+
+def doctor() -> None:
+    """Not written yet."""
+    raise ValueError("reptune doctor is not written yet.")

@@ -1,0 +1,6 @@
+"""`reptune evaluate`."""
+
+
+def evaluate() -> None:
+    """Not written yet."""
+    raise ValueError("reptune evaluate is not written yet.")

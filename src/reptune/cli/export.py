@@ -1,0 +1,6 @@
+"""`reptune export`."""
+
+
+def export() -> None:
+    """Not written yet."""
+    raise ValueError("reptune export is not written yet.")

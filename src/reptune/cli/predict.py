@@ -1,0 +1,6 @@
+"""`reptune predict`."""
+
+
+def predict() -> None:
+    """Not written yet."""
+    raise ValueError("reptune predict is not written yet.")

@@ -1,0 +1,6 @@
+"""`reptune train`."""
+
+
+def train() -> None:
+    """Not written yet."""
+    raise ValueError("reptune train is not written yet.")
