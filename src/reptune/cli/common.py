@@ -50,9 +50,9 @@ class Progress:
         self._shown = sys.stderr.isatty() if shown is None else shown
         self._started, self._last = time.monotonic(), 0.0
 
-    def at(self, done: int) -> None:
-        """Say how many are done, at most once a second."""
-        now = time.monotonic()
+    def at(self, done: int, total: int | None = None) -> None:
+        """Say how many are done, at most once a second; `total` where it is known only now."""
+        now, self._total = time.monotonic(), total or self._total
         if not self._shown or now - self._last < 1:
             return
         self._last, seconds = now, now - self._started
