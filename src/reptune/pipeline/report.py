@@ -1,0 +1,738 @@
+"""A model's card as a report for people: `report.md`, and `report.html` in one file of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import html
+import math
+import re
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOST_LABELS = 20  # of a confusion matrix that is drawn whole
+MOST_PAIRS = 20  # of confused labels in a table
+MOST_ERRORS = 20
+MOST_CHARACTERS = 600  # of a text that is shown
+MOST_IN_NAME = 60  # of a label that is shown
+
+Card = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `shades` holds a number from 0 to 1 for each cell but those of the first column."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    shades: Sequence[Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing for the page, whose numbers a table repeats."""
+
+    svg: str
+    caption: str
+    table: Table
+
+
+Block = str | list[str] | Table | Figure  # a paragraph, a list of points, …
+Section = tuple[str, list[Block]]
+
+
+def write_report(
+    card: Card, errors: Sequence[Card], folder: str | Path, title: str | None = None
+) -> None:
+    """Write `report.md` and `report.html` into a folder, each replaced as one.
+
+    The page needs no network and runs no script. Whatever comes from data (texts, labels, names)
+    is escaped, cut where it is long, and shown without characters that would hide or turn it.
+
+    Args:
+        card: What is known of a model: see `SavedEstimator.card_`. A part that is missing or
+            `None` is left out, or said to be unknown.
+        errors: Rows that the model was not trained on and got wrong, each with `text`, `label`,
+            `predicted` and `probability` (0 to 1, or `None`); `text` may be a pair of texts.
+        folder: Where to write; it is made where it is missing.
+        title: Of the report; by default it names the method and the data.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written to; a report that was there
+            before stays.
+    """
+    title = shown(title or _title(card), 120)
+    sections = _sections(card, errors)
+    folder = Path(folder)
+    _write(folder / "report.md", _markdown(title, summary_line(card), sections))
+    _write(folder / "report.html", _page(title, summary_line(card), sections))
+
+
+def summary_line(card: Card) -> str:
+    """Return the score and what it rests on in one line, for a terminal.
+
+    >>> score = {"metric": "accuracy", "estimate": 0.912, "low": 0.871, "high": 0.941, "rows": 250}
+    >>> summary_line({"score": score, "baseline": {"title": "majority class", "estimate": 0.5}})
+    'accuracy 91.2% [87.1%, 94.1%] on 250 rows; majority class 50.0%'
+    """
+    score = card.get("score")
+    if not score:
+        return "not scored"
+    metric = score.get("metric") or "score"
+    line = f"{_metric_name(metric)} {_value(metric, score.get('estimate'))}"
+    if _known(score.get("low")) and _known(score.get("high")):
+        line += f" [{_value(metric, score['low'])}, {_value(metric, score['high'])}]"
+    if score.get("rows"):
+        line += f" on {score['rows']:,} rows"
+    baseline = card.get("baseline")
+    if baseline:
+        title = shown(baseline.get("title") or "baseline")
+        line += f"; {title} {_value(metric, baseline.get('estimate'))}"
+    return line
+
+
+def shown(value: Any, most: int = MOST_IN_NAME) -> str:
+    """Return a text or a label as a report shows it: cut, and with nothing that hides or turns it.
+
+    Control characters and those that change the direction of writing are replaced; a text with
+    letters that run from right to left is kept apart from what stands around it.
+
+    Args:
+        value: A text, a label, a list of labels, or a pair of texts.
+        most: Characters that are shown.
+    """
+    if isinstance(value, list | tuple):
+        if not value:
+            return "(none)"
+        each = max(10, most // len(value))
+        return " | ".join(shown(part, each) for part in value[:most])
+    text = "–" if value is None else str(value)
+    cut, left = text[:most], len(text) - most
+    cleaned = "".join(_visible(character) for character in cut)
+    if any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in cleaned):
+        cleaned = f"\u2068{cleaned}\u2069"
+    return f"{cleaned}… ({left:,} more characters)" if left > 0 else cleaned
+
+
+def _visible(character: str) -> str:
+    hides = unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
+    turns = unicodedata.bidirectional(character) in (
+        "LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI",
+    )  # fmt: skip
+    return "\ufffd" if hides or turns else character
+
+
+# --- what the report says ------------------------------------------------------------------------
+
+
+def _sections(card: Card, errors: Sequence[Card]) -> list[Section]:
+    parts: list[tuple[str, Callable[[], list[Block]]]] = [
+        ("Score", lambda: _score(card)),
+        ("How it was measured", lambda: _measured(card)),
+        ("Which labels are confused", lambda: _confusion(card)),
+        ("Can the probabilities be believed?", lambda: _calibration(card)),
+        ("When to ask a person", lambda: _abstention(card)),
+        ("The worst errors", lambda: _errors(card, errors)),
+        ("Cost", lambda: _cost(card)),
+        ("Model card", lambda: _model_card(card)),
+        ("Versions", lambda: _versions(card)),
+    ]
+    found = [(heading, make()) for heading, make in parts]
+    return [(heading, blocks) for heading, blocks in found if blocks]
+
+
+def _title(card: Card) -> str:
+    method, data = card.get("method") or {}, card.get("data") or {}
+    title = str(method.get("title") or method.get("name") or "Model")
+    name = data.get("name")
+    return f"{title[:1].upper()}{title[1:]} on {shown(name)}" if name else title
+
+
+_METRICS = {
+    "accuracy": ("accuracy", "share of rows that got the right label"),
+    "micro_f1": (
+        "micro F1",
+        "balance of two shares, counted over all labels of all rows: how many of the labels it "
+        "gave were right, and how many of the right labels it gave",
+    ),
+    "entity_f1": (
+        "entity F1",
+        "balance of two shares: how many of the entities it marked were right, in type and in "
+        "both ends, and how many of the right entities it marked",
+    ),
+}
+_TASKS = {
+    "label": "gives a text one of {count} labels",
+    "labels": "gives a text any number of {count} labels, or none",
+    "pair": "gives a pair of texts one of {count} labels",
+    "tags": "marks entities of {count} types in a text",
+}
+
+
+def _score(card: Card) -> list[Block]:
+    score = card.get("score")
+    if not score:
+        return ["This model was not scored, so nothing is known of how well it does."]
+    metric, estimate = score.get("metric") or "score", score.get("estimate")
+    name, meaning = _METRICS.get(metric, (_metric_name(metric), ""))
+    text = f"{_capital(name)}: {_value(metric, estimate)}"
+    text += f" on {score['rows']:,} rows that the model had not seen." if score.get("rows") else "."
+    if meaning:
+        text += f" That is the {meaning}."
+    return [text, *_interval(score, metric), *_against_baseline(card, score), *_others(card)]
+
+
+def _interval(score: Card, metric: str) -> list[Block]:
+    low, high = score.get("low"), score.get("high")
+    if not (_known(low) and _known(high)):
+        return ["Its interval was not computed, so how far chance moved it is not known."]
+    level = f"{score.get('level') or 0.95:.0%}"
+    return [
+        f"The {level} interval runs from {_value(metric, low)} to {_value(metric, high)}: other "
+        "rows of the same kind could have given a score anywhere in it. More scored rows make it "
+        "narrower."
+    ]
+
+
+def _against_baseline(card: Card, score: Card) -> list[Block]:
+    baseline = card.get("baseline")
+    if not baseline or not _known(baseline.get("estimate")):
+        return ["No baseline was recorded to compare it with."]
+    value, low, high = baseline["estimate"], score.get("low"), score.get("high")
+    metric = score.get("metric") or "score"
+    text = f"Baseline ({shown(baseline.get('title') or 'no learning')}): {_value(metric, value)}. "
+    if not (_known(low) and _known(high)):
+        return [text.strip()]
+    if low > value:
+        return [f"{text}The whole interval lies above it: the model has learned something."]
+    if high < value:
+        return [f"{text}The whole interval lies below it: do not use this model."]
+    return [
+        f"{text}It lies within the interval, so these rows do not show that the model does better "
+        "than that."
+    ]
+
+
+def _others(card: Card) -> list[Block]:
+    main = (card.get("score") or {}).get("metric")
+    rows = [
+        [_capital(_metric_name(name)), _value(name, value)]
+        for name, value in (card.get("scores") or {}).items()
+        if _known(value) and name != main
+    ]
+    return [Table(["Other scores on the same rows", "Value"], rows)] if rows else []
+
+
+def _measured(card: Card) -> list[Block]:
+    splits, data = card.get("splits") or {}, card.get("data") or {}
+    points = []
+    for key, words in (("trained_on", "Rows trained on"), ("scored_on", "Rows scored on")):
+        if splits.get(key) is not None:
+            points.append(f"{words}: {splits[key]:,}")
+    if splits.get("how"):
+        points.append(shown(splits["how"], MOST_CHARACTERS))
+    points += [shown(note, MOST_CHARACTERS) for note in data.get("notes") or []]
+    return [points] if points else []
+
+
+def _confusion(card: Card) -> list[Block]:
+    confusion = card.get("confusion")
+    if not confusion:
+        return []
+    labels = [shown(label) for label in confusion["labels"]]
+    counts = confusion["counts"]
+    tags = card.get("kind") == "tags"
+    what = "entities" if tags else "rows"
+    blocks: list[Block] = []
+    if len(labels) <= MOST_LABELS:
+        blocks.append(
+            f"Each line holds the {what} whose true label it names; its numbers say how many of "
+            "them got the label at the head of each column. The darker a cell, the larger its "
+            "share of the line. What is right stands on the diagonal."
+        )
+        blocks.append(_matrix(labels, counts))
+    if tags:
+        blocks.append(
+            "In the line “none” are entities that the model marked where there are none; in the "
+            "column “none” are those that it missed."
+        )
+    return [*blocks, *_confused_pairs(labels, counts, what), *_weakest(labels, counts, what)]
+
+
+def _matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """Return the matrix; columns have numbers where names would not fit on a phone."""
+    fit = sum(map(len, labels)) <= 36
+    heads = list(labels) if fit else [str(number) for number, _ in enumerate(labels, 1)]
+    names = labels if fit else [f"{number}. {label}" for number, label in enumerate(labels, 1)]
+    cells = [
+        [name, *(f"{count:,}" for count in row)] for name, row in zip(names, counts, strict=True)
+    ]
+    shades = [[count / max(1, sum(row)) for count in row] for row in counts]
+    return Table(["True ↓ predicted →", *heads], cells, shades)
+
+
+def _confused_pairs(
+    labels: Sequence[str], counts: Sequence[Sequence[int]], what: str
+) -> list[Block]:
+    pairs = [
+        (count, labels[true], labels[other], sum(counts[true]))
+        for true, row in enumerate(counts)
+        for other, count in enumerate(row)
+        if count and other != true
+    ]
+    if len(labels) <= MOST_LABELS or not pairs:
+        return []
+    pairs.sort(key=lambda pair: -pair[0])
+    rows = [
+        [true, other, f"{count:,}", f"{count / total:.0%}"]
+        for count, true, other, total in pairs[:MOST_PAIRS]
+    ]
+    text = (
+        f"There are {len(labels):,} labels, too many for a matrix. These are the pairs that are "
+        f"confused most often, {len(rows):,} of {len(pairs):,}; the share is of the {what} that "
+        "have the true label."
+    )
+    return [text, Table(["True label", "Predicted", _capital(what), "Share"], rows)]
+
+
+def _weakest(labels: Sequence[str], counts: Sequence[Sequence[int]], what: str) -> list[Block]:
+    """Return how well each label is found, the worst first."""
+    found = []
+    for index, label in enumerate(labels):
+        true, given = sum(counts[index]), sum(row[index] for row in counts)
+        right = counts[index][index]
+        if true and label != "none":
+            found.append((right / true, right / given if given else None, label, true))
+    found.sort(key=lambda each: (each[0], each[2]))
+    rows = [
+        [label, f"{true:,}", f"{recall:.0%}", "never given" if none is None else f"{none:.0%}"]
+        for recall, none, label, true in found[:MOST_LABELS]
+    ]
+    if not rows:
+        return []
+    text = (
+        f"How many of each label's {what} are found (recall), and how often the label is right "
+        "where the model gives it (precision), the least found first. A share of a few "
+        f"{what} says little."
+    )
+    if len(found) > len(rows):
+        text += f" {len(rows)} of {len(found):,} labels are shown."
+    return [text, Table(["Label", _capital(what), "Recall", "Precision"], rows)]
+
+
+def _calibration(card: Card) -> list[Block]:
+    calibration = card.get("calibration")
+    if not calibration:
+        return []
+    blocks: list[Block] = []
+    bins, error = calibration.get("bins") or [], calibration.get("ece")
+    if _known(error):
+        blocks.append(
+            f"Confidence and accuracy differ by {100 * error:.1f} percentage points on average "
+            "(the expected calibration error). Of predictions that are made with 80% confidence, "
+            "80% should be right."
+        )
+    if bins:
+        rows = [[f"{c:.1%}", f"{a:.1%}", f"{int(n):,}"] for c, a, n in bins]
+        blocks.append(
+            Figure(
+                _reliability_svg(bins),
+                "Each dot stands for predictions of about the same confidence; the number beside "
+                "it says how many. Below the dashed line the model is too confident, above it too "
+                "cautious. Dots of few predictions move by chance.",
+                Table(["Mean confidence", "Share right", "Rows"], rows),
+            )
+        )
+    temperature = calibration.get("temperature")
+    if _known(temperature):
+        blocks.append(_temperature_words(temperature))
+    return blocks
+
+
+def _temperature_words(temperature: float) -> str:
+    text = f"Temperature, saved with the model: {temperature:.2f}. "
+    if abs(temperature - 1) < 0.005:
+        return f"{text}The probabilities are used as they come."
+    done = "lowered" if temperature > 1 else "raised"
+    return (
+        f"{text}The logarithms of the probabilities are divided by it, which has {done} the "
+        "confidence and changed no predicted label."
+    )
+
+
+def _abstention(card: Card) -> list[Block]:
+    found = card.get("abstention")
+    if not found:
+        return []
+    metric = (card.get("score") or {}).get("metric") or "accuracy"
+    text = ""
+    if _known(found.get("cost_wrong")) and _known(found.get("cost_ask")):
+        text = (
+            f"A wrong answer is taken to cost {found['cost_wrong']:g} and a question to a person "
+            f"{found['cost_ask']:g}. "
+        )
+    if _known(found.get("threshold")):
+        text += "At these costs the model should answer from a confidence of "
+        text += f"{found['threshold']:.1%} on."
+    share, score = found.get("answered"), found.get("score_answered")
+    if _known(share):
+        text += f" It then answers {share:.1%} of the scored rows"
+        text += f", with {_metric_name(metric)} {_value(metric, score)}." if _known(score) else "."
+    return [text.strip()] if text else []
+
+
+def _errors(card: Card, errors: Sequence[Card]) -> list[Block]:
+    if not errors:
+        return ["No errors were given to this report."] if card.get("score") else []
+    worst = sorted(errors, key=lambda error: -(error.get("probability") or 0))[:MOST_ERRORS]
+    rows = [
+        [
+            shown(error.get("text", ""), MOST_CHARACTERS),
+            shown(error.get("label", "")),
+            shown(error.get("predicted", "")),
+            f"{error['probability']:.1%}" if _known(error.get("probability")) else "",
+        ]
+        for error in worst
+    ]
+    text = (
+        f"The {len(rows):,} of {len(errors):,} errors that the model was most sure of, on rows "
+        "that it was not trained on. Read them first: some are labels to correct in the data."
+    )
+    return [text, Table(["Text", "True", "Predicted", "Confidence"], rows)]
+
+
+def _cost(card: Card) -> list[Block]:
+    cost = card.get("cost") or {}
+    points = []
+    if _known(cost.get("fit_seconds")):
+        points.append(f"Training: {_seconds(cost['fit_seconds'])}")
+    if _known(cost.get("peak_memory_mb")):
+        points.append(f"Highest memory: {cost['peak_memory_mb']:,.0f} MB")
+    if _known(cost.get("texts_per_second")):
+        points.append(f"Prediction: {cost['texts_per_second']:,.4g} texts per second")
+    if cost.get("device"):
+        points.append(f"On: {shown(cost['device'])}")
+    return [points] if points else []
+
+
+def _model_card(card: Card) -> list[Block]:
+    method, data = card.get("method") or {}, card.get("data") or {}
+    columns = card.get("columns") or {}
+    told = [_use(card), _origin(card, method, data)]
+    blocks: list[Block] = [sentence for sentence in told if sentence]
+    read = [f"{key}: {shown(name)}" for key, name in columns.items() if name]
+    if read:
+        blocks.append(f"Columns that were read: {', '.join(read)}.")
+    if method.get("settings"):
+        rows = [[shown(name), shown(value)] for name, value in method["settings"].items()]
+        blocks.append(Table(["Setting", "Value"], rows))
+    if card.get("labels"):
+        names = [shown(label) for label in card["labels"][:200]]
+        more = len(card["labels"]) - len(names)
+        rest = f" and {more:,} more" if more else ""
+        blocks.append(f"Labels ({len(card['labels']):,}): {', '.join(names)}{rest}.")
+    return [*blocks, "What the numbers above do not say:", _limits(card)]
+
+
+def _use(card: Card) -> str:
+    """Return what the model is for, in a sentence; nothing where that is not known."""
+    task, labels = _TASKS.get(card.get("kind", "")), card.get("labels")
+    if not task or not labels:
+        return ""
+    source = (card.get("data") or {}).get("name")
+    like = f", for texts like those in {shown(source)}" if source else ""
+    return f"Intended use: it {task.format(count=f'{len(labels):,}')}{like}."
+
+
+def _origin(card: Card, method: Card, data: Card) -> str:
+    parts = []
+    name = method.get("title") or method.get("name")
+    if name:
+        parts.append(f"Method: {shown(name)}")
+        if method.get("class"):
+            parts[-1] += f" ({shown(method['class'])})"
+        if method.get("model"):
+            parts[-1] += f", from the model {shown(method['model'])}"
+    if data.get("name"):
+        parts.append(f"Data: {shown(data['name'])}")
+        if data.get("rows") is not None:
+            parts[-1] += f", {data['rows']:,} rows"
+    if card.get("date"):
+        parts.append(f"Date: {shown(card['date'])}")
+    return f"{'. '.join(parts)}." if parts else ""
+
+
+def _limits(card: Card) -> list[str]:
+    limits = [
+        "How it does on other texts: another source, another domain, another language or another "
+        "time. Score it again on labeled rows from there.",
+        "How it does on each group of people or each kind of text: one score is an average.",
+        "Whether the labels are right. The model learned them as they are, and is scored by them.",
+    ]
+    if card.get("kind") in ("label", "pair"):
+        limits.append(
+            "What to do with a text that fits none of the labels: the model gives it one of them "
+            "all the same."
+        )
+    rows = (card.get("score") or {}).get("rows")
+    if rows and rows < 200:
+        limits.append(f"Much about rare mistakes: {rows:,} scored rows hold few of them.")
+    return limits
+
+
+def _versions(card: Card) -> list[Block]:
+    rows = [[shown(name), shown(value)] for name, value in (card.get("versions") or {}).items()]
+    blocks: list[Block] = [Table(["Package", "Version"], rows)] if rows else []
+    data = card.get("data") or {}
+    if data.get("sha256"):
+        blocks.append(f"SHA-256 of the data: {shown(data['sha256'], 64)}")
+    return blocks
+
+
+# --- numbers in words ----------------------------------------------------------------------------
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _value(metric: str, value: Any) -> str:
+    """Return a score as it is usually written: accuracy as a percentage, F1 as a number."""
+    if not _known(value):
+        return "not measured"
+    return f"{value:.1%}" if "accuracy" in metric else f"{value:.3f}"
+
+
+def _metric_name(metric: str) -> str:
+    known = _METRICS.get(metric)
+    return known[0] if known else shown(metric).replace("_", " ").replace("f1", "F1")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:,.3g} seconds"
+    return f"{seconds / 60:,.0f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
+
+
+# --- Markdown ------------------------------------------------------------------------------------
+
+
+def _markdown(title: str, summary: str, sections: Sequence[Section]) -> str:
+    lines = [f"# {_escaped(title)}", "", f"**{_escaped(summary)}**", ""]
+    for heading, blocks in sections:
+        lines += [f"## {heading}", ""]
+        for block in blocks:
+            lines += [*_markdown_block(block), ""]
+    return "\n".join(lines)
+
+
+def _markdown_block(block: Block) -> Iterator[str]:
+    if isinstance(block, str):
+        yield _escaped(block)
+    elif isinstance(block, list):
+        yield from (f"- {_escaped(point)}" for point in block)
+    elif isinstance(block, Figure):
+        yield from _markdown_block(block.table)
+    else:
+        yield _markdown_row(block.header)
+        yield _markdown_row(["---"] + ["---:" if _numeric(block, i) else "---"
+                                       for i in range(1, len(block.header))], raw=True)  # fmt: skip
+        yield from map(_markdown_row, block.rows)
+
+
+def _markdown_row(cells: Sequence[str], raw: bool = False) -> str:
+    return f"| {' | '.join(cells if raw else map(_escaped, cells))} |"
+
+
+_MARKS = re.compile(r"([\\`*_|~$]|\[(?!\d)|(?<=\])\()")
+_LEADING = re.compile(r"^(?=[-+=#])|(?<=^\d)(?=[.)]( |$))|(?<=^\d\d)(?=[.)]( |$))")
+
+
+def _escaped(text: str) -> str:
+    """Return a text on one line that Markdown shows as it is: no mark-up, no HTML, no cell."""
+    line = " ".join(text.split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # A dash or a number with a point at the beginning would start a list.
+    return _LEADING.sub(r"\\", _MARKS.sub(r"\\\1", line))
+
+
+def _numeric(table: Table, column: int) -> bool:
+    return bool(table.rows) and all(
+        re.fullmatch(r"[-\d.,%]*|never given", row[column]) for row in table.rows
+    )
+
+
+# --- HTML ----------------------------------------------------------------------------------------
+
+_STYLE = """
+:root{color-scheme:light dark;--page:#fff;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--box:#f6f8fa;
+--main:#0072b2;--heat:0,114,178}
+@media(prefers-color-scheme:dark){:root{--page:#14171c;--ink:#e6e9ed;--soft:#a3acb8;--line:#3a424d;
+--box:#1d2229;--main:#56b4e9}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--page);color:var(--ink);
+font:1rem/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
+main{max-width:52rem;margin:0 auto;padding:1.5rem 1rem 4rem}
+h1{font-size:1.7rem;line-height:1.25;margin:.5rem 0 1rem;overflow-wrap:anywhere}
+h2{font-size:1.2rem;margin:2.5rem 0 .5rem;padding-bottom:.25rem;border-bottom:1px solid var(--line)}
+p,li{overflow-wrap:anywhere;max-width:44rem}
+.summary{background:var(--box);border-left:4px solid var(--main);padding:.75rem 1rem;
+font-size:1.1rem;font-weight:600}
+.scroll{overflow-x:auto;margin:1rem 0}
+table{border-collapse:collapse;font-size:.9rem;line-height:1.4}
+th,td{border:1px solid var(--line);padding:.35rem .6rem;text-align:left;vertical-align:top}
+thead th{background:var(--box)}
+td,tbody th{white-space:pre-wrap;overflow-wrap:anywhere;min-width:3.2rem;font-weight:400}
+tbody th{min-width:7rem;max-width:32rem}
+.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.heat .n{text-align:center;min-width:2rem;padding:.35rem .3rem}
+.errors tbody td{min-width:6.5rem}
+.heat td{background:rgba(var(--heat),var(--s))}
+.heat .hi{color:#fff}
+figure{margin:1rem 0}
+figcaption{color:var(--soft);font-size:.9rem;max-width:44rem}
+svg{display:block;width:100%;max-width:26rem;height:auto}
+svg text{fill:var(--ink);font:12px system-ui,sans-serif}
+.grid{stroke:var(--line)}.ideal{stroke:var(--soft);stroke-dasharray:5 4}
+.dot{fill:var(--main);stroke:var(--page)}.path{stroke:var(--main);fill:none;stroke-width:1.5}
+details{margin:.5rem 0}summary{cursor:pointer;color:var(--soft);font-size:.9rem}
+@media(max-width:36rem){body{font-size:.95rem}h1{font-size:1.35rem}
+.errors,.errors tbody,.errors tr,.errors th,.errors td{display:block;max-width:none;width:100%}
+.errors thead{position:absolute;clip-path:inset(50%);height:1px;overflow:hidden}
+.errors tr{border:1px solid var(--line);margin:0 0 .75rem;padding:.4rem .6rem}
+.errors th,.errors td{border:0;padding:.15rem 0;text-align:left}
+.errors td::before{content:attr(data-head) ": ";color:var(--soft)}}
+@media print{.scroll{overflow:visible}}
+"""
+
+
+def _page(title: str, summary: str, sections: Sequence[Section]) -> str:
+    parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="summary">{html.escape(summary)}</p>']
+    for heading, blocks in sections:
+        parts.append(f"<section><h2>{html.escape(heading)}</h2>")
+        parts += [_html_block(block) for block in blocks]
+        parts.append("</section>")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<body><main>{chr(10).join(parts)}</main></body></html>\n"
+    )
+
+
+def _html_block(block: Block) -> str:
+    if isinstance(block, str):
+        return f"<p>{html.escape(block)}</p>"
+    if isinstance(block, list):
+        return f"<ul>{''.join(f'<li>{html.escape(point)}</li>' for point in block)}</ul>"
+    if isinstance(block, Figure):
+        return (
+            f"<figure>{block.svg}<figcaption>{html.escape(block.caption)}</figcaption></figure>"
+            f"<details><summary>The same in numbers</summary>{_html_table(block.table)}</details>"
+        )
+    return _html_table(block)
+
+
+def _html_table(table: Table) -> str:
+    numeric = [index > 0 and _numeric(table, index) for index, _ in enumerate(table.header)]
+    classes = ['class="n"' if each else "" for each in numeric]
+    head = "".join(
+        f'<th scope="col" {kind}>{html.escape(name)}</th>'
+        for name, kind in zip(table.header, classes, strict=True)
+    )
+    body = []
+    for number, row in enumerate(table.rows):
+        cells = [f'<th scope="row">{html.escape(row[0])}</th>']
+        for index in range(1, len(row)):
+            style = _shade(table.shades[number][index - 1]) if table.shades else classes[index]
+            name = html.escape(table.header[index])
+            cells.append(f'<td {style} data-head="{name}">{html.escape(row[index])}</td>')
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    kind = "heat" if table.shades else "errors" if table.header[0] == "Text" else "plain"
+    label = html.escape(f"Table: {', '.join(table.header[:4])}")
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f'<table class="{kind}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _shade(share: float) -> str:
+    """Return how dark a cell is; dark ones get white letters, so that all can be read."""
+    return f'class="n{" hi" if share > 0.85 else ""}" style="--s:{share:.2f}"'
+
+
+_SIDE, _LEFT, _TOP = 300, 52, 14  # of the diagram's square, in pixels
+
+
+def _reliability_svg(bins: Sequence[Sequence[float]]) -> str:
+    """Draw the share of right answers over the mean confidence of each bin."""
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return _LEFT + _SIDE * x, _TOP + _SIDE * (1 - y)
+
+    lines, (left, bottom), (right, top) = [], at(0, 0), at(1, 1)
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        x, y = at(tick, tick)
+        lines.append(f'<path class="grid" d="M{left} {y}H{right}M{x} {top}V{bottom}"/>')
+        lines.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{tick:.0%}</text>')
+        lines.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{tick:.0%}</text>')
+    lines.append(f'<path class="ideal" d="M{left} {bottom}L{right} {top}"/>')
+    dots = [at(confidence, accuracy) for confidence, accuracy, _ in bins]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in dots)
+    lines.append(f'<path class="path" d="M{path}"/>')
+    most = max(count for *_, count in bins)
+    for (x, y), (*_, count) in zip(dots, bins, strict=True):
+        radius = 3 + 7 * math.sqrt(count / most)
+        end = x > right - 40
+        place = f'x="{x - radius - 4 if end else x + radius + 4:.1f}" y="{y + radius + 10:.1f}"'
+        anchor = "end" if end else "start"
+        lines.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
+        lines.append(f'<text {place} text-anchor="{anchor}">{int(count):,}</text>')
+    middle = _TOP + _SIDE / 2
+    lines.append(f'<text x="{_LEFT + _SIDE / 2}" y="352" text-anchor="middle">Confidence</text>')
+    lines.append(
+        f'<text transform="translate(12 {middle})rotate(-90)" text-anchor="middle">'
+        "Share right</text>"
+    )
+    return (
+        '<svg viewBox="0 0 372 360" role="img" aria-label="Share of right predictions over '
+        f'confidence; the table below holds the numbers.">{"".join(lines)}</svg>'
+    )
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file under another name first, so that the old or the new one is whole."""
+    written: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.",
+            delete=False,
+        ) as file:  # fmt: skip
+            written = Path(file.name)
+            file.write(text)
+        written.chmod(0o644)
+        written.replace(path)
+    except OSError as error:
+        cure = "free some space" if error.errno == errno.ENOSPC else "choose another folder"
+        raise OSError(
+            error.errno or errno.EIO, f"{path} could not be written ({error}); {cure}"
+        ) from error
+    finally:
+        if written is not None:
+            with contextlib.suppress(OSError):
+                written.unlink(missing_ok=True)
