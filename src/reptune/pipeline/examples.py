@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ Kind = Literal["label", "labels", "pair", "tags"]
 TAGGED = (".conll", ".bio", ".iob", ".iob2", ".txt")  # one word per line
 DEFAULT_LABEL = "label"  # for an export: look for the field
 EXPORTED = (".json", ".spacy")
+BETWEEN_LABELS = ",;|#/\t"
 # With fewer rows, labels that are all different are somebody's first try, not a wrong column.
 _ROWS_TO_SUSPECT = 20
 
@@ -96,7 +97,7 @@ def read_examples(
     text2: str | None = None,
     several: str | None = None,
     separator: str | None = None,
-    training: bool = True,
+    like: Mapping[str, Any] | None = None,
 ) -> Examples:
     """Read a file of examples, of whatever kind it is.
 
@@ -111,8 +112,10 @@ def read_examples(
         several: What stands between the labels of a text that may have several, such as `";"`. An
             empty cell then means none.
         separator: What stands between the fields of a table or of tagged words; `None` looks.
-        training: Refuse also what nothing can be learned from: one class alone, labels of which
-            most are different, tags without an entity.
+        like: The card of the model that the rows are for, or its `kind` and `labels`. One label per
+            text becomes a list, and a whole number a string, where the card has those. `None`, for
+            rows to train on, refuses what nothing can be learned from: one class alone, labels of
+            which most are different, tags without an entity.
 
     Returns:
         The examples. Readers' warnings are among their notes.
@@ -129,7 +132,9 @@ def read_examples(
     with _noted(path) as notes:
         kind, inputs, targets = _read(path, text, label, text2, several, separator)
     examples = Examples(kind, inputs, targets, path.name, sha256, tuple(notes))
-    return _checked(examples, path, label, several, separator) if training else examples
+    if like is not None:
+        return _like(examples, like)
+    return _checked(examples, path, label, several, separator)
 
 
 def _check_names(text: str, label: str, text2: str | None, several: str | None) -> None:
@@ -317,6 +322,20 @@ def _can_hash(values: list[Any]) -> bool:
     return not any(isinstance(value, list | dict) for value in values)
 
 
+def _like(examples: Examples, card: Mapping[str, Any]) -> Examples:
+    """Return examples whose targets are of the kind and type that a card says."""
+    if examples.kind == "label" and card.get("kind") == "labels":
+        targets = [[label] for label in examples.targets]
+        examples = replace(examples, kind="labels", targets=targets)
+    # Where a file has only the labels 1 and 2 of a model that knows 1, 2 and "other".
+    known = card.get("labels") or []
+    if examples.kind == "tags" or not all(isinstance(label, str) for label in known):
+        return examples
+    if examples.kind == "labels":
+        return replace(examples, targets=[list(map(str, row)) for row in examples.targets])
+    return replace(examples, targets=list(map(str, examples.targets)))
+
+
 # --- what can be learned from --------------------------------------------------------------------
 
 
@@ -351,12 +370,15 @@ def _checked(
 
 
 def _check_split(examples: Examples, what: str, several: str | None) -> None:
-    if several is not None and all(len(row) < 2 for row in examples.targets):
-        first = next(row[0] for row in examples.targets if row)
-        raise ValueError(
-            f"{what} holds no {several!r}; its cells look like {shown(first)}. Say with several= "
-            "what stands between labels, or leave it out where each text has one."
-        )
+    """Refuse labels that hold another mark than the one that stands between labels."""
+    if several is None or any(len(row) > 1 for row in examples.targets):
+        return
+    for name in examples.labels:
+        if isinstance(name, str) and any(mark in name for mark in BETWEEN_LABELS):
+            raise ValueError(
+                f"{what} holds no {several!r}; its cells look like {shown(name)}. Say with "
+                "several= what stands between labels, or leave it out where each text has one."
+            )
 
 
 def _check_repeated(counts: Counter, path: Path, label: str, separator: str | None) -> None:
