@@ -1,0 +1,657 @@
+"""The book's decision table on a table of your own: which method, and how good it will be.
+
+Every method is scored by cross-validation on the same folds. The number that stands behind the
+advice is another one: within each outer fold, the method and its settings are chosen on inner folds
+of the other rows, so that the rows it is scored on had no part in the choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import reptune.needs_torch  # noqa: F401
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+from reptune.checks import check_number, check_whole_number
+from reptune.meter import Meter
+from reptune.metrics import Interval
+from reptune.pipeline.examples import Examples
+from reptune.pipeline.intervals import (
+    detectable_difference,
+    difference_interval,
+    rows_to_detect,
+    share_interval,
+)
+from reptune.pipeline.methods import COMPARED, METHODS, Method
+from reptune.pipeline.splits import duplicate_groups, grouped_folds, repeated
+
+LOGGER = logging.getLogger(__name__)
+
+MAJORITY = "majority"
+LEAST_ROWS = 8
+MAX_ROWS = 5_000  # more would tell methods apart that differ by less than matters
+# Outer folds, inner folds, and up to how many rows. Where rows abound, one cut is enough.
+PLANS = ((4, 3, 1_000), (3, 1, 2_500), (1, 1, 10**9))
+HELD_OUT = 3  # one cut holds out one row in three
+ON_EMBEDDINGS = ("label-names", "frozen")
+EMBEDDED_TOGETHER = 500  # texts between two looks at the clock
+
+
+class _TooSlowError(Exception):
+    """A fit that would not end within the time that is left."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+@dataclass
+class Row:
+    """What the table says of one method.
+
+    Attributes:
+        name: As `train` takes it.
+        title: As a table shows it.
+        settings: Those chosen on all rows.
+        correct: Whether each scored row was right, shape `(n,)`.
+        score: Accuracy with its interval.
+        macro_f1: The mean of the labels' F1.
+        difference: Accuracy minus the reference's, with its interval; `None` for the reference.
+        detectable: The smallest difference from the reference that these rows would show.
+        fit_seconds: Of one fit, on the mean.
+        texts_per_second: In prediction.
+        memory_mb: The process's peak.
+        dollars: Of a million predictions, where a price per hour was given.
+    """
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+    correct: np.ndarray
+    score: Interval
+    macro_f1: float
+    fit_seconds: float = 0.0
+    texts_per_second: float = float("inf")
+    memory_mb: float = 0.0
+    difference: Interval | None = None
+    detectable: float | None = None
+    dollars: float | None = None
+
+
+@dataclass
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        recommended: The simplest method that beats the majority class and cannot be told from the
+            best, or `None`.
+        settings: Its settings.
+        score: Accuracy of choosing in this way, on rows that had no part in the choice.
+        advice: What to do, in a sentence or two.
+        table: A `Row` per method, the majority class first.
+        reference: The method that differences are taken from.
+        not_run: Why each method that is missing was not run.
+        rows: How many rows were used.
+        notes: What was left out, and how rows were shared out.
+        seconds: In all.
+    """
+
+    recommended: str | None
+    settings: dict[str, Any]
+    score: Interval
+    advice: str
+    table: list[Row]
+    reference: str
+    not_run: dict[str, str]
+    rows: int
+    notes: list[str]
+    seconds: float
+    choices: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as one JSON object."""
+        return {
+            "recommended": self.recommended,
+            "settings": self.settings,
+            "score": self.score.estimate,
+            "interval": [self.score.low, self.score.high],
+            "rows": self.rows,
+            "advice": self.advice,
+            "reference": self.reference,
+            "methods": [_row_as_json(row) for row in self.table],
+            "chosen_in_outer_folds": self.choices,
+            "not_run": self.not_run,
+            "notes": self.notes,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def compare(
+    examples: Examples,
+    *,
+    methods: Iterable[str] = COMPARED,
+    minutes: float = 10.0,
+    max_rows: int = MAX_ROWS,
+    model: str | Path | None = None,
+    dollars_per_hour: float | None = None,
+    journal: str | Path | None = None,
+    random_state: int = 42,
+    progress: Callable[[str], Any] = LOGGER.info,
+) -> Comparison:
+    """Run the book's methods on labeled texts and say which to take.
+
+    Args:
+        examples: Texts with one label each.
+        methods: Which to run; the simplest goes first whatever the order.
+        minutes: Time for all. A method that would take longer than what is left is not run.
+        max_rows: Use so many rows, drawn by label, where there are more.
+        model: An encoder for all methods that take one; `None` for each method's own.
+        dollars_per_hour: The machine's price, for the price of a million predictions.
+        journal: A file that keeps every fit's predictions, so that a killed run continues.
+        random_state: Seed of folds and of training.
+        progress: Called with a line for each method.
+
+    Raises:
+        ValueError: If there are too few rows, other than one label per text, or a parameter is bad.
+    """
+    budget = 60 * check_number("minutes", minutes, above=0)
+    started = time.monotonic()
+    chosen = _wanted(methods)
+    examples, notes = _usable(examples, check_whole_number("max_rows", max_rows), random_state)
+    folds = _Folds.of(examples, random_state)
+    notes += folds.notes
+    runs = _Runs(examples, folds, model, random_state, _Journal.of(journal, examples, folds, model))
+    found, not_run = {MAJORITY: [_Candidate.majority(examples, folds)]}, {}
+    for method in chosen:
+        progress(f"{method.title} …")
+        try:
+            runs.deadline = started + budget
+            found[method.name] = runs.candidates(method)
+        except _TooSlowError as slow:
+            not_run[method.name] = _why_not(slow.seconds, started, budget)
+        except ValueError as error:
+            not_run[method.name] = str(error)
+    result = _conclude(found, folds, examples)
+    for row in result.table:
+        if dollars_per_hour is not None:
+            row.dollars = dollars_per_hour / 3600 * 1e6 / row.texts_per_second
+    result.not_run, result.notes, result.rows = not_run, notes, len(examples)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _why_not(seconds: float, started: float, budget: float) -> str:
+    """Say why a method was not run: what it would take, where that is known, and what was left."""
+    spent = time.monotonic() - started
+    left = max(0.0, budget - spent) / 60
+    if not seconds:
+        return f"no time was left of {budget / 60:g} minutes; give more with --minutes"
+    return (
+        f"would take about {seconds / 60:.1f} minutes more, and {left:.1f} were left; "
+        f"--minutes {int((spent + seconds) / 60) + 1} has room for it"
+    )
+
+
+def _wanted(methods: Iterable[str]) -> list[Method]:
+    names = list(methods)
+    for name in names:
+        if name not in COMPARED:
+            raise ValueError(f"methods holds {name!r}; compare runs {', '.join(COMPARED)}.")
+    return [METHODS[name] for name in COMPARED if name in names]
+
+
+def _usable(examples: Examples, max_rows: int, random_state: int) -> tuple[Examples, list[str]]:
+    """Return the rows to use, and what was left out."""
+    if examples.kind != "label":
+        raise ValueError(
+            "compare takes texts with one label each; train a method by name for other data."
+        )
+    if len(examples) < LEAST_ROWS:
+        raise ValueError(f"{len(examples)} rows are too few to compare methods; label more.")
+    notes = list(examples.notes)
+    if len(examples) > max_rows:
+        notes.append(f"{max_rows:,} of {len(examples):,} rows were used; see --max-rows.")
+        order = np.random.default_rng(random_state).permutation(len(examples))
+        examples = examples.select(sorted(order[:max_rows].tolist()))
+    return examples, notes
+
+
+# --- rows and folds ------------------------------------------------------------------------------
+
+
+@dataclass
+class _Folds:
+    """Which rows each fit trains on and predicts: outer folds, and inner ones within each.
+
+    Attributes:
+        cuts: `(outer, inner, training rows, predicted rows)`; inner is -1 for an outer fold itself.
+        scored: The rows that outer folds predict, in order.
+    """
+
+    cuts: list[tuple[int, int, np.ndarray, np.ndarray]]
+    scored: np.ndarray
+    outer: int
+    inner: int
+    notes: list[str]
+
+    @classmethod
+    def of(cls, examples: Examples, random_state: int) -> _Folds:
+        strata = [str(label) for label in examples.targets]
+        groups = duplicate_groups(examples.inputs)
+        outer, inner, _ = next(plan for plan in PLANS if len(examples) <= plan[2])
+        cuts = []
+        for number, (known, held) in enumerate(_cuts(strata, groups, outer, random_state)):
+            cuts.append((number, -1, known, held))
+            within = _cuts([strata[row] for row in known], groups[known], inner, random_state + 1)
+            for part, (fit_on, look_at) in enumerate(within):
+                cuts.append((number, part, known[fit_on], known[look_at]))
+        scored = np.sort(np.concatenate([held for _, part, _, held in cuts if part < 0]))
+        notes = [f"{len(scored):,} of {len(strata):,} rows are scored, by fits on the others."]
+        if count := repeated(groups):
+            notes.append(f"{count} rows repeat or nearly repeat another; each stays on one side.")
+        return cls(cuts, scored, outer, inner, notes)
+
+
+def _cuts(
+    strata: list[str], groups: np.ndarray, num_folds: int, random_state: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    fold_of = grouped_folds(strata, groups, num_folds if num_folds > 1 else HELD_OUT, random_state)
+    for fold in range(num_folds):
+        yield np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+
+
+# --- fits ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Candidate:
+    """A method with settings, and what it predicts in each fold.
+
+    Attributes:
+        predicted: Label ids by `(outer, inner)`.
+    """
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+    predicted: dict[tuple[int, int], np.ndarray]
+    fit_seconds: list[float] = field(default_factory=list)
+    predict_seconds: float = 0.0
+    predicted_texts: int = 0
+    memory_mb: float = 0.0
+
+    @classmethod
+    def majority(cls, examples: Examples, folds: _Folds) -> _Candidate:
+        _, ids = np.unique(np.asarray(examples.targets), return_inverse=True)
+        predicted = {
+            (outer, inner): np.full(len(held), np.bincount(ids[known]).argmax())
+            for outer, inner, known, held in folds.cuts
+        }
+        return cls(MAJORITY, "majority class", {}, predicted)
+
+
+@dataclass
+class _Runs:
+    """Fits and predicts, or reads from the journal what an earlier run predicted."""
+
+    examples: Examples
+    folds: _Folds
+    model: str | Path | None
+    random_state: int
+    journal: _Journal
+    deadline: float = float("inf")
+    _embeddings: dict[str, Any] = field(default_factory=dict)
+
+    def candidates(self, method: Method) -> list[_Candidate]:
+        """Return the method with each of its settings, or raise `_TooSlowError`."""
+        found = []
+        if method.name in ON_EMBEDDINGS and not self.journal.holds(method.name):
+            self._prepare(method)  # once, and not part of what one fit takes
+        for settings in method.settings:
+            candidate = _Candidate(method.name, method.title, dict(settings), {})
+            for done, cut in enumerate(self.folds.cuts):
+                self._run(method, candidate, cut, len(self.folds.cuts) - done)
+            found.append(candidate)
+        return found
+
+    def _run(self, method: Method, candidate: _Candidate, cut: Any, left: int) -> None:
+        outer, inner, known, held = cut
+        key = [method.name, candidate.settings, outer, inner]
+        record = self.journal.get(key)
+        if record is None:
+            record = self._fit(method, candidate.settings, known, held, left)
+            self.journal.add(key, record)
+        candidate.predicted[outer, inner] = np.array(record["predicted"])
+        candidate.fit_seconds.append(record["fit_seconds"])
+        candidate.predict_seconds += record["predict_seconds"]
+        candidate.predicted_texts += len(held)
+        candidate.memory_mb = max(candidate.memory_mb, record["memory_mb"])
+
+    def _fit(
+        self, method: Method, settings: Mapping[str, Any], known: np.ndarray, held: np.ndarray,
+        left: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        now = time.monotonic()
+        if now > self.deadline:
+            raise _TooSlowError(0.0)
+        classes, ids = np.unique(np.asarray(self.examples.targets), return_inverse=True)
+        if len(np.unique(ids[known])) < 2:  # nothing to learn, and one thing to say
+            costs = {"fit_seconds": 0.0, "predict_seconds": 0.0, "memory_mb": 0.0}
+            return {"predicted": [int(ids[known[0]])] * len(held)} | costs
+        with warnings.catch_warnings(), Meter() as cost:
+            warnings.simplefilter("ignore")  # each fit would say the same
+            estimator, inputs = self._fitted(method, settings, known, held, left)
+            middle = time.monotonic()
+            predicted = estimator.predict(inputs)
+        fit_seconds, predict_seconds = middle - now, time.monotonic() - middle
+        if method.name in ON_EMBEDDINGS:  # which were computed beforehand
+            per_text = self._embeddings["seconds"] / len(self.examples)
+            predict_seconds += per_text * len(held)
+            fit_seconds += per_text * len(known) * (method.name == "frozen")
+        rest = (left - 1) * (time.monotonic() - now)
+        if time.monotonic() + rest > self.deadline:
+            raise _TooSlowError(rest)
+        return {
+            "predicted": classes.searchsorted(predicted).tolist(),
+            "fit_seconds": fit_seconds, "predict_seconds": predict_seconds,
+            "memory_mb": cost.peak_memory_mb,
+        }  # fmt: skip
+
+    def _fitted(
+        self, method: Method, settings: Mapping[str, Any], known: np.ndarray, held: np.ndarray,
+        left: int,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        """Return something that predicts, and what it predicts for the rows held out."""
+        texts, labels = self.examples.inputs, np.asarray(self.examples.targets)
+        if method.name in ON_EMBEDDINGS:
+            vectors = self._embeddings["vectors"]
+            head = self._embeddings.get(method.name)
+            if head is None:
+                head = method.make(**settings)._logistic_regression()
+                head.fit(vectors[known], labels[known])
+            return head, vectors[held]
+        options = dict(settings)
+        if self.model is not None and method.name != "tfidf":
+            options["model"] = self.model
+        estimator = method.make(**options, random_state=self.random_state)
+        if "callbacks" in estimator.get_params():
+            estimator.set_params(callbacks=(self._watch(estimator, len(known), left),))
+        if "show_progress" in estimator.get_params():
+            estimator.set_params(show_progress=False)
+        estimator.fit([texts[row] for row in known], labels[known])
+        return estimator, [texts[row] for row in held]
+
+    def _watch(self, estimator: Any, num_texts: int, left: int) -> Callable[[Any], None]:
+        """Stop a training as soon as it shows that all of them would not end in time."""
+        epochs = getattr(estimator, "_epochs", None)
+        total = None if epochs is None else epochs(num_texts)
+        started = time.monotonic()
+
+        def look(record: dict[str, float]) -> None:
+            if time.monotonic() > self.deadline:
+                raise _TooSlowError(0.0)
+            if total is None or "epoch" not in record:
+                return
+            spent = time.monotonic() - started
+            needed = spent / max(record["epoch"] / total, 1e-9) * left - spent
+            if time.monotonic() + needed > self.deadline:
+                raise _TooSlowError(needed)
+
+        return look
+
+    def _prepare(self, method: Method) -> None:
+        """Embed every text, as `FrozenClassifier` does, and the labels where their names are used.
+
+        What it fits then is a head on embeddings, which is computed in milliseconds.
+        """
+        names = np.unique(np.asarray(self.examples.targets))
+        speaking = names.dtype.kind == "U" and any(name.strip("0123456789. ") for name in names)
+        if method.name == "label-names" and not speaking:
+            raise ValueError("the labels are numbers; only names that say something serve")
+        classifier = method.make(**({} if self.model is None else {"model": self.model}))
+        classifier.fit_label_names(names.tolist() if speaking else ["any", "two"])
+        self._embeddings["label-names"] = classifier.head_
+        if "vectors" in self._embeddings:
+            return
+        started, texts, parts = time.monotonic(), self.examples.inputs, []
+        for start in range(0, len(texts), EMBEDDED_TOGETHER):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of long texts, said for each part
+                parts.append(classifier.embed(texts[start : start + EMBEDDED_TOGETHER]))
+            spent = time.monotonic() - started
+            rest = spent / (start + len(parts[-1])) * len(texts) - spent
+            if time.monotonic() + rest > self.deadline:
+                raise _TooSlowError(rest)
+        self._embeddings["vectors"] = np.concatenate(parts)
+        self._embeddings["seconds"] = time.monotonic() - started
+
+
+# --- the journal ---------------------------------------------------------------------------------
+
+
+class _Journal:
+    """Predictions of earlier fits by what was fitted, one JSON object per line."""
+
+    def __init__(self, path: Path | None, key: str, fits: int) -> None:
+        self._path, self._key, self._fits = path, key, fits
+        self._records: dict[str, dict[str, Any]] = {}
+        if path is None or not path.is_file():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the last line of a run that was killed
+                continue
+            if entry["key"] == key:
+                self._records[json.dumps(entry["what"])] = entry["record"]
+
+    @classmethod
+    def of(cls, path: str | Path | None, examples: Examples, folds: _Folds, model: Any) -> _Journal:
+        """Open a journal for these rows in these folds; entries of others are left alone."""
+        parts = [examples.inputs, [str(label) for label in examples.targets], str(model)]
+        parts += [[held.tolist() for _, _, _, held in folds.cuts], runtime_key()]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return cls(None if path is None else Path(path), digest, len(folds.cuts))
+
+    def holds(self, name: str) -> bool:
+        """Return whether every fit of a method is there."""
+        kept = sum(json.loads(what)[0] == name for what in self._records)
+        return kept == self._fits * len(METHODS[name].settings)
+
+    def get(self, what: Any) -> dict[str, Any] | None:
+        """Return a record, or `None`."""
+        return self._records.get(json.dumps(what))
+
+    def add(self, what: Any, record: dict[str, Any]) -> None:
+        """Keep a record, on the disk too."""
+        self._records[json.dumps(what)] = record
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            line = json.dumps({"key": self._key, "what": what, "record": record})
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+
+
+def runtime_key() -> dict[str, str]:
+    """Return what a fit depends on beside data and settings: the versions of the libraries."""
+    from reptune import runtime
+
+    return runtime.versions()
+
+
+# --- conclusions ---------------------------------------------------------------------------------
+
+
+def _conclude(
+    found: Mapping[str, list[_Candidate]], folds: _Folds, examples: Examples
+) -> Comparison:
+    """Choose on inner folds within each outer one; then choose once more, for good, on all rows."""
+    _, ids = np.unique(np.asarray(examples.targets), return_inverse=True)
+    candidates = [candidate for group in found.values() for candidate in group]
+    nested, choices = np.zeros(len(ids), dtype=bool), []
+    for outer, inner, _, held in folds.cuts:
+        if inner < 0:
+            best = _choose(candidates, _right(candidates, folds, ids, within=outer))
+            nested[held] = candidates[best].predicted[outer, -1] == ids[held]
+            choices.append(candidates[best].name)
+    outer_right = _right(candidates, folds, ids)
+    final = _choose(candidates, outer_right)
+    rows = _table(found, candidates, outer_right, folds, ids)
+    honest = nested[folds.scored]
+    majority = rows[0].correct
+    beats = difference_interval(honest, majority).low > 0 and candidates[final].name != MAJORITY
+    beats = beats and difference_interval(outer_right[final], majority).low > 0
+    recommended = candidates[final].name if beats else None
+    reference = _against_reference(rows, candidates[final].name)
+    return Comparison(
+        recommended, candidates[final].settings if beats else {}, share_interval(honest),
+        _advice(rows, recommended, honest, majority), rows, reference, {}, len(examples), [], 0.0,
+        choices,
+    )  # fmt: skip
+
+
+def _right(
+    candidates: list[_Candidate], folds: _Folds, ids: np.ndarray, within: int | None = None
+) -> np.ndarray:
+    """Return whether each candidate is right, shape `(candidates, rows)`.
+
+    Args:
+        candidates: With what they predicted.
+        folds: The folds.
+        ids: The true label ids.
+        within: The outer fold whose inner folds are meant; `None` for the outer folds themselves.
+    """
+    cuts = [
+        (outer, inner, held)
+        for outer, inner, _, held in folds.cuts
+        if (inner < 0 if within is None else outer == within and inner >= 0)
+    ]
+    order = np.argsort(np.concatenate([held for _, _, held in cuts]), kind="stable")
+    return np.array(
+        [
+            np.concatenate([each.predicted[o, i] == ids[held] for o, i, held in cuts])[order]
+            for each in candidates
+        ]
+    )
+
+
+def _choose(candidates: list[_Candidate], right: np.ndarray) -> int:
+    """Return the simplest method that beats the majority class and cannot be told from the best.
+
+    Each method is taken with its best settings. Where none beats the majority class, which comes
+    first, the best is returned.
+    """
+    means = right.mean(axis=1)
+    by_method: dict[str, int] = {}
+    for index, candidate in enumerate(candidates):
+        best_yet = by_method.setdefault(candidate.name, index)
+        if means[index] > means[best_yet]:
+            by_method[candidate.name] = index
+    best = max(by_method.values(), key=lambda index: means[index])  # the simplest of equals
+    for index in list(by_method.values())[1:]:
+        beats_majority = difference_interval(right[index], right[0]).low > 0
+        # A difference of which the interval holds 0 may be none.
+        if beats_majority and difference_interval(right[best], right[index]).low <= 0:
+            return index
+    return best
+
+
+def _table(
+    found: Mapping[str, list[_Candidate]],
+    candidates: list[_Candidate],
+    right: np.ndarray,
+    folds: _Folds,
+    ids: np.ndarray,
+) -> list[Row]:
+    """Return a row per method, with its best settings."""
+    rows = []
+    cuts = [(outer, held) for outer, inner, _, held in folds.cuts if inner < 0]
+    order = np.argsort(np.concatenate([held for _, held in cuts]), kind="stable")
+    for group in found.values():
+        indices = [candidates.index(candidate) for candidate in group]
+        best = max(indices, key=lambda index: right[index].mean())
+        each = candidates[best]
+        predicted = np.concatenate([each.predicted[outer, -1] for outer, _ in cuts])[order]
+        rows.append(
+            Row(
+                each.name, each.title, each.settings, right[best], share_interval(right[best]),
+                float(f1_score(ids[folds.scored], predicted, average="macro", zero_division=0)),
+                float(np.mean(each.fit_seconds)) if each.fit_seconds else 0.0,
+                each.predicted_texts / each.predict_seconds if each.predict_seconds else np.inf,
+                each.memory_mb,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _against_reference(rows: list[Row], name: str) -> str:
+    """Fill in each row's difference from the method of that name."""
+    reference = next(row for row in rows if row.name == name)
+    for row in rows:
+        if row is not reference:
+            row.difference = difference_interval(row.correct, reference.correct)
+            disagreement = float(np.mean(row.correct != reference.correct))
+            row.detectable = detectable_difference(disagreement, len(row.correct))
+    return name
+
+
+def _advice(
+    rows: list[Row], recommended: str | None, honest: np.ndarray, majority: np.ndarray
+) -> str:
+    if recommended is None:
+        return _advice_against(rows[1:], majority)
+    row = next(row for row in rows if row.name == recommended)
+    best = max(rows, key=lambda other: other.score.estimate)
+    lead = difference_interval(honest, majority)
+    said = f"Take {row.title} (`train {row.name}`): it is right for {honest.mean():.1%} of the rows"
+    said += f", {100 * lead.estimate:.0f} points more than the majority class"
+    if best is not row:
+        gap = difference_interval(best.correct, row.correct)
+        return (
+            f"{said}, and simpler than {best.title}, which cannot be told from it (a difference of "
+            f"{gap.estimate:+.3f}, interval {gap.low:+.3f} to {gap.high:+.3f})."
+        )
+    return f"{said}, and no method that ran does better."
+
+
+def _advice_against(rows: list[Row], majority: np.ndarray) -> str:
+    best = max(rows, key=lambda row: row.score.estimate, default=None)
+    gain = 0.0 if best is None else best.score.estimate - majority.mean()
+    if gain <= 0:
+        return "Nothing beats the majority class here: look at whether the texts tell the labels."
+    disagreement = float(np.mean(best.correct != majority))
+    more = max(1, rows_to_detect(gain, disagreement) - len(majority))
+    return (
+        f"Nothing beats the majority class here that could be told from luck: the best, "
+        f"{best.title}, is {100 * gain:.1f} points ahead. Label at least {more:,} more rows to see "
+        "whether that is real."
+    )
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    difference, speed = row.difference, row.texts_per_second
+    return {
+        "name": row.name,
+        "title": row.title,
+        "settings": row.settings,
+        "score": row.score.estimate,
+        "interval": [row.score.low, row.score.high],
+        "macro_f1": row.macro_f1,
+        "difference": difference and difference.estimate,
+        "difference_interval": difference and [difference.low, difference.high],
+        "detectable_difference": row.detectable,
+        "fit_seconds": round(row.fit_seconds, 3),
+        "texts_per_second": round(speed, 1) if np.isfinite(speed) else None,
+        "memory_mb": round(row.memory_mb),
+        "dollars_per_million": row.dollars,
+    }
