@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reptune.checks import check_unicode, did_you_mean
 from reptune.data import label_studio
 from reptune.data.files import existing_file, file_text, json_value, shown
+from reptune.data.tables import _Column, _labels
 from reptune.data.tagged import _span_fields, _tags_of, split_words, tagged_dataset
 from reptune.tags import OUTSIDE
 
@@ -65,8 +66,8 @@ def read_export(path: str | Path, text: str = "text", label: str | None = None) 
             `<Labels>`; `None` looks.
 
     Returns:
-        A data set with the columns `text` and `label` (str, or a list of str), or for entities
-        `tokens` (by `split_words`) and `ner_tags` (BIO2).
+        A data set with the columns `text` and `label` (str or int, or a list of them), or for
+        entities `tokens` (by `split_words`) and `ner_tags` (BIO2).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -266,6 +267,11 @@ def _labeled(records: list[_Record], path: Path) -> Dataset:
     from datasets import Dataset
 
     rows = [_names_of(record) for record in records]
+    names = [
+        (name, record.where) for record, row in zip(records, rows, strict=True) for name in row
+    ]
+    flat, lines = map(list, zip(*names, strict=True))
+    _labels(_Column("label", flat, lines), as_text=False)  # as strict as with any table
     texts = [record.text for record in records]
     if any(len(row) > 1 for row in rows):
         return Dataset.from_dict({"text": texts, "label": rows})
@@ -280,7 +286,7 @@ def _labeled(records: list[_Record], path: Path) -> Dataset:
     return Dataset.from_dict({"text": [texts[index] for index in kept], "label": labels})
 
 
-def _names_of(record: _Record) -> list[str]:
+def _names_of(record: _Record) -> list[Any]:
     """Return a text's labels: a name, a list of names, or spaCy's `cats`, a number for each."""
     names: list[Any] = []
     filled = {field: value for field, value in record.found.items() if value not in _EMPTY}
@@ -293,10 +299,8 @@ def _names_of(record: _Record) -> list[str]:
             names += [name for name, number in value.items() if number >= 0.5]
         else:
             names += value if isinstance(value, list) else [value]
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"{record.where}: {shown(name)} is no label; a label is a string.")
-        check_unicode(name, f"{record.where}, the label")
+    if any(isinstance(name, list | dict) for name in names):
+        raise ValueError(f"{record.where}: {shown(names)} are no labels; a label is a string.")
     return list(dict.fromkeys(names))
 
 

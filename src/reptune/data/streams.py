@@ -198,6 +198,17 @@ def _check_start(start: bytes, path: Path) -> None:
             raise ValueError(f"{path.name} is {what}; {cure}.")
 
 
+def _check_different(header: list[str], path: Path) -> None:
+    """Refuse two columns of one name, which a row could not hold."""
+    nameless = [number for number, name in enumerate(header, start=1) if not name]
+    if len(nameless) > 1:
+        raise ValueError(
+            f"{path.name}: columns {', '.join(map(str, nameless))} have no name in the header; "
+            "name them, or delete them if they are empty."
+        )
+    _positions(header, header, path.name)
+
+
 def _rest(head: list[Any], tail: Iterator[Any]) -> Iterator[Any]:
     yield from head
     yield from tail
@@ -224,7 +235,7 @@ def _delimited(
     if not header:
         raise ValueError(f"{path.name} is empty; it needs a header and rows.")
     _positions(header, wanted, path.name, _header_hint(header, separator))
-    _positions(header, header, path.name)  # a row could not hold two columns of one name
+    _check_different(header, path)
     return Rows(_fitting(records, header, separator, path), header, kind, file, separator)
 
 
@@ -304,7 +315,7 @@ def _parquet(path: Path, wanted: list[str]) -> Rows:
     columns = list(table.schema_arrow.names)
     try:
         _positions(columns, wanted, path.name)
-        _positions(columns, columns, path.name)
+        _check_different(columns, path)
     except ValueError:
         table.close()
         raise

@@ -184,6 +184,11 @@ def test_labels_of_every_tool(write, a, b, name):
     assert labels(read_export(write([a, b], name))) == [("a", "x"), ("b", "y")]
 
 
+def test_numbers_stay_numbers(write):
+    path = write([{"text": "a", "label": 0}, {"text": "b", "label": 1}], "records.json")
+    assert labels(read_export(path)) == [("a", 0), ("b", 1)]
+
+
 def test_several_labels_are_lists_and_none_is_one_of_them(write):
     found = {"a": ["x", "y"], "b": [], "c": ["y"]}
     path = write([{"text": text, "label": names} for text, names in found.items()])
@@ -245,7 +250,10 @@ def test_label_studio_with_entities_and_choices_asks_which(write):
         ([{"text": "a", "label": []}], "mine.jsonl", r"the texts have nothing in 'label'"),
         ([{"txt": "a", "label": ["x"]}], "mine.jsonl", r"line 1 has no field 'text'"),
         ([{"text": " ", "label": ["x"]}], "mine.jsonl", r"line 1: 'text' is ' '; it"),
-        ([{"text": "a", "label": [3]}], "mine.jsonl", r"line 1: 3 is no label; a label is"),
+        ([{"text": "a", "label": [0.5]}], "mine.jsonl", r"line 1: label 0\.5 is a float; labels"),
+        ([{"text": "a", "label": ["x", 1]}], "mine.jsonl", r"mixes types: 'x' .* 1 on mine\.jsonl"),
+        ([{"text": "a", "label": ["x", "x "]}], "mine.jsonl", r"differ only in the spaces around"),
+        ([{"text": "a", "label": ["x", {}]}], "mine.jsonl", r"line 1: \['x', {}\] are no labels"),
         ([{"text": "a", "annotations": [{"label": 7}]}], "mine.jsonl", r"old doccano"),
         ([{"id": 0, "paragraphs": []}], "mine.json", r"spaCy 2's format.*spacy convert.*DocBin"),
         ([{"id": 1, "text": "a", "annotation_id": 3}], "mine.json", r"not as JSON-MIN"),
