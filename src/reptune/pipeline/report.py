@@ -526,7 +526,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _markdown(title: str, summary: str, sections: Sequence[Section]) -> str:
-    lines = [f"# {_escaped(title)}", "", f"**{_escaped(summary)}**", ""]
+    lines = [f"# {as_markdown(title)}", "", f"**{as_markdown(summary)}**", ""]
     for heading, blocks in sections:
         lines += [f"## {heading}", ""]
         for block in blocks:
@@ -536,9 +536,9 @@ def _markdown(title: str, summary: str, sections: Sequence[Section]) -> str:
 
 def _markdown_block(block: Block) -> Iterator[str]:
     if isinstance(block, str):
-        yield _escaped(block)
+        yield as_markdown(block)
     elif isinstance(block, list):
-        yield from (f"- {_escaped(point)}" for point in block)
+        yield from (f"- {as_markdown(point)}" for point in block)
     elif isinstance(block, Figure):
         yield from _markdown_block(block.table)
     else:
@@ -549,14 +549,14 @@ def _markdown_block(block: Block) -> Iterator[str]:
 
 
 def _markdown_row(cells: Sequence[str], raw: bool = False) -> str:
-    return f"| {' | '.join(cells if raw else map(_escaped, cells))} |"
+    return f"| {' | '.join(cells if raw else map(as_markdown, cells))} |"
 
 
 _MARKS = re.compile(r"([\\`*_|~$]|\[(?!\d)|(?<=\])\()")
 _LEADING = re.compile(r"^(?=[-+=#])|(?<=^\d)(?=[.)]( |$))|(?<=^\d\d)(?=[.)]( |$))")
 
 
-def _escaped(text: str) -> str:
+def as_markdown(text: str) -> str:
     """Return a text on one line that Markdown shows as it is: no mark-up, no HTML, no cell."""
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
