@@ -7,8 +7,8 @@ Their shapes, as the tools write them:
   `[start, end, type]`; with relations `entities`, a list of `{"start_offset", "end_offset",
   "label"}`.
 - Prodigy (`db-out`): JSON lines with `text` and `answer`, and `spans`, `accept` or `label`.
-- spaCy: `Doc.to_json()`, with `ents` and `cats`, and the pairs of version 2, `["a text",
-  {"entities": [[start, end, type]]}]` or `{"cats": {"A": 1.0}}`.
+- spaCy: `Doc.to_json()`, with `ents`, `spans` (by group) and `cats`, and the pairs of version 2,
+  `["a text", {"entities": [[start, end, type]]}]` or `{"cats": {"A": 1.0}}`.
 """
 
 from __future__ import annotations
@@ -177,8 +177,14 @@ def _text_of(where: str, row: dict[str, Any], text: str) -> str:
 
 
 def _annotated(row: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-    """Return what is in the wanted fields; Prodigy's choices by number become their texts."""
+    """Return what is in the wanted fields, as lists of spans or of names.
+
+    spaCy's groups of spans become one list, and Prodigy's choices by number their texts.
+    """
     found = {field: row[field] for field in wanted if row.get(field) is not None}
+    for field, value in found.items():
+        if isinstance(value, dict) and all(isinstance(group, list) for group in value.values()):
+            found[field] = [span for group in value.values() for span in group]
     accepted, options = found.get("accept"), row.get("options")
     if isinstance(accepted, list) and isinstance(options, list):
         texts = {option.get("id"): option.get("text") for option in options

@@ -65,6 +65,7 @@ PAIR = [TEXT, {"entities": TRIPLES}]
         ([PRODIGY], "prodigy.jsonl"),
         ([SPACY], "spacy.jsonl"),
         ([{**SPACY, "cats": {}}], "spacy.json"),
+        ([{**SPACY, "ents": [], "spans": {"sc": spans()}}], "groups.jsonl"),
         ([PAIR], "pairs.json"),
         ([PAIR], "pairs.jsonl"),
         ({"classes": ["PER"], "annotations": [PAIR, None]}, "annotator.json"),
@@ -264,3 +265,11 @@ def test_label_studio_with_entities_and_choices_asks_which(write):
 def test_what_is_refused_says_the_cure(write, content, name, message):
     with pytest.raises(ValueError, match=message):
         read_export(write(content, name))
+
+
+def test_the_cure_for_binary_documents_is_a_program(write):
+    with pytest.raises(ValueError) as error:
+        read_export(write("x", "train.spacy"))
+    program = str(error.value).split('"')[1]
+    compile(program, "cure", "exec")
+    assert "from_disk('train.spacy')" in program and "doc.to_json()" in program

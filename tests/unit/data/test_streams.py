@@ -6,9 +6,12 @@ import tracemalloc
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reptune import data
 from reptune.data.streams import open_rows
+from reptune.data.tables import _delimited_columns
 
 
 @pytest.fixture
@@ -24,6 +27,11 @@ def write(tmp_path):
 def read(source, *args, **kwargs):
     with open_rows(source, *args, **kwargs) as rows:
         return [row.values for row in rows]
+
+
+def rows_of(path):
+    with open_rows(path, ["text", "label"]) as rows:
+        return list(rows)
 
 
 FRAME = pd.DataFrame({"text": ["good, or so", 'two\nlines "so"'], "id": ["01", "02"]})
@@ -141,6 +149,29 @@ def test_the_words_are_those_of_read_table(write, content):
     with pytest.raises(ValueError) as whole:
         data.read_table(path, label=None)
     assert str(streamed.value) == str(whole.value)
+
+
+def outcome(read):
+    try:
+        return [read()]
+    except ValueError:
+        return []
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(st.text('aé😀,;"\n\r\t\0', max_size=40), st.sampled_from(["text,label\n", "label;text\r\n"]))
+def test_any_file_gives_the_rows_that_read_table_gives(tmp_path_factory, content, header):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes((header + content).encode())
+    whole = outcome(lambda: _delimited_columns(path, ["text", "label"], ",", True))
+    streamed = outcome(lambda: rows_of(path))
+    assert bool(whole) == bool(streamed)
+    for (texts, labels), rows in zip(whole, streamed, strict=True):
+        assert [row.values for row in rows] == [
+            {"text": text, "label": label}
+            for text, label in zip(texts.values, labels.values, strict=True)
+        ]
+        assert [row.where for row in rows] == texts.lines
 
 
 def test_bytes_that_are_no_utf8_are_found_far_into_a_file(write):
