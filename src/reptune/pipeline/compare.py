@@ -95,6 +95,7 @@ class Comparison:
     Attributes:
         recommended: The simplest method that beats the majority class and cannot be told from the
             best, or `None`.
+        choice: The same, or where none beats the majority class, the method with the best score.
         settings: Its settings.
         score: Accuracy of choosing in this way, on rows that had no part in the choice.
         advice: What to do, in a sentence or two.
@@ -107,6 +108,7 @@ class Comparison:
     """
 
     recommended: str | None
+    choice: str
     settings: dict[str, Any]
     score: Interval
     advice: str
@@ -145,6 +147,7 @@ def compare(
     model: str | Path | None = None,
     dollars_per_hour: float | None = None,
     journal: str | Path | None = None,
+    embeddings: np.ndarray | None = None,
     random_state: int = 42,
     progress: Callable[[str], Any] = LOGGER.info,
 ) -> Comparison:
@@ -158,6 +161,7 @@ def compare(
         model: An encoder for all methods that take one; `None` for each method's own.
         dollars_per_hour: The machine's price, for the price of a million predictions.
         journal: A file that keeps every fit's predictions, so that a killed run continues.
+        embeddings: What `FrozenClassifier.embed` gives for the texts, where that is known already.
         random_state: Seed of folds and of training.
         progress: Called with a line for each method.
 
@@ -171,6 +175,8 @@ def compare(
     folds = _Folds.of(examples, random_state)
     notes += folds.notes
     runs = _Runs(examples, folds, model, random_state, _Journal.of(journal, examples, folds, model))
+    if embeddings is not None:
+        runs.embeddings = {"vectors": _fitting(embeddings, examples), "seconds": 0.0}
     found, not_run = {MAJORITY: [_Candidate.majority(examples, folds)]}, {}
     for method in chosen:
         progress(f"{method.title} …")
@@ -188,6 +194,15 @@ def compare(
     result.not_run, result.notes, result.rows = not_run, notes, len(examples)
     result.seconds = time.monotonic() - started
     return result
+
+
+def _fitting(embeddings: np.ndarray, examples: Examples) -> np.ndarray:
+    if len(embeddings) != len(examples):
+        raise ValueError(
+            f"{len(embeddings)} embeddings for {len(examples)} rows; pass one for each, and no "
+            "more rows than max_rows."
+        )
+    return embeddings
 
 
 def _why_not(seconds: float, started: float, budget: float) -> str:
@@ -310,7 +325,7 @@ class _Runs:
     random_state: int
     journal: _Journal
     deadline: float = float("inf")
-    _embeddings: dict[str, Any] = field(default_factory=dict)
+    embeddings: dict[str, Any] = field(default_factory=dict)
 
     def candidates(self, method: Method) -> list[_Candidate]:
         """Return the method with each of its settings, or raise `_TooSlowError`."""
@@ -355,7 +370,7 @@ class _Runs:
             predicted = estimator.predict(inputs)
         fit_seconds, predict_seconds = middle - now, time.monotonic() - middle
         if method.name in ON_EMBEDDINGS:  # which were computed beforehand
-            per_text = self._embeddings["seconds"] / len(self.examples)
+            per_text = self.embeddings["seconds"] / len(self.examples)
             predict_seconds += per_text * len(held)
             fit_seconds += per_text * len(known) * (method.name == "frozen")
         rest = (left - 1) * (time.monotonic() - now)
@@ -374,8 +389,8 @@ class _Runs:
         """Return something that predicts, and what it predicts for the rows held out."""
         texts, labels = self.examples.inputs, np.asarray(self.examples.targets)
         if method.name in ON_EMBEDDINGS:
-            vectors = self._embeddings["vectors"]
-            head = self._embeddings.get(method.name)
+            vectors = self.embeddings["vectors"]
+            head = self.embeddings.get(method.name)
             if head is None:
                 head = method.make(**settings)._logistic_regression()
                 head.fit(vectors[known], labels[known])
@@ -420,8 +435,8 @@ class _Runs:
             raise ValueError("the labels are numbers; only names that say something serve")
         classifier = method.make(**({} if self.model is None else {"model": self.model}))
         classifier.fit_label_names(names.tolist() if speaking else ["any", "two"])
-        self._embeddings["label-names"] = classifier.head_
-        if "vectors" in self._embeddings:
+        self.embeddings["label-names"] = classifier.head_
+        if "vectors" in self.embeddings:
             return
         started, texts, parts = time.monotonic(), self.examples.inputs, []
         for start in range(0, len(texts), EMBEDDED_TOGETHER):
@@ -432,8 +447,8 @@ class _Runs:
             rest = spent / (start + len(parts[-1])) * len(texts) - spent
             if time.monotonic() + rest > self.deadline:
                 raise _TooSlowError(rest)
-        self._embeddings["vectors"] = np.concatenate(parts)
-        self._embeddings["seconds"] = time.monotonic() - started
+        self.embeddings["vectors"] = np.concatenate(parts)
+        self.embeddings["seconds"] = time.monotonic() - started
 
 
 # --- the journal ---------------------------------------------------------------------------------
@@ -514,7 +529,7 @@ def _conclude(
     recommended = candidates[final].name if beats else None
     reference = _against_reference(rows, candidates[final].name)
     return Comparison(
-        recommended, candidates[final].settings if beats else {}, share_interval(honest),
+        recommended, candidates[final].name, candidates[final].settings, share_interval(honest),
         _advice(rows, recommended, honest, majority), rows, reference, {}, len(examples), [], 0.0,
         choices,
     )  # fmt: skip
