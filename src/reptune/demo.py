@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 import reptune
-from reptune.pipeline.report import as_markdown, shown, summary_line
+from reptune.pipeline.pages import as_markdown
+from reptune.pipeline.report import shown, summary_line
 
 if TYPE_CHECKING:
     import gradio as gr
