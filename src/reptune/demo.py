@@ -41,6 +41,7 @@ _POLICY = (
     "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
+_PRIVATE = {"api_visibility": "private", "show_progress": "minimal"}  # of what a button does
 _MISSING = 'the demo needs Gradio ({error}); pip install "reptune[demo]"'
 
 
@@ -279,9 +280,6 @@ class _Page:
         return [{"start": start, "end": end, "label": kind} for start, end, kind in spans]
 
 
-_PRIVATE = {"api_visibility": "private", "show_progress": "minimal"}
-
-
 def _different(names: list[str]) -> list[str]:
     """Return names that were cut, so that no two are equal."""
     return [f"{name} ({i})" if name in names[:i] else name for i, name in enumerate(names)]
@@ -350,10 +348,12 @@ class _Guard:
             return
         from starlette.responses import PlainTextResponse
 
-        path = scope["path"].removeprefix("/gradio_api")
-        length = dict(scope["headers"]).get(b"content-length", b"0")
+        path, headers = scope["path"].removeprefix("/gradio_api"), dict(scope["headers"])
+        length, origin = headers.get(b"content-length", b"0"), headers.get(b"origin")
         if path.startswith(_CLOSED):
             await PlainTextResponse("not here", 404)(scope, receive, send)
+        elif origin and origin != b"http://" + headers.get(b"host", b""):  # another site's page
+            await PlainTextResponse("not from there", 403)(scope, receive, send)
         elif scope["method"] == "POST" and not 0 < int(length) <= MOST_BYTES:
             await PlainTextResponse("too long", 413)(scope, receive, send)
         else:

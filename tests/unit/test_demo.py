@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from reptune import EntityTagger, FrozenClassifier, PromptTunedClassifier, TfidfClassifier, demo
+from reptune import (
+    EntityTagger,
+    FrozenClassifier,
+    PromptTunedClassifier,
+    PromptTunedRegressor,
+    TfidfClassifier,
+    demo,
+)
 from reptune.pipeline.examples import read_examples
 from tests import tiny
 
@@ -170,6 +177,12 @@ def test_uploads_and_large_requests_are_refused(client):
     assert large.status_code == 413
 
 
+def test_another_sites_page_cannot_save_anything(client):
+    post = {"url": "/gradio_api/queue/join", "content": b"{}"}
+    assert client.post(**post, headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post(**post, headers={"origin": "http://127.0.0.1:7860"}).status_code != 403
+
+
 def test_only_this_machine_is_answered_and_the_page_may_load_nothing(client):
     answer = client.get("/")
     assert answer.status_code == 200
@@ -235,6 +248,18 @@ def test_pairs_have_two_texts(tmp_path):
     examples = read_examples(page.file, text2="text2")
     assert examples.inputs[0] == ("good", "the film")
     assert examples.targets == ["positive", "negative"]
+
+
+def test_a_number_is_shown_and_not_corrected(tmp_path):
+    masked = tiny.save_masked_lm(tmp_path / "masked")
+    model = PromptTunedRegressor(
+        model=masked, template="{text} it was {mask} .", num_steps=1, device="cpu",
+        words=("bad", "good"), low=0.0, high=5.0,
+    ).fit(tiny.TEXTS, [5.0, 0.0] * 8)  # fmt: skip
+    page = page_of(model, tmp_path)
+    result, note, given = page.read("good", "")
+    assert 0 <= float(result) <= 5 and note == "" and given == "good"
+    assert demo.build(model.save(tmp_path / "model")) is not None
 
 
 def test_labels_that_are_numbers_stay_numbers(tmp_path):

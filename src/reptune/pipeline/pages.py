@@ -111,8 +111,8 @@ font-size:1.1rem;font-weight:600}
 table{border-collapse:collapse;font-size:.9rem;line-height:1.4}
 th,td{border:1px solid var(--line);padding:.35rem .6rem;text-align:left;vertical-align:top}
 thead th{background:var(--box)}
-td,tbody th{white-space:pre-wrap;overflow-wrap:anywhere;min-width:3.2rem;font-weight:400}
-tbody th{min-width:7rem;max-width:32rem}
+td,tbody th{white-space:pre-wrap;overflow-wrap:break-word;min-width:3.2rem;font-weight:400}
+tbody th{min-width:7rem;max-width:32rem;overflow-wrap:anywhere}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .heat .n{text-align:center;min-width:2rem;padding:.35rem .3rem}
 .errors tbody td{min-width:6.5rem}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from reptune.pipeline.pages import (
 MOST_LABELS = 20  # of a confusion matrix that is drawn whole
 MOST_PAIRS = 20  # of confused labels in a table
 MOST_ERRORS = 20
-MOST_CHARACTERS = 600  # of a text that is shown
+MOST_CHARACTERS = 400  # of a text that is shown
 MOST_IN_NAME = 60  # of a label that is shown
 
 Card = Mapping[str, Any]
@@ -166,12 +167,10 @@ def _score(card: Card) -> list[Block]:
     name, meaning = _METRICS.get(metric, (_metric_name(metric), ""))
     text = f"{_capital(name)}: {_value(metric, estimate)}"
     if score.get("rows"):
-        text += (
-            f" on {score['rows']:,} rows, none of which was trained on by the model that scored it"
-        )
+        text += f" on {score['rows']:,} rows"
     text += "."
     if meaning:
-        text += f" That is the {meaning}."
+        text += f" That is the {meaning}. Each row was scored by a model not trained on it."
     return [text, *_interval(score, metric), *_against_baseline(card, score), *_others(card)]
 
 
@@ -223,7 +222,7 @@ def _measured(card: Card) -> list[Block]:
         if splits.get(key) is not None:
             points.append(f"{words}: {splits[key]:,}")
     if splits.get("how"):
-        points.append(shown(splits["how"], MOST_CHARACTERS))
+        points.append(_capital(shown(splits["how"], MOST_CHARACTERS)))
     points += [shown(note, MOST_CHARACTERS) for note in data.get("notes") or []]
     return [points] if points else []
 
@@ -380,7 +379,7 @@ def _errors(card: Card, errors: Sequence[Card]) -> list[Block]:
     worst = sorted(errors, key=lambda error: -(error.get("probability") or 0))[:MOST_ERRORS]
     rows = [
         [
-            shown(error.get("text", ""), MOST_CHARACTERS),
+            re.sub(r"\s*\n\s*", "\n", shown(error.get("text", ""), MOST_CHARACTERS)),
             shown(error.get("label", "")),
             shown(error.get("predicted", "")),
             f"{error['probability']:.1%}" if _known(error.get("probability")) else "",

@@ -79,7 +79,7 @@ def changed(**parts):
 
 @pytest.mark.parametrize(
     "fact",
-    ["90.0% on 30 rows, none of which", "from 74.4% to 96.5%", "majority class", "Rows trained on: 90",
+    ["90.0% on 30 rows.", "from 74.4% to 96.5%", "majority class", "Rows trained on: 90",
      "Every fourth row was held out.", "3 rows repeat.", "3.1 percentage points", "1.50",
      "cost 5 and a question to a person 1", "confidence of 80.0%", "70.0% of the scored rows",
      "2.5 seconds", "210 MB", "3,200 texts per second", "ab" * 32, "2026-11-29", "3.11.9",
@@ -176,8 +176,8 @@ def test_the_page_loads_nothing(write):
 def test_a_long_text_is_cut_and_says_so(write):
     errors = [ERRORS[0] | {"text": "word " * 10_000}]
     markdown, page = write(CARD, errors)
-    assert "(49,400 more characters)" in markdown and len(markdown) < 10_000
-    assert "(49,400 more characters)" in page and len(page) < 20_000
+    assert "(49,600 more characters)" in markdown and len(markdown) < 10_000
+    assert "(49,600 more characters)" in page and len(page) < 20_000
 
 
 def test_right_to_left_writing_is_kept_apart():
@@ -205,7 +205,7 @@ def test_tags_explain_none(write):
     score = CARD["score"] | {"metric": "entity_f1"}
     markdown, _ = write(changed(kind="tags", confusion=confusion, labels=["PER"], score=score))
     assert "those that it missed" in markdown
-    assert "Entity F1: 0.900 on 30 rows," in markdown
+    assert "Entity F1: 0.900 on 30 rows." in markdown
     assert "| PER | 10 | 80% | 89% |" in markdown
 
 
