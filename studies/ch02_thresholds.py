@@ -19,8 +19,9 @@ import numpy as np
 from shared.common import MODEL, Job, fit_fields, main
 
 from reptune import data, meter
+from reptune.checks import label_lists
 from reptune.fewshot import FrozenClassifier
-from reptune.multilabel import best_thresholds, label_lists, multilabel_scores, out_of_fold
+from reptune.multilabel import best_thresholds, multilabel_scores, out_of_fold
 
 SIZES, SEEDS, ALL = (200, 400), (42, 43, 44, 45, 46), 1595
 POOLED = {"each label alone": 0, "5": 5, "10": 10, "20": 20, "50": 50, "one threshold": 1e6}

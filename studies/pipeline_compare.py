@@ -18,6 +18,7 @@ import numpy as np
 from shared.common import MODEL, Job, main, splits
 
 from reptune.fewshot import FrozenClassifier
+from reptune.meter import Meter
 from reptune.pipeline.compare import MAJORITY, Comparison, compare
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.methods import METHODS
@@ -56,8 +57,9 @@ def rows(task: str) -> tuple[list[str], np.ndarray]:
 def run(job: Job) -> Iterator[dict]:
     """Compare methods on each table; score the choice on what no table was drawn from."""
     texts, labels = rows(job["task"])
-    embedder = FrozenClassifier(show_progress=False).fit_label_names(["any", "two"])
-    vectors = embedder.embed(texts)
+    with Meter() as cost:
+        embedder = FrozenClassifier().fit_label_names(["any", "two"])
+        vectors = embedder.embed(texts)
     held = np.arange(len(texts) - HELD_OUT, len(texts))
     for seed in range(42, 42 + TABLES):
         generator = np.random.default_rng(seed)
@@ -80,6 +82,7 @@ def run(job: Job) -> Iterator[dict]:
             },
             "choice": found.choice, "items": HELD_OUT,
             "seconds": {"compare": round(found.seconds, 2)},
+            "peak_memory_mb": round(cost.peak_memory_mb),
         }  # fmt: skip
 
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 from reptune.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reptune.baselines import TfidfClassifier
     from reptune.book.setup import Run, setup
     from reptune.classification import FineTunedClassifier
     from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
-    from reptune.estimator import SavedEstimator
+    from reptune.estimator import load
     from reptune.fewshot import FrozenClassifier, SetFitClassifier
     from reptune.incontext import InContextClassifier
     from reptune.ner import EntityTagger
@@ -32,6 +30,7 @@ _LAZY = {
     "SetFitClassifier": "reptune.fewshot",
     "TfidfClassifier": "reptune.baselines",
     "continue_pretraining": "reptune.pretraining",
+    "load": "reptune.estimator",
     "setup": "reptune.book.setup",
 }
 
@@ -50,32 +49,6 @@ __all__ = [
     "load",
     "setup",
 ]
-
-
-def load(folder: str | Path) -> SavedEstimator:
-    """Open a model that any of the estimators saved.
-
-    Args:
-        folder: What `save` returned.
-
-    Returns:
-        A fitted estimator of the class that was saved. Nothing in the folder is run.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If no estimator of this package saved it, a later version did, or a file of it
-            is missing or damaged.
-    """
-    from reptune.folders import saved_class
-
-    name = saved_class(folder)
-    kind = __getattr__(name) if name in _LAZY else None
-    if not hasattr(kind, "load"):
-        raise ValueError(
-            f"{folder} holds a {name}, which is no estimator of reptune {__version__}; load it "
-            f"with {name}.load where that class is defined, or upgrade reptune."
-        )
-    return kind.load(folder)
 
 
 def __getattr__(name: str) -> Any:

@@ -220,6 +220,16 @@ def indicator_of(rows: Sequence[Sequence[Any]], classes: np.ndarray) -> np.ndarr
     return indicator
 
 
+def label_lists(indicator: np.ndarray, classes: np.ndarray) -> list[list[Any]]:
+    """Return the labels of each text, in the order of `classes`, from booleans `(n, classes)`.
+
+    >>> label_lists(np.array([[True, True], [False, False]]), np.array(["a", "b"]))
+    [['a', 'b'], []]
+    """
+    names = classes.tolist()
+    return [[names[column] for column in np.flatnonzero(row)] for row in indicator]
+
+
 def _label_rows(labels: Iterable[Any], num_texts: int, what: str = "labels") -> list[list[Any]]:
     """Return a checked list of plain labels per text."""
     if isinstance(labels, str | bytes):

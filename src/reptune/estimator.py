@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import inspect
 import itertools
 import json
@@ -30,6 +31,7 @@ from reptune.checks import (
     check_texts,
     did_you_mean,
     holds_label_lists,
+    label_lists,
     listed,
 )
 from reptune.folders import (
@@ -38,10 +40,10 @@ from reptune.folders import (
     file_hashes,
     find_folder,
     read_manifest,
+    saved_class,
     write_folder,
 )
 from reptune.metrics import fit_temperature
-from reptune.multilabel import label_lists
 from reptune.version import __version__
 
 PREDICTION_BATCH_SIZE = 64
@@ -342,6 +344,42 @@ class TextClassifier(ClassifierMixin, TextEstimator):
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:
     """Return logarithms; a probability too small for a float is not impossible."""
     return np.log(np.maximum(probabilities, np.finfo(float).tiny))
+
+
+# Where each class is that a folder may hold; a module is imported when a folder names its class.
+SAVED = {
+    "EntityTagger": "reptune.ner",
+    "FineTunedClassifier": "reptune.classification",
+    "FrozenClassifier": "reptune.fewshot",
+    "InContextClassifier": "reptune.incontext",
+    "PromptTunedClassifier": "reptune.cloze",
+    "PromptTunedRegressor": "reptune.cloze",
+    "SetFitClassifier": "reptune.fewshot",
+    "TfidfClassifier": "reptune.baselines",
+}
+
+
+def load(folder: str | Path) -> SavedEstimator:
+    """Open a model that any of the estimators saved.
+
+    Args:
+        folder: What `save` returned.
+
+    Returns:
+        A fitted estimator of the class that was saved. Nothing in the folder is run.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If no estimator of this package saved it, a later version did, or a file of it
+            is missing or damaged.
+    """
+    name = saved_class(folder)
+    if name not in SAVED:
+        raise ValueError(
+            f"{folder} holds a {name}, which is no estimator of reptune {__version__}; load it "
+            f"with {name}.load where that class is defined, or upgrade reptune."
+        )
+    return getattr(importlib.import_module(SAVED[name]), name).load(folder)
 
 
 def in_chunks(

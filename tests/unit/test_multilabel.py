@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
+from reptune.checks import label_lists
 from reptune.estimator import TextClassifier
 from reptune.folders import MANIFEST
 from reptune.multilabel import (
     best_thresholds,
     choose_thresholds,
-    label_lists,
     multilabel_scores,
     out_of_fold,
     stratified_folds,

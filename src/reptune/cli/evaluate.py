@@ -31,16 +31,16 @@ def evaluate(
     Example:
       reptune evaluate ticket-model tickets-of-june.csv --out june-report
     """
-    import reptune
+    from reptune.estimator import load
     from reptune.folders import write_folder
     from reptune.pipeline.examples import read_examples
     from reptune.pipeline.report import summary_line, write_report
     from reptune.pipeline.training import evaluate as score
 
-    loaded = reptune.load(model)
+    loaded = load(model)
     columns = {"text": "text", "label": "label"} | ((loaded.card_ or {}).get("columns") or {})
     columns |= {name: given for name, given in (("text", text), ("label", label)) if given}
-    result = score(loaded, read_examples(data, **columns, separator=separator))
+    result = score(loaded, read_examples(data, **columns, separator=separator, like=loaded.card_))
     if out is not None:
         write_folder(
             out, lambda folder: write_report(result.card, result.errors, folder), "report.html"

@@ -58,7 +58,8 @@ def train(
 
     columns = {"text": text, "label": label, "text2": text2, "several": several}
     examples = read_examples(data, **columns, separator=separator)
-    held_out = test and read_examples(test, **columns, separator=separator)
+    known = {"kind": examples.kind, "labels": examples.labels}
+    held_out = test and read_examples(test, **columns, separator=separator, like=known)
     options = parse_settings(settings or [])
     if model is not None:
         options["model"] = model
