@@ -217,7 +217,8 @@ def reliability_diagram(bins: Sequence[Sequence[float]]) -> str:
     for (x, y), (*_, count) in zip(dots, bins, strict=True):
         radius = 3 + 7 * math.sqrt(count / most)
         end = x > right - 40
-        place = f'x="{x - radius - 4 if end else x + radius + 4:.1f}" y="{y + radius + 10:.1f}"'
+        beside, below = x - radius - 4 if end else x + radius + 4, min(y + radius + 10, bottom - 5)
+        place = f'x="{beside:.1f}" y="{below:.1f}"'
         anchor = "end" if end else "start"
         lines.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
         lines.append(f'<text {place} text-anchor="{anchor}">{int(count):,}</text>')

@@ -239,8 +239,8 @@ def _confusion(card: Card) -> list[Block]:
     if len(labels) <= MOST_LABELS:
         blocks.append(
             f"Each line holds the {what} whose true label it names; its numbers say how many of "
-            "them got the label at the head of each column. The darker a cell, the larger its "
-            "share of the line. What is right stands on the diagonal."
+            "them got the label at the head of each column. The stronger a cell's color, the "
+            "larger its share of the line. What is right stands on the diagonal."
         )
         blocks.append(_matrix(labels, counts))
     if tags:
