@@ -19,7 +19,7 @@ SAVED = sorted(path.parent for path in FIXTURES.glob(f"format_*/*/{MANIFEST}"))
 def test_every_exported_name_is_there_and_is_what_its_module_defines():
     for name, module in reptune._LAZY.items():
         assert getattr(reptune, name) is getattr(importlib.import_module(module), name)
-    assert sorted(reptune.__all__) == sorted([*reptune._LAZY, "__version__", "load"])
+    assert sorted(reptune.__all__) == sorted([*reptune._LAZY, "__version__"])
     assert set(reptune.__all__) <= set(dir(reptune))
     with pytest.raises(AttributeError, match="no attribute 'Setup'"):
         _ = reptune.Setup

@@ -30,6 +30,6 @@ def demo(
     Example:
       reptune demo my-model --corrections corrections.jsonl
     """
-    from reptune.demo import serve
+    from reptune.pipeline.demo import serve
 
     serve(folder, port, corrections, open_browser)

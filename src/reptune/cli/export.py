@@ -41,11 +41,11 @@ def export(
     Example:
       reptune export ticket-model --to onnx-int8 --check tickets-of-june.csv
     """
-    import reptune
+    from reptune.estimator import load
     from reptune.pipeline.export import check_packages, export_model
 
     check_packages()
-    loaded = reptune.load(model)
+    loaded = load(model)
     rows = None if check is None else _rows(loaded, check, text, label, separator)
     folder = out or Path(model).resolve().with_name(f"{Path(model).resolve().name}-{to}")
     report = export_model(loaded, folder, to=to, check=rows, min_agreement=min_agreement)

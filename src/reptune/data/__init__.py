@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reptune.data.catalog import load, names, overlap, split_hash
     from reptune.data.corpus import clean_markup, domain_corpus
+    from reptune.data.exports import read_export
     from reptune.data.pairs import title_pairs
     from reptune.data.splits import few_shot, fixed_subset, split_table
+    from reptune.data.streams import open_rows
     from reptune.data.tables import read_table
 
 # Where each name lives: a module is imported when one of its names is first asked for (PEP 562).
@@ -20,10 +22,12 @@ _LAZY = {
     "names": "reptune.data.catalog",
     "overlap": "reptune.data.catalog",
     "split_hash": "reptune.data.catalog",
+    "read_export": "reptune.data.exports",
     "title_pairs": "reptune.data.pairs",
     "few_shot": "reptune.data.splits",
     "fixed_subset": "reptune.data.splits",
     "split_table": "reptune.data.splits",
+    "open_rows": "reptune.data.streams",
     "read_table": "reptune.data.tables",
 }
 
@@ -34,7 +38,9 @@ __all__ = [
     "fixed_subset",
     "load",
     "names",
+    "open_rows",
     "overlap",
+    "read_export",
     "read_table",
     "split_hash",
     "split_table",

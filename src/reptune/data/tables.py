@@ -104,10 +104,7 @@ def _kind(path: Path) -> str:
         return suffix
     hint = ""
     if suffix == ".json":
-        hint = (
-            " For a JSON export of Label Studio use reptune.data.label_studio.read_choices, or "
-            "read_spans for entities."
-        )
+        hint = " For what an annotation tool exported, use reptune.data.read_export."
     raise ValueError(
         f"{path.name}: cannot read {suffix or 'a file without a suffix'}; "
         f"save the table as one of {', '.join(KINDS)}.{hint}"

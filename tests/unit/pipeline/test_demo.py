@@ -19,12 +19,12 @@ from reptune import (
     PromptTunedClassifier,
     PromptTunedRegressor,
     TfidfClassifier,
-    demo,
 )
+from reptune.pipeline import demo
 from reptune.pipeline.examples import read_examples
 from tests import tiny
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
 
 import browser as chromium_finder
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-import reptune
+from reptune.estimator import load
 from reptune.pipeline.pages import as_markdown
 from reptune.pipeline.report import shown, summary_line
 
@@ -98,7 +98,7 @@ def build(folder: str | Path, corrections: str | Path | None = None) -> gr.Block
     except ImportError as error:
         raise ValueError(_MISSING.format(error=error)) from None
     file = _corrections_file(Path(folder), corrections)
-    page = _Page(reptune.load(folder), file)
+    page = _Page(load(folder), file)
     with gr.Blocks(title="reptune", analytics_enabled=False) as blocks:
         gr.Markdown(f"# {as_markdown(shown(Path(folder).resolve().name))}")
         if page.card:
