@@ -290,7 +290,7 @@ def test_unreadable_tables_say_what_is_wrong(tmp_path, write):
         data.read_table(write("", "mine.xlsx"))
     with pytest.raises(ValueError, match="is a folder; pass a file in it"):
         data.read_table(tmp_path)
-    with pytest.raises(ValueError, match=r"reptune\.data\.label_studio\.read_choices"):
+    with pytest.raises(ValueError, match=r"reptune\.data\.read_export"):
         data.read_table(write("[]", "export.json"))
 
 
