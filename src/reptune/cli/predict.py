@@ -125,7 +125,7 @@ def _share(abstain: str | None) -> float | str | None:
 
 def _text(done: Summary, out: str) -> str:
     lines = [
-        f"{done.rows:,} rows in {out}, {done.seconds:.1f} s, "
+        f"{done.rows:,} row{'s' * (done.rows != 1)} in {out}, {done.seconds:.1f} s, "
         f"{done.rows_per_second:,.0f} rows per second"
     ]
     if done.continued:

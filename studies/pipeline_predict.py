@@ -1,0 +1,135 @@
+"""`predict` and the stock pipeline side by side, in turn; and the memory of a million rows.
+
+The first setting predicts for a table of 20,000 rows and then for one of a million, and records by
+how much the peak of memory rises. The second scores the test sentences with one saved classifier:
+`transformers.pipeline` at batch 32 and `reptune.pipeline.predict`, from CSV to CSV, in turn.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from shared.common import MODEL, TASK, Job, main, some, splits
+
+import reptune
+from reptune import FineTunedClassifier, TfidfClassifier, runtime
+from reptune.pipeline.predict import predict_file
+
+ROUNDS = 7
+PEER_BATCH = 32
+FEW, MANY = 20_000, 1_000_000
+SPEED, MEMORY = "speed", "memory"
+PEER, OURS, MILLION = "transformers.pipeline", "reptune", "TF-IDF, a million rows"
+
+JOBS: list[Job] = [
+    {"setting": MEMORY, "method": MILLION, "task": TASK, "model": "none", "random_state": 42},
+    {"setting": SPEED, "method": "both, in turn", "task": TASK, "model": MODEL, "random_state": 42},
+]
+
+
+def run(job: Job) -> Iterator[dict[str, Any]]:
+    """Measure one of the two settings."""
+    with runtime.scratch_folder() as folder:
+        yield from (_speed if job["setting"] == SPEED else _memory)(folder, job["random_state"])
+
+
+def _speed(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
+    texts, labels = some("train", TASK, 1000)
+    model = FineTunedClassifier(MODEL, num_epochs=1, random_state=seed).fit(texts, labels)
+    saved = model.save(folder / "model")
+    tested = splits(TASK)["test"][0]
+    table = _table(folder / "test.csv", tested)
+    arms = {PEER: _peer(saved, tested), OURS: _ours(saved, table, folder / "out.csv")}
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    found: dict[str, list[str]] = {}
+    for number in range(ROUNDS + 1):
+        for name, arm in arms.items():
+            begun = time.perf_counter()
+            found[name] = arm()
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - begun)
+    ratios = [peer / ours for peer, ours in zip(*seconds.values(), strict=True)]
+    equal = sum(peer == ours for peer, ours in zip(*found.values(), strict=True))
+    yield {
+        "split": "test",
+        "labels": len(labels),
+        "items": len(tested),
+        "metrics": {
+            "times_as_fast": statistics.median(ratios),
+            "least": min(ratios),
+            "most": max(ratios),
+            "equal_labels": equal,
+        },
+        "seconds": {name: statistics.median(each) for name, each in seconds.items()},
+        "rounds": {name: [round(each, 3) for each in row] for name, row in seconds.items()},
+        "peak_memory_mb": _peak(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def _peer(saved: Path, texts: list[str]) -> Callable[[], list[str]]:
+    """Return what scores texts with the stock pipeline, which is loaded before."""
+    from transformers import pipeline
+
+    peer = pipeline("text-classification", str(saved), device="cpu")
+    return lambda: [row["label"] for row in peer(texts, batch_size=PEER_BATCH, truncation=True)]
+
+
+def _ours(saved: Path, table: Path, out: Path) -> Callable[[], list[str]]:
+    """Return what predicts from file to file, as the command does, without loading the model."""
+    loaded = reptune.load(saved)
+
+    def arm() -> list[str]:
+        before, reptune.load = reptune.load, lambda folder: loaded
+        try:
+            predict_file(saved, table, out)
+        finally:
+            reptune.load = before
+        with out.open(newline="", encoding="utf-8") as file:
+            return [row["label"] for row in csv.DictReader(file)]
+
+    return arm
+
+
+def _memory(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
+    texts, labels = splits(TASK)["train"]
+    saved = TfidfClassifier(random_state=seed).fit(texts, labels).save(folder / "model")
+    small = _table(folder / "small.csv", [texts[row % len(texts)] for row in range(FEW)])
+    large = _table(folder / "large.csv", (texts[row % len(texts)] for row in range(MANY)))
+    predict_file(saved, small, folder / "out.csv")
+    before = _peak()
+    begun = time.perf_counter()
+    done = predict_file(saved, large, folder / "out.csv")
+    yield {
+        "split": "train",
+        "labels": len(labels),
+        "items": done.rows,
+        "metrics": {"rise_mb": _peak() - before, "rows_per_second": done.rows_per_second},
+        "seconds": {"predict": time.perf_counter() - begun},
+        "peak_memory_mb": _peak(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def _peak() -> int:
+    """Return the highest resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+
+
+def _table(path: Path, texts: Any) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text"])
+        writer.writerows(enumerate(texts))
+    return path
+
+
+if __name__ == "__main__":
+    main(__file__, JOBS, run, side_by_side=False)
