@@ -1,13 +1,16 @@
 """`predict` and the stock pipeline side by side, in turn; and the memory of a million rows.
 
-The first setting predicts for a table of 20,000 rows and then for one of a million, and records by
-how much the peak of memory rises. The second scores the test sentences with one saved classifier:
-`transformers.pipeline` at batch 32 and `reptune.pipeline.predict`, from CSV to CSV, in turn.
+The first setting predicts for a table of a million rows in a fresh process, and records by how
+much its memory rises above that of the loaded model. The second scores the test sentences with one
+saved classifier: `transformers.pipeline` at batch 32 and `reptune.pipeline.predict`, from CSV to
+CSV, in turn.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
+import multiprocessing
 import os
 import resource
 import statistics
@@ -16,15 +19,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 from shared.common import MODEL, TASK, Job, main, some, splits
 
 import reptune
 from reptune import FineTunedClassifier, TfidfClassifier, runtime
+from reptune.meter import Meter
 from reptune.pipeline.predict import predict_file
 
 ROUNDS = 7
 PEER_BATCH = 32
-FEW, MANY = 20_000, 1_000_000
+ROWS = 1_000_000
 SPEED, MEMORY = "speed", "memory"
 PEER, OURS, MILLION = "transformers.pipeline", "reptune", "TF-IDF, a million rows"
 
@@ -101,19 +106,28 @@ def _ours(saved: Path, table: Path, out: Path) -> Callable[[], list[str]]:
 def _memory(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
     texts, labels = splits(TASK)["train"]
     saved = TfidfClassifier(random_state=seed).fit(texts, labels).save(folder / "model")
-    small = _table(folder / "small.csv", [texts[row % len(texts)] for row in range(FEW)])
-    large = _table(folder / "large.csv", (texts[row % len(texts)] for row in range(MANY)))
-    predict_file(saved, small, folder / "out.csv")
-    before = _peak()
-    begun = time.perf_counter()
-    done = predict_file(saved, large, folder / "out.csv")
-    yield {
-        "split": "train",
-        "labels": len(labels),
-        "items": done.rows,
-        "metrics": {"rise_mb": _peak() - before, "rows_per_second": done.rows_per_second},
-        "seconds": {"predict": time.perf_counter() - begun},
-        "peak_memory_mb": _peak(),
+    table = _table(folder / "new.csv", (texts[row % len(texts)] for row in range(ROWS)))
+    # In a process of its own: what this one has used for training would hide a rise.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        measured = pool.submit(_measured, saved, table, folder / "out.csv").result()
+    yield {"split": "train", "labels": len(labels), "items": ROWS, **measured}
+
+
+def _measured(saved: Path, table: Path, out: Path) -> dict[str, Any]:
+    model = reptune.load(saved)
+    model.predict(["a text"])
+    before = psutil.Process().memory_info().rss / 1e6
+    with Meter() as cost:
+        done = predict_file(saved, table, out)
+    return {
+        "metrics": {
+            "rise_mb": cost.peak_memory_mb - before,
+            "rows": done.rows,
+            "rows_per_second": done.rows_per_second,
+        },
+        "seconds": {"predict": cost.seconds},
+        "peak_memory_mb": round(cost.peak_memory_mb),
         "load": os.getloadavg()[0],
     }
 

@@ -73,15 +73,15 @@ def predict(
     ray: OnRay = 0,
     as_json: AsJson = False,
 ) -> None:
-    r"""Add a label and its probability, or entities, to every row of a table.
+    """Add a label and its probability, or entities, to every row of a table.
 
     DATA may be - for standard input. Memory does not grow with the table. A run that was
     interrupted continues where it stopped when the same command is given again.
 
     \b
     Examples:
-        reptune predict tickets-model new.csv --out labeled.csv --text body --abstain 0.7
-        zcat new.csv.gz | reptune predict tickets-model - --out - > labeled.csv
+      reptune predict tickets-model new.csv --out labeled.csv --abstain 0.7
+      zcat new.csv.gz | reptune predict tickets-model - --out - > labeled.csv
     """
     from reptune.pipeline.predict import predict_file, predict_on_ray
 

@@ -9,6 +9,7 @@ processes shared the work.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import time
 from collections import Counter
@@ -17,7 +18,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
-import reptune
 from reptune import runtime
 from reptune.checks import check_number, check_whole_number, is_missing
 from reptune.data.files import existing_file
@@ -26,6 +26,7 @@ from reptune.data.tables import DELIMITED
 from reptune.estimator import SavedEstimator
 from reptune.folders import MANIFEST, file_hashes, find_folder, read_manifest
 from reptune.pipeline.shards import Form, Parts, Table, alone
+from reptune.version import __version__
 
 SHARD_ROWS = 10_000  # as many as an estimator sorts by length together
 SHARD_CHARACTERS = 8_000_000  # a shard of long texts ends earlier, for the sake of memory
@@ -247,7 +248,8 @@ class Job:
 def _prepared(source: Any, form: Form, **given: Any) -> tuple[Scorer, Rows]:
     """Return what scores a shard, and the rows, of which the header is read."""
     check_whole_number("shard_rows", given["shard_rows"])
-    model = reptune.load(given["model"])
+    # By name: the parts of the package do not import its root, whose names lie above them.
+    model = importlib.import_module("reptune").load(given["model"])
     if not hasattr(model, "predict_proba"):
         raise ValueError(
             f"{given['model']} holds a {type(model).__name__}, which gives no labels; use its "
@@ -328,7 +330,7 @@ def _plan(job: Job, source: Any) -> dict[str, Any]:
         "model": read_manifest(folder).get("seal") or file_hashes(folder, without=MANIFEST),
         "options": options,
         "device": runtime.device_name(),  # another number of threads rounds otherwise
-        "versions": {"reptune": reptune.__version__, **runtime.versions()},
+        "versions": {"reptune": __version__, **runtime.versions()},
     }
     return json.loads(json.dumps(plan))
 
