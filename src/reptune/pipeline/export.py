@@ -23,7 +23,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from reptune import metrics, runtime
-from reptune.checks import check_multilabels, check_number, check_texts, did_you_mean, listed
+from reptune.checks import (
+    check_labels,
+    check_multilabels,
+    check_number,
+    check_texts,
+    did_you_mean,
+    listed,
+)
 from reptune.classification import FineTunedClassifier
 from reptune.estimator import SavedEstimator
 from reptune.fewshot import FrozenClassifier, SetFitClassifier
@@ -448,17 +455,16 @@ def _checked(
     if isinstance(model, EntityTagger):
         return check_tagged(inputs, targets, "check ")
     texts, labels = check_texts(inputs, "check texts"), listed(targets, "check labels", "labels")
-    if len(texts) != len(labels):
-        raise ValueError(f"check: {len(texts)} texts but {len(labels)} labels; pass one each.")
     if kind_of(model) == "labels":
         check_multilabels(labels, len(texts), num_classes=0)
         return texts, labels
-    known = model.classes_.tolist()
-    unknown = [label for label in labels if label not in known]
-    if unknown or type(labels[0]) is not type(known[0]):
-        odd = unknown[0] if unknown else labels[0]
+    found = check_labels(labels, len(texts))
+    unknown = np.setdiff1d(found, model.classes_)
+    if len(unknown) or found.dtype.kind != model.classes_.dtype.kind:
+        odd = (unknown if len(unknown) else found)[0].item()
+        known = model.classes_.tolist()
         raise ValueError(f"check: the label {odd!r} is not one of the model's, {known}.")
-    return texts, labels
+    return texts, found.tolist()
 
 
 def _gated(
