@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from reptune.metrics import Interval
 
-# What a row of cross-validation counts for. Fits that share most of their rows err together, so that
+# What a row of cross-validation counts for. Fits that share most rows err together, so that
 # plain intervals hold too rarely; study pipeline_compare measures how often these do.
 CROSS_VALIDATED = 2 / 3
 POWER = 0.8  # how often a difference of the size that is called detectable would be detected
