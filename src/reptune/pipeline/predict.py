@@ -9,7 +9,6 @@ processes shared the work.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from reptune.checks import check_number, check_whole_number, is_missing
 from reptune.data.files import existing_file
 from reptune.data.streams import Row, Rows, open_rows
 from reptune.data.tables import DELIMITED
-from reptune.estimator import SavedEstimator
+from reptune.estimator import SavedEstimator, load
 from reptune.folders import MANIFEST, file_hashes, find_folder, read_manifest
 from reptune.pipeline.shards import Form, Parts, Table, alone
 from reptune.version import __version__
@@ -248,8 +247,7 @@ class Job:
 def _prepared(source: Any, form: Form, **given: Any) -> tuple[Scorer, Rows]:
     """Return what scores a shard, and the rows, of which the header is read."""
     check_whole_number("shard_rows", given["shard_rows"])
-    # By name: the parts of the package do not import its root, whose names lie above them.
-    model = importlib.import_module("reptune").load(given["model"])
+    model = load(given["model"])
     if not hasattr(model, "predict_proba"):
         raise ValueError(
             f"{given['model']} holds a {type(model).__name__}, which gives no labels; use its "
