@@ -1,1 +1,1 @@
-"""The command line: `reptune assets list | fetch | verify | export | import`."""
+"""The command line: from a table to a model that says how good it is, and the assets."""

@@ -12,7 +12,7 @@ from reptune.cli.common import AsJson, emit
 def doctor(
     as_json: AsJson = False,
     offline: Annotated[
-        bool, typer.Option(help="Do not ask whether a package index answers.")
+        bool, typer.Option("--offline", help="Do not ask whether a package index answers.")
     ] = False,
 ) -> None:
     """Say what this machine has, what is missing, and how to get it.

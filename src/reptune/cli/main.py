@@ -47,8 +47,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (compare, train, evaluate, predict, export, demo, doctor):
-    app.command(no_args_is_help=command is not doctor)(command)
+# In the order of the way from a table to a model; what each is for, short enough for one line.
+for command, purpose in {
+    compare: "Find the method to take for your table.",
+    train: "Train a model, and save it with a report.",
+    evaluate: "Score a model on rows that came later.",
+    predict: "Label a table of any length.",
+    export: "Write a model as ONNX.",
+    demo: "Try a model on a page, and correct it.",
+    doctor: "Say what this machine has and lacks.",
+}.items():
+    app.command(no_args_is_help=command is not doctor, short_help=purpose)(command)
 app.add_typer(assets_app, name="assets")
 
 
@@ -65,5 +74,12 @@ def main(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """The helper of the book 'Fine-Tuning Representation Models'."""
+    """From a table of texts to a model that says how good it is.
+
+    \b
+    Example:
+      reptune compare tickets.csv --text body --label team
+      reptune train frozen tickets.csv --text body --label team --out ticket-model
+      reptune predict ticket-model new.csv --out labeled.csv
+    """
     logs.show()

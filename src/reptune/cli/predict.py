@@ -80,8 +80,8 @@ def predict(
 
     \b
     Examples:
-      reptune predict tickets-model new.csv --out labeled.csv --abstain 0.7
-      zcat new.csv.gz | reptune predict tickets-model - --out - > labeled.csv
+      reptune predict ticket-model new.csv --out labeled.csv --abstain 0.7
+      zcat new.csv.gz | reptune predict ticket-model - --out - > labeled.csv
     """
     from reptune.pipeline.predict import predict_file, predict_on_ray
 

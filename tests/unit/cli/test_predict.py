@@ -84,4 +84,4 @@ def test_a_model_that_changed_since_it_was_saved_is_refused(folder, table, tmp_p
 
 
 def test_the_help_holds_an_example():
-    assert "reptune predict tickets-model new.csv --out" in run("--help").stdout
+    assert "reptune predict ticket-model new.csv --out" in run("--help").stdout
