@@ -36,11 +36,13 @@ def evaluate(
     from reptune.pipeline.examples import read_examples
     from reptune.pipeline.report import summary_line, write_report
     from reptune.pipeline.training import evaluate as score
+    from reptune.pipeline.training import learned_from
 
     loaded = load(model)
-    columns = {"text": "text", "label": "label"} | ((loaded.card_ or {}).get("columns") or {})
+    known = learned_from(loaded)
+    columns = {"text": "text", "label": "label"} | (known.get("columns") or {})
     columns |= {name: given for name, given in (("text", text), ("label", label)) if given}
-    result = score(loaded, read_examples(data, **columns, separator=separator, like=loaded.card_))
+    result = score(loaded, read_examples(data, **columns, separator=separator, like=known))
     if out is not None:
         write_folder(
             out, lambda folder: write_report(result.card, result.errors, folder), "report.html"

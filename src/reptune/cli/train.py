@@ -54,6 +54,7 @@ def train(
     """
     from reptune.pipeline.examples import read_examples
     from reptune.pipeline.report import summary_line
+    from reptune.pipeline.training import check_costs
     from reptune.pipeline.training import train as train_on
 
     columns = {"text": text, "label": label, "text2": text2, "several": several}
@@ -61,6 +62,7 @@ def train(
     known = {"kind": examples.kind, "labels": examples.labels}
     held_out = test and read_examples(test, **columns, separator=separator, like=known)
     options = parse_settings(settings or [])
+    check_costs(cost_wrong, cost_ask, examples.kind)  # before methods are compared
     if model is not None:
         options["model"] = model
     if method == "auto":

@@ -19,6 +19,7 @@ import reptune.needs_torch  # noqa: F401
 import numpy as np
 from sklearn.metrics import f1_score
 
+from reptune.assets import resolve_model
 from reptune.checks import check_number, check_whole_number
 from reptune.metrics import Interval
 from reptune.pipeline.examples import Examples
@@ -140,7 +141,7 @@ def compare(
         examples: Texts with one label each.
         methods: Which to run; the simplest goes first whatever the order.
         minutes: Time for all. A method that would take longer than what is left is not run.
-        max_rows: Use so many rows, drawn by label, where there are more.
+        max_rows: Use so many rows, drawn at random, where there are more.
         model: An encoder for all methods that take one; `None` for each method's own.
         dollars_per_hour: The machine's price, for the price of a million predictions.
         journal: A file that keeps every fit's predictions, so that a killed run continues.
@@ -150,14 +151,22 @@ def compare(
 
     Raises:
         ValueError: If there are too few rows, other than one label per text, or a parameter is bad.
+        reptune.assets.AssetError: If `model` cannot be had. A method whose own encoder cannot be
+            had is one that was not run.
     """
     budget = 60 * check_number("minutes", minutes, above=0)
+    if dollars_per_hour is not None:
+        check_number("dollars_per_hour", dollars_per_hour, least=0)
     started = time.monotonic()
     chosen = _wanted(methods)
-    examples, notes = _usable(examples, check_whole_number("max_rows", max_rows), random_state)
+    if model is not None:
+        resolve_model(model)  # or raise: a misspelled name is no reason to do without
+    check_whole_number("max_rows", max_rows, least=LEAST_ROWS)
+    examples, notes = _usable(examples, max_rows, random_state)
     folds = Folds.of(examples, random_state)
     notes += folds.notes
-    runs = Runs(examples, folds, model, random_state, Journal.of(journal, examples, folds, model))
+    kept = Journal.of(journal, examples, folds, model, random_state)
+    runs = Runs(examples, folds, model, random_state, kept)
     if embeddings is not None:
         runs.embeddings = {"vectors": _fitting(embeddings, examples), "seconds": 0.0}
     found, not_run = {MAJORITY: [Candidate.majority(examples, folds)]}, {}
@@ -168,8 +177,8 @@ def compare(
             found[method.name] = runs.candidates(method)
         except TooSlowError as slow:
             not_run[method.name] = _why_not(slow.seconds, started, budget)
-        except ValueError as error:
-            not_run[method.name] = str(error)
+        except (ValueError, RuntimeError, MemoryError) as error:  # an asset's too
+            not_run[method.name] = " ".join(str(error).split())[:300] or type(error).__name__
     result = _conclude(found, folds, examples)
     for row in result.table:
         if dollars_per_hour is not None:
@@ -201,7 +210,9 @@ def _why_not(seconds: float, started: float, budget: float) -> str:
 
 
 def _wanted(methods: Iterable[str]) -> list[Method]:
-    names = list(methods)
+    names = [name.strip() for name in methods]
+    if not names:
+        raise ValueError(f"methods is empty; name some of {', '.join(COMPARED)}.")
     for name in names:
         if name not in COMPARED:
             raise ValueError(f"methods holds {name!r}; compare runs {', '.join(COMPARED)}.")
@@ -221,6 +232,8 @@ def _usable(examples: Examples, max_rows: int, random_state: int) -> tuple[Examp
         notes.append(f"{max_rows:,} of {len(examples):,} rows were used; see --max-rows.")
         order = np.random.default_rng(random_state).permutation(len(examples))
         examples = examples.select(sorted(order[:max_rows].tolist()))
+    if len(examples.labels) < 2:
+        raise ValueError(f"all rows used have the label {examples.labels[0]!r}; add others.")
     return examples, notes
 
 
@@ -239,7 +252,7 @@ def _conclude(found: Mapping[str, list[Candidate]], folds: Folds, examples: Exam
             choices.append(candidates[best].name)
     outer_right = _right(candidates, folds, ids)
     final = _choose(candidates, outer_right)
-    rows = _table(found, candidates, outer_right, folds, ids)
+    rows = _table(candidates, outer_right, folds, ids)
     honest = nested[folds.scored]
     majority = rows[0].correct
     weight = folds.weight
@@ -291,34 +304,34 @@ def _choose(candidates: list[Candidate], right: np.ndarray) -> int:
 
     Source: Breiman et al., *Classification and Regression Trees* (1984), section 3.4.3.
     """
-    means = right.mean(axis=1)
-    by_method: dict[str, int] = {}
-    for index, candidate in enumerate(candidates):
-        best_yet = by_method.setdefault(candidate.name, index)
-        if means[index] > means[best_yet]:
-            by_method[candidate.name] = index
-    best = max(by_method.values(), key=lambda index: means[index])  # the simplest of equals
-    for index in by_method.values():
+    means, indices = right.mean(axis=1), _best_settings(candidates, right)
+    best = max(indices, key=lambda index: means[index])  # the simplest of equals
+    for index in indices:
         behind = right[best].astype(float) - right[index]
         if behind.mean() <= behind.std() / np.sqrt(len(behind)):
             return index
     return best
 
 
+def _best_settings(candidates: list[Candidate], right: np.ndarray) -> list[int]:
+    """Return the index of each method's best candidate, the first of equals."""
+    means = right.mean(axis=1)
+    by_method: dict[str, int] = {}
+    for index, candidate in enumerate(candidates):
+        best_yet = by_method.setdefault(candidate.name, index)
+        if means[index] > means[best_yet]:
+            by_method[candidate.name] = index
+    return list(by_method.values())
+
+
 def _table(
-    found: Mapping[str, list[Candidate]],
-    candidates: list[Candidate],
-    right: np.ndarray,
-    folds: Folds,
-    ids: np.ndarray,
+    candidates: list[Candidate], right: np.ndarray, folds: Folds, ids: np.ndarray
 ) -> list[Row]:
     """Return a row per method, with its best settings."""
     rows = []
     cuts = [(outer, held) for outer, inner, _, held in folds.cuts if inner < 0]
     order = np.argsort(np.concatenate([held for _, held in cuts]), kind="stable")
-    for group in found.values():
-        indices = [candidates.index(candidate) for candidate in group]
-        best = max(indices, key=lambda index: right[index].mean())
+    for best in _best_settings(candidates, right):
         each = candidates[best]
         predicted = np.concatenate([each.predicted[outer, -1] for outer, _ in cuts])[order]
         rows.append(
@@ -350,7 +363,7 @@ def _advice(
     weight: float,
 ) -> str:  # fmt: skip
     if recommended is None:
-        return _advice_against(rows[1:], majority, weight)
+        return _advice_against(rows[1:], honest, majority, weight)
     row = next(row for row in rows if row.name == recommended)
     best = max(rows, key=lambda other: other.score.estimate)
     lead = difference_interval(honest, majority, weight=weight)
@@ -365,13 +378,20 @@ def _advice(
     return f"{said}, and no method that ran does better."
 
 
-def _advice_against(rows: list[Row], majority: np.ndarray, weight: float) -> str:
-    best = max(rows, key=lambda row: row.score.estimate, default=None)
-    gain = 0.0 if best is None else best.score.estimate - majority.mean()
+def _advice_against(
+    rows: list[Row], honest: np.ndarray, majority: np.ndarray, weight: float
+) -> str:
+    if not rows:
+        return "No method was run, so that nothing is known: see why, and give more --minutes."
+    best = max(rows, key=lambda row: row.score.estimate)
+    gain = best.score.estimate - majority.mean()
     if gain <= 0:
         return "Nothing beats the majority class here: look at whether the texts tell the labels."
-    disagreement = float(np.mean(best.correct != majority))
-    more = max(1, int(rows_to_detect(gain, disagreement) / weight) - len(majority))
+    more = 1  # or as many as it takes, for the best or for what is left of it when chosen fairly
+    for right in (best.correct, honest):
+        if (lead := right.mean() - majority.mean()) > 0:
+            needed = rows_to_detect(float(lead), float(np.mean(right != majority)))
+            more = max(more, int(needed / weight) - len(majority))
     return (
         f"Nothing beats the majority class here that could be told from luck: the best, "
         f"{best.title}, is {100 * gain:.1f} points ahead. Label at least {more:,} more rows to see "

@@ -19,11 +19,13 @@ import reptune.needs_torch  # noqa: F401
 import numpy as np
 
 from reptune import runtime
+from reptune.folders import file_hashes
 from reptune.meter import Meter
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.intervals import CROSS_VALIDATED
-from reptune.pipeline.methods import METHODS, Method
+from reptune.pipeline.methods import METHODS, NUMBERS, Method, say_something
 from reptune.pipeline.splits import duplicate_groups, grouped_folds, repeated
+from reptune.version import __version__
 
 MAJORITY = "majority"
 # Outer folds, inner folds, and up to how many rows. Where rows abound, one cut is enough.
@@ -151,8 +153,12 @@ class Runs:
         key = [method.name, candidate.settings, outer, inner]
         record = self.journal.get(key)
         if record is None:
+            started = time.monotonic()
+            self._needs(0.0)
             record = self._fit(method, candidate.settings, known, held, left)
-            self.journal.add(key, record)
+            self.journal.add(key, record)  # before looking at the clock: no fit is done twice
+            if left > 1:
+                self._needs((left - 1) * (time.monotonic() - started))
         candidate.predicted[outer, inner] = np.array(record["predicted"])
         candidate.fit_seconds.append(record["fit_seconds"])
         candidate.predict_seconds += record["predict_seconds"]
@@ -164,8 +170,6 @@ class Runs:
         left: int,
     ) -> dict[str, Any]:  # fmt: skip
         now = time.monotonic()
-        if now > self.deadline:
-            raise TooSlowError(0.0)
         classes, ids = np.unique(np.asarray(self.examples.targets), return_inverse=True)
         if len(np.unique(ids[known])) < 2:  # nothing to learn, and one thing to say
             costs = {"fit_seconds": 0.0, "predict_seconds": 0.0, "memory_mb": 0.0}
@@ -180,9 +184,6 @@ class Runs:
             per_text = self.embeddings["seconds"] / len(self.examples)
             predict_seconds += per_text * len(held)
             fit_seconds += per_text * len(known) * (method.name == "frozen")
-        rest = (left - 1) * (time.monotonic() - now)
-        if time.monotonic() + rest > self.deadline:
-            raise TooSlowError(rest)
         return {
             "predicted": classes.searchsorted(predicted).tolist(),
             "fit_seconds": fit_seconds, "predict_seconds": predict_seconds,
@@ -213,6 +214,11 @@ class Runs:
         estimator.fit([texts[row] for row in known], labels[known])
         return estimator, [texts[row] for row in held]
 
+    def _needs(self, seconds: float) -> None:
+        """Raise `TooSlowError` if so many seconds are more than are left."""
+        if time.monotonic() + seconds > self.deadline:
+            raise TooSlowError(seconds)
+
     def _watch(self, estimator: Any, num_texts: int, left: int) -> Callable[[Any], None]:
         """Stop a training as soon as it shows that all of them would not end in time."""
         epochs = getattr(estimator, "_epochs", None)
@@ -220,14 +226,11 @@ class Runs:
         started = time.monotonic()
 
         def look(record: dict[str, float]) -> None:
-            if time.monotonic() > self.deadline:
-                raise TooSlowError(0.0)
+            self._needs(0.0)
             if total is None or "epoch" not in record:
                 return
             spent = time.monotonic() - started
-            needed = spent / max(record["epoch"] / total, 1e-9) * left - spent
-            if time.monotonic() + needed > self.deadline:
-                raise TooSlowError(needed)
+            self._needs(spent / max(record["epoch"] / total, 1e-9) * left - spent)
 
         return look
 
@@ -236,10 +239,11 @@ class Runs:
 
         What it fits then is a head on embeddings, which is computed in milliseconds.
         """
+        self._needs(0.0)
         names = np.unique(np.asarray(self.examples.targets))
-        speaking = names.dtype.kind == "U" and any(name.strip("0123456789. ") for name in names)
+        speaking = say_something(names.tolist())
         if method.name == "label-names" and not speaking:
-            raise ValueError("the labels are numbers; only names that say something serve")
+            raise ValueError(NUMBERS)
         classifier = method.make(**({} if self.model is None else {"model": self.model}))
         classifier.fit_label_names(names.tolist() if speaking else ["any", "two"])
         self.embeddings["label-names"] = classifier.head_
@@ -251,9 +255,7 @@ class Runs:
                 warnings.simplefilter("ignore")  # of long texts, said for each part
                 parts.append(classifier.embed(texts[start : start + EMBEDDED_TOGETHER]))
             spent = time.monotonic() - started
-            rest = spent / (start + len(parts[-1])) * len(texts) - spent
-            if time.monotonic() + rest > self.deadline:
-                raise TooSlowError(rest)
+            self._needs(spent / (start + len(parts[-1])) * len(texts) - spent)
         self.embeddings["vectors"] = np.concatenate(parts)
         self.embeddings["seconds"] = time.monotonic() - started
 
@@ -262,26 +264,45 @@ class Runs:
 
 
 class Journal:
-    """Predictions of earlier fits by what was fitted, one JSON object per line."""
+    """Predictions of earlier fits by what was fitted, one JSON object per line.
+
+    Raises:
+        ValueError: If the file holds something else, which is left alone.
+    """
 
     def __init__(self, path: Path | None, key: str, fits: int) -> None:
         self._path, self._key, self._fits = path, key, fits
         self._records: dict[str, dict[str, Any]] = {}
+        self._torn = False
         if path is None or not path.is_file():
             return
-        for line in path.read_text(encoding="utf-8").splitlines():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        self._torn = bool(text) and not text.endswith("\n")  # by a kill
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line:
+                continue
+            if not (line.startswith('{"key": ') or '{"key": '.startswith(line)):
+                raise ValueError(
+                    f"{path}, line {number} is not from a journal of compare; name another file."
+                )
             try:
                 entry = json.loads(line)
-            except ValueError:  # the last line of a run that was killed
+            except ValueError:  # torn
                 continue
             if entry["key"] == key:
                 self._records[json.dumps(entry["what"])] = entry["record"]
 
     @classmethod
-    def of(cls, path: str | Path | None, examples: Examples, folds: Folds, model: Any) -> Journal:
+    def of(
+        cls, path: str | Path | None, examples: Examples, folds: Folds, model: Any,
+        random_state: int,
+    ) -> Journal:  # fmt: skip
         """Open a journal for these rows in these folds; entries of others are left alone."""
-        parts = [examples.inputs, [str(label) for label in examples.targets], str(model)]
-        parts += [[held.tolist() for _, _, _, held in folds.cuts], runtime.versions()]
+        parts: list[Any] = [examples.inputs, [str(label) for label in examples.targets]]
+        parts += [[held.tolist() for _, _, _, held in folds.cuts], random_state, str(model)]
+        if model is not None and Path(model).is_dir():  # whose files may have changed
+            parts.append(file_hashes(Path(model)))
+        parts.append({"reptune": __version__, **runtime.versions()})
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return cls(None if path is None else Path(path), digest, len(folds.cuts))
 
@@ -301,4 +322,5 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             line = json.dumps({"key": self._key, "what": what, "record": record})
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
+                file.write("\n" * self._torn + f"{line}\n")
+            self._torn = False

@@ -62,7 +62,8 @@ def difference_interval(
     n = weight * len(a) + 2
     middle = (only_a - only_b) / n
     half = _z(level) * math.sqrt((only_a + only_b) / n - middle**2) / math.sqrt(n)
-    return Interval(float(a.mean() - b.mean()), middle - half, middle + half, level)
+    low, high = max(-1.0, float(middle - half)), min(1.0, float(middle + half))
+    return Interval(float(a.mean() - b.mean()), low, high, level)
 
 
 def detectable_difference(disagreement: float, num_rows: float, level: float = 0.95) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,18 @@ _ALL = (
 METHODS = {method.name: method for method in _ALL}
 # What `compare` runs. The two that prompt want a template of the task, which no table tells.
 COMPARED = ("tfidf", "label-names", "frozen", "setfit", "head", "last-blocks", "full")
+
+
+NUMBERS = "the labels are numbers; only names that say something serve"
+
+
+def say_something(labels: Sequence[Any]) -> bool:
+    """Return whether labels are words rather than numbers, so that their names can be embedded.
+
+    >>> say_something(["food", "film"]), say_something([0, 1]), say_something(["1", "2.5"])
+    (True, False, False)
+    """
+    return any(isinstance(label, str) and label.strip("0123456789. ") for label in labels)
 
 
 def method_named(name: str, kind: str) -> Method:

@@ -44,7 +44,8 @@ def duplicate_groups(texts: Sequence[str]) -> np.ndarray:
     for index, row in enumerate(different):
         for other in known.near(texts[row]):
             if other < index:
-                parents[root(row)] = root(different[other])
+                first_root, last_root = sorted((root(row), root(different[other])))
+                parents[last_root] = first_root
     _, groups = np.unique([root(row) for row in range(len(texts))], return_inverse=True)
     return groups
 
@@ -72,6 +73,8 @@ def grouped_folds(
             f"{found} different texts cannot be shared out among {num_folds} folds; add texts."
         )
     _, numbers = np.unique(np.asarray(strata), return_inverse=True)
+    if np.bincount(numbers).max() < num_folds:  # which scikit-learn refuses
+        return _dealt_out(numbers, groups, num_folds, random_state)
     folds = np.empty(len(numbers), dtype=int)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=random_state)
     with warnings.catch_warnings():
@@ -79,6 +82,18 @@ def grouped_folds(
         for fold, (_, held) in enumerate(splitter.split(numbers, numbers, groups)):
             folds[held] = fold
     return folds
+
+
+def _dealt_out(
+    numbers: np.ndarray, groups: np.ndarray, num_folds: int, random_state: int
+) -> np.ndarray:
+    """Deal groups out to the folds in turn, those of a stratum one after the other."""
+    _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
+    shuffled = np.random.default_rng(random_state).permutation(len(first))
+    order = shuffled[np.argsort(numbers[first[shuffled]], kind="stable")]
+    fold_of_group = np.empty(len(first), dtype=int)
+    fold_of_group[order] = np.arange(len(first)) % num_folds
+    return fold_of_group[group_of]
 
 
 def texts_of(examples: Examples) -> list[str]:

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,14 @@ from reptune.estimator import SavedEstimator
 from reptune.folders import check_replaceable, write_folder
 from reptune.multilabel import multilabel_scores
 from reptune.pipeline.examples import Examples
-from reptune.pipeline.intervals import share_interval
-from reptune.pipeline.methods import PAIR_TEMPLATE, Method, method_named
+from reptune.pipeline.intervals import CROSS_VALIDATED, share_interval
+from reptune.pipeline.methods import (
+    NUMBERS,
+    PAIR_TEMPLATE,
+    Method,
+    method_named,
+    say_something,
+)
 from reptune.pipeline.report import write_report
 from reptune.pipeline.splits import duplicate_groups, grouped_folds, repeated, strata_of, texts_of
 from reptune.tags import spans
@@ -101,6 +107,8 @@ def train(
     if out is not None:
         check_replaceable(out)
     _check_rows(examples, test)
+    if method == "label-names" and not say_something(examples.labels):
+        raise ValueError(f"{examples.name}: {NUMBERS}; train another method.")
     groups = duplicate_groups(texts_of(examples))
     make = _maker(found, examples, settings, random_state)
     make()  # an unknown setting is said before any work
@@ -114,6 +122,7 @@ def train(
     said = [str(warning.message) for warning in caught if warning.category is UserWarning]
     data = _data(examples, groups)
     data["notes"] += dict.fromkeys(said)
+    data["notes"] += _seen_before(examples, test)
     card = {
         "kind": examples.kind,
         "columns": dict(columns or {}),
@@ -121,7 +130,7 @@ def train(
         "data": data,
         "method": _method(found, model, settings),
         "splits": _splits(examples, held_out, test),
-        **_measured(scored, held_out, model),
+        **_measured(scored, model),
         "abstention": _abstention(held_out, cost_wrong, cost_ask),
         "cost": cost,
         "versions": {"reptune": __version__, **runtime.versions()},
@@ -146,7 +155,7 @@ def evaluate(model: SavedEstimator, examples: Examples) -> Result:
             not know.
     """
     old = model.card_ or {}
-    kind = old.get("kind", examples.kind)
+    kind = learned_from(model)["kind"]
     if kind != examples.kind:
         raise ValueError(f"{examples.name} holds {examples.kind}, but the model learned {kind}.")
     known = _known_labels(model, examples.kind)
@@ -168,7 +177,8 @@ def evaluate(model: SavedEstimator, examples: Examples) -> Result:
         "data": _data(examples, None) | {"notes": notes},
         "splits": {"trained_on": old.get("data", {}).get("rows"), "scored_on": len(examples),
                    "how": f"{examples.name}, after training"},
-        **_measured(scored, None, model),
+        **_measured(scored, model),
+        "abstention": _abstention(scored, *_costs_of(old)),
         "cost": cost | {"device": runtime.device_name()},
         "versions": {"reptune": __version__, **runtime.versions()},
         "date": datetime.date.today().isoformat(),
@@ -211,6 +221,29 @@ def _check_rows(examples: Examples, test: Examples | None) -> None:
         raise ValueError(f"{test.name} has the label {unknown[0]!r}, which {examples.name} lacks.")
 
 
+def learned_from(model: SavedEstimator) -> dict[str, Any]:
+    """Return a model's card, or what can be told of one that was saved without.
+
+    Raises:
+        ValueError: If the model predicts numbers.
+    """
+    if not hasattr(model, "predict_proba"):
+        raise ValueError(f"a {type(model).__name__} predicts numbers, which are not scored here.")
+    if model.card_:
+        return model.card_
+    kind = "pair" if "{text2}" in str(getattr(model, "template", "")) else "label"
+    if getattr(model, "thresholds_", None) is not None:
+        kind = "labels"
+    if type(model).__name__ == "EntityTagger":
+        kind = "tags"
+    return {"kind": kind, "labels": _known_labels(model, kind)}
+
+
+def _costs_of(card: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    known = card.get("abstention") or {}
+    return known.get("cost_wrong"), known.get("cost_ask")
+
+
 def _known_labels(model: SavedEstimator, kind: str) -> list[Any]:
     if kind == "tags":
         return sorted({tag[2:] for tag in model.classes_.tolist() if tag != "O"})
@@ -229,6 +262,8 @@ class _Scored:
         predicted: A label, a list of labels or tags for each.
         classes: The model's labels.
         probabilities: Shape `(n, num_classes)`; `None` for taggers and several labels per text.
+        how: In what way the model had not seen them.
+        weight: What a row counts for in an interval.
     """
 
     rows: Examples
@@ -236,13 +271,14 @@ class _Scored:
     classes: np.ndarray
     probabilities: np.ndarray | None
     how: str = ""
+    weight: float = 1.0
 
     def tempered(self, temperature: float) -> _Scored:
         """Return the same with calibrated probabilities."""
         logarithms = np.log(np.maximum(self.probabilities, np.finfo(float).tiny)) / temperature
         shares = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
-        return _Scored(self.rows, self.predicted, self.classes, shares, self.how)
+        return replace(self, probabilities=shares)
 
 
 def _maker(
@@ -275,10 +311,13 @@ def _calibrate(model: SavedEstimator, held_out: _Scored) -> _Scored:
     certain; it then stays at 1.
     """
     shares, gold = held_out.probabilities, held_out.rows.targets
-    if shares is None or gold == held_out.predicted:
+    if shares is None:
         return held_out
     columns = [held_out.classes.tolist().index(label) for label in gold]
-    known = np.flatnonzero(shares[np.arange(len(gold)), columns] > 0)  # a fit may have lacked one
+    possible = shares[np.arange(len(gold)), columns] > 0  # a fit may have lacked a label
+    known = np.flatnonzero(possible).tolist()
+    if all(gold[row] == held_out.predicted[row] for row in known):
+        return held_out
     model.calibrate(shares[known], [gold[row] for row in known])
     return held_out.tempered(model.temperature_)
 
@@ -292,7 +331,13 @@ def _predict_held_out(
     parts, rows = [], []
     for fold in range(count):
         known, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        model = _fit(make(), method, examples.select(known.tolist()))
+        training = examples.select(known.tolist())
+        if method.name != "label-names" and examples.kind != "tags" and len(training.labels) < 2:
+            raise ValueError(
+                f"{examples.name}: without the rows held out for scoring, one class is left, "
+                f"{training.labels[0]!r}; label more texts of the others."
+            )
+        model = _fit(make(), method, training)
         parts.append(_predicted(model, examples.select(held.tolist()), examples.labels))
         rows += held.tolist()
     how = "five fits, each on four fifths of the rows" if count > 1 else "a fit on the other rows"
@@ -303,6 +348,7 @@ def _predict_held_out(
         parts[0].classes,
         None if shares[0] is None else np.concatenate(shares),
         how,
+        CROSS_VALIDATED if count > 1 else 1.0,
     )
 
 
@@ -347,6 +393,20 @@ def _data(examples: Examples, groups: np.ndarray | None) -> dict[str, Any]:
     return {**counts, "notes": notes}
 
 
+def _seen_before(examples: Examples, test: Examples | None) -> list[str]:
+    """Return a note where rows to test on repeat rows to train on."""
+    if test is None:
+        return []
+    groups = duplicate_groups(texts_of(examples) + texts_of(test))
+    count = int(np.isin(groups[len(examples) :], groups[: len(examples)]).sum())
+    if not count:
+        return []
+    return [
+        f"{count} of the {len(test)} rows of {test.name} repeat or nearly repeat one that was "
+        "trained on: the score is too good."
+    ]
+
+
 def _method(
     method: Method, model: SavedEstimator, settings: Mapping[str, Any] | None
 ) -> dict[str, Any]:
@@ -366,7 +426,7 @@ def _splits(examples: Examples, held_out: _Scored, test: Examples | None) -> dic
     return {"trained_on": trained, "scored_on": scored, "how": held_out.how}
 
 
-def _measured(scored: _Scored, held_out: _Scored | None, model: SavedEstimator) -> dict[str, Any]:
+def _measured(scored: _Scored, model: SavedEstimator) -> dict[str, Any]:
     """Return score, scores, baseline, calibration and confusion of a card."""
     gold, predicted = scored.rows.targets, scored.predicted
     if scored.rows.kind == "tags":
@@ -379,7 +439,7 @@ def _measured(scored: _Scored, held_out: _Scored | None, model: SavedEstimator) 
     right = [a == b for a, b in zip(gold, predicted, strict=True)]
     share = Counter(gold).most_common(1)[0][1] / len(gold)
     return {
-        "score": _score("accuracy", share_interval(right), len(gold)),
+        "score": _score("accuracy", share_interval(right, weight=scored.weight), len(gold)),
         "scores": metrics.classification_scores(gold, predicted),
         "baseline": {"title": "majority class", "estimate": share},
         "calibration": _calibration(scored, model),
