@@ -65,12 +65,15 @@ def train(
     check_costs(cost_wrong, cost_ask, examples.kind)  # before methods are compared
     if model is not None:
         options["model"] = model
+    notes: list[str] = []
     if method == "auto":
-        method, options = _chosen(examples, options, out, minutes, random_state)
+        method, options, notes = _chosen(examples, options, out, minutes, random_state)
     result = train_on(
         examples, method, settings=options, test=held_out, columns=columns, cost_wrong=cost_wrong,
         cost_ask=cost_ask, out=out, random_state=random_state,
     )  # fmt: skip
+    if held_out is None:
+        result.card["data"]["notes"] += notes
     result.save(out)
     lines = [summary_line(result.card), *result.card["data"]["notes"]]
     lines.append(f"The model and its report are in {out}: open {out / 'report.html'}")
@@ -79,15 +82,15 @@ def train(
 
 def _chosen(
     examples: Any, options: dict[str, Any], out: Path, minutes: float, random_state: int
-) -> tuple[str, dict[str, Any]]:
-    """Compare methods, and return the recommended one with its settings."""
+) -> tuple[str, dict[str, Any], list[str]]:
+    """Compare methods; return the recommended one, its settings, and what to say of its score."""
     from reptune.cli.compare import as_text, default_journal
     from reptune.folders import check_replaceable
     from reptune.pipeline.compare import compare
 
     check_replaceable(out)
     if examples.kind == "tags":
-        return "tagger", options
+        return "tagger", options, []
     found = compare(
         examples, minutes=minutes, model=options.get("model"), random_state=random_state,
         journal=default_journal(examples.sha256),
@@ -98,7 +101,10 @@ def _chosen(
         raise ValueError(f"{found.advice} Nothing was trained; name a method to train it anyway.")
     if found.recommended == "tfidf":
         options.pop("model", None)
-    return found.recommended, {**found.settings, **options}
+    note = (
+        f"The method was chosen on the rows it is scored on; where they had no part: {found.score}."
+    )
+    return found.recommended, {**found.settings, **options}, [note]
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
