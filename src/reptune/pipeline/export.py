@@ -205,7 +205,7 @@ def export_model(
     check_packages()
     check_replaceable(out, MARKER)
     if isinstance(model, str | Path):
-        from reptune import load
+        from reptune.estimator import load
 
         model = load(model)
     parts = _parts_of(model)
