@@ -144,6 +144,45 @@ def test_the_rows_of_an_outer_fold_have_no_part_in_its_choice():
     assert chosen[0] == chosen[1]
 
 
+def predictions(examples, folds, right):
+    """Majority, and a candidate per entry of `right`: right in inner folds, right in outer ones."""
+    ids = np.array([int(label[-1]) for label in examples.targets])
+    found = {MAJORITY: [Candidate.majority(examples, folds)]}
+    for name, shares in right.items():
+        made = Candidate(name, name, {}, {})
+        for outer, inner, _, held in folds.cuts:
+            generator = np.random.default_rng([outer, inner + 1, ord(name[0])])
+            is_right = generator.random(len(held)) < shares[int(inner < 0)]
+            made.predicted[outer, inner] = np.where(is_right, ids[held], 1 - ids[held])
+        found[name] = [made]
+    return found
+
+
+def test_the_score_is_that_of_what_inner_folds_chose():
+    """One method is good on inner folds alone, another on outer ones: luck is not rewarded."""
+    examples = table(48)
+    folds = Folds.of(examples, 42)
+    found = predictions(examples, folds, {"inner": (1, 0), "outer": (0, 1)})
+    result = module._conclude(found, folds, examples)
+    assert result.choices == ["inner"] * folds.outer and result.score.estimate == 0
+    assert result.choice == "outer" and result.recommended is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_other_labels_of_an_outer_fold_do_not_change_its_choice(seed):
+    examples, generator = table(48), np.random.default_rng(seed)
+    folds = Folds.of(examples, 42)
+    shares = {name: generator.uniform(0.4, 0.9, 2) for name in "abc"}
+    found = predictions(examples, folds, shares)
+    held = next(held for outer, inner, _, held in folds.cuts if (outer, inner) == (1, -1))
+    targets = list(examples.targets)
+    for row in held:
+        targets[row] = f"team {generator.integers(2)}"
+    before = module._conclude(found, folds, examples)
+    after = module._conclude(found, folds, replace(examples, targets=targets))
+    assert after.choices[1] == before.choices[1]
+
+
 @pytest.mark.parametrize("rows", [60, 1_200, 2_600])
 def test_folds_keep_rows_apart(rows):
     folds = Folds.of(table(rows, 3), 42)
