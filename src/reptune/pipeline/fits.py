@@ -32,7 +32,7 @@ MAJORITY = "majority"
 PLANS = ((4, 3, 1_000), (3, 1, 2_500), (1, 1, 10**9))
 HELD_OUT = 3  # one cut holds out one row in three
 ON_EMBEDDINGS = ("label-names", "frozen")
-EMBEDDED_TOGETHER = 500  # texts between two looks at the clock
+EMBEDDED_TOGETHER = 128  # texts between two looks at the clock
 
 
 class TooSlowError(Exception):

@@ -111,6 +111,7 @@ def predict_file(
             other options.
         OSError: If the output cannot be written; a file that was there before is unchanged.
 
+    >>> import tempfile
     >>> from reptune import TfidfClassifier
     >>> folder = Path(tempfile.mkdtemp())
     >>> texts = ["cold soup", "a dull film", "fresh bread", "a great film"]
