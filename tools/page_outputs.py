@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -34,11 +35,12 @@ BLOCK = re.compile(
 # What no two runs share: seconds, speeds, memory, and the floats' last digits.
 VARIABLE = (
     (re.compile(r"(?m)^(.*\d\.\d{3})(?:  +[\d.,]+){3}$"), r"\1 #"),  # the table of compare
-    (re.compile(r"(?m)^(\| (?:PyTorch|onnx[^|]*)\|).*$"), r"\1 #"),  # the table of export
-    (re.compile(r"[\d.,]+ (s\b|rows per second|times as many)"), r"# \1"),
-    (re.compile(r"(logit difference) [\d.e-]+"), r"\1 #"),
+    (re.compile(r"(?m)^(\| (?:PyTorch|onnx\S*) \|).*$"), r"\1 #"),  # the table of export
+    (re.compile(r"[\d.,]+\s+(s\b|rows\s+per\s+second|times\s+as\s+many)"), r"# \1"),
+    (re.compile(r"(logit\s+difference)\s+[\d.e-]+"), r"\1 #"),
 )
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+WIDTH = 76  # of a block on a wide screen, in characters
 CLOSE = 1e-3  # two machines round differently
 
 
@@ -86,7 +88,7 @@ def ran(page: str, folder: Path) -> Iterator[Ran]:
         printed = done.stdout
         for path, name in ((folder, "."), (ROOT, "~/reptune"), (Path.home(), "~")):
             printed = printed.replace(str(path), name)
-        yield Ran(source, *found.span(5), shown, by_machine is not None, printed)
+        yield Ran(source, *found.span(5), shown, by_machine is not None, _wrapped(printed))
 
 
 def _environment(cache: Path) -> dict[str, str]:
@@ -102,19 +104,27 @@ def _with_commands() -> dict[str, str]:
     return {**os.environ, "PATH": path}
 
 
-def differences(shown: str, printed: str) -> list[str]:
-    """Return the lines that differ in more than what two runs do not share."""
+def _wrapped(printed: str) -> str:
+    """Return an output whose sentences are folded, as a terminal would, but not its tables."""
+    lines = printed.rstrip("\n").split("\n")
+    return "\n".join(
+        line
+        if "  " in line or line.startswith("|")
+        else textwrap.fill(line, WIDTH, break_on_hyphens=False)
+        for line in lines
+    )
+
+
+def differ(shown: str, printed: str) -> bool:
+    """Return whether outputs differ in more than what two runs do not share.
+
+    Words are compared exactly, numbers with decimals nearly, spaces and ends of lines not.
+    """
     for pattern, kept in VARIABLE:
         shown, printed = pattern.sub(kept, shown), pattern.sub(kept, printed)
-    pairs = zip_longest(shown.split("\n"), printed.split("\n"), fillvalue="")
-    return [f"shown:   {a}\nprinted: {b}" for a, b in pairs if not _is_close(a, b)]
-
-
-def _is_close(a: str, b: str) -> bool:
-    """Compare two lines: words exactly, spaces not, numbers with decimals nearly."""
-    words = [" ".join(NUMBER.sub("#", line).split()) for line in (a, b)]
-    pairs = zip_longest(NUMBER.findall(a), NUMBER.findall(b), fillvalue="nan")
-    return words[0] == words[1] and all(
+    words = [NUMBER.sub("#", text).split() for text in (shown, printed)]
+    pairs = zip_longest(NUMBER.findall(shown), NUMBER.findall(printed), fillvalue="nan")
+    return words[0] != words[1] or not all(
         x == y or ("." in x and math.isclose(float(x), float(y), rel_tol=CLOSE, abs_tol=CLOSE))
         for x, y in pairs
     )
@@ -125,7 +135,7 @@ def renewed(page: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         blocks = [block for block in ran(page, Path(folder)) if block.shown is not None]
     for block in reversed(blocks):
-        page = page[: block.start] + block.printed.rstrip("\n") + "\n" + page[block.end :]
+        page = page[: block.start] + block.printed + "\n" + page[block.end :]
     return page
 
 
