@@ -37,6 +37,7 @@ VARIABLE = (
     (re.compile(r"(?m)^(.*\d\.\d{3})(?:  +[\d.,]+){3}$"), r"\1 #"),  # the table of compare
     (re.compile(r"(?m)^(\| (?:PyTorch|onnx\S*) \|).*$"), r"\1 #"),  # the table of export
     (re.compile(r"[\d.,]+\s+(s\b|rows\s+per\s+second|times\s+as\s+many)"), r"# \1"),
+    (re.compile(r"\d+(?= thread\(s\))"), "#"),
     (re.compile(r"(logit\s+difference)\s+[\d.e-]+"), r"\1 #"),
 )
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")

@@ -95,6 +95,7 @@ def test_the_commands_of_the_readme_run(blocks, folder):
             "300 rows in a.csv, 7.6 s, 39 rows per second",
             "300 rows in a.csv, 1 s, 9 rows per second",
         ),
+        ("| 2 thread(s) | p50, ms |", "| 1 thread(s) | p50, ms |"),
         ("| PyTorch | 20.44 | 32.08 | 77 | 90.9 |", "| PyTorch | 2.44 | 3.08 | 777 | 90.9 |"),
     ],
 )
