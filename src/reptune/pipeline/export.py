@@ -40,6 +40,8 @@ from reptune.ner import EntityTagger
 from reptune.ner.alignment import OVERLAP
 from reptune.ner.features import LONGEST_WORD
 from reptune.ner.labels import check_tagged
+from reptune.pipeline.intervals import difference_interval, share_interval
+from reptune.pipeline.onnx_int8 import quantize
 from reptune.tokens import check_max_length, model_limit, special_ids
 
 MARKER = "reptune-onnx.json"  # `onnx_runner` has it and the format's number too
@@ -188,8 +190,8 @@ def export_model(
         model: A fitted `FineTunedClassifier`, `FrozenClassifier`, `SetFitClassifier` or
             `EntityTagger`, or the folder of one.
         out: The folder to write.
-        to: `onnx` keeps float32; `onnx-int8` makes the weights of matrix products and embeddings
-            whole numbers of 8 bits.
+        to: `onnx` keeps float32; `onnx-int8` computes matrix products and stores embeddings in
+            whole numbers of 8 bits, `reptune.pipeline.onnx_int8.quantize`.
         check: Held-out inputs and targets, such as texts and labels; `None` compares on texts of
             random words, which tells no score.
         min_agreement: The least share of equal predictions, 0 to 1.
@@ -354,7 +356,7 @@ def _write_model(parts: _Parts, folder: Path, to: str) -> None:
             dynamic_axes={**axes, "logits": {0: "batch"}},
         )  # fmt: skip
     if to == "onnx-int8":
-        _quantize(path)
+        quantize(path)
 
 
 def _sample(parts: _Parts) -> tuple[torch.Tensor, ...]:
@@ -366,23 +368,6 @@ def _sample(parts: _Parts) -> tuple[torch.Tensor, ...]:
     for row, found in enumerate(ids):
         tokens[row, : len(found)], mask[row, : len(found)] = torch.tensor(found), 1
     return (tokens, mask, torch.zeros_like(mask))[: len(parts.inputs)]
-
-
-def _quantize(path: Path) -> None:
-    """Make the weights of matrix products and embeddings 8-bit integers, in place.
-
-    Activations are scaled anew in each batch, so that nothing has to be calibrated. A scale for
-    each column costs no time and errs less than one for the whole matrix.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quant_utils, quantize_dynamic
-
-    model = onnx.load(path)
-    quant_utils.add_pre_process_metadata(model)  # else a warning goes to the root logger
-    quantize_dynamic(
-        model, path, op_types_to_quantize=["MatMul", "Gemm", "Gather"], per_channel=True,
-        weight_type=QuantType.QInt8,
-    )  # fmt: skip
 
 
 def _pad_id(tokenizer: Any) -> int:
@@ -565,7 +550,7 @@ def _score(kind: str, targets: Any, ours: Any, theirs: Any) -> Score:
             np.array([guess == true for guess, true in zip(guesses, targets, strict=True)])
             for guesses in (ours, theirs)
         )
-        interval, paired, metric = metrics.mean_interval, metrics.paired_interval, "accuracy"
+        interval, paired, metric = share_interval, difference_interval, "accuracy"
     else:
         count = metrics.entity_counts if kind == "tags" else _label_counts
         before, after = count(targets, ours), count(targets, theirs)

@@ -52,8 +52,7 @@ class Runner:
     """A classifier or a tagger that `reptune export` wrote.
 
     Probabilities and labels are those of the estimator that was exported: its labels (strings or
-    integers), its temperature, its thresholds, its windows and tags. With int8, activations are
-    scaled by batch, so that a text's probabilities depend slightly on the texts beside it.
+    integers), its temperature, its thresholds, its windows and tags.
 
     Args:
         folder: What `reptune export` wrote; `None` takes the folder in which this file lies.
