@@ -346,6 +346,57 @@ def pipeline_compare() -> str:
     return "\n".join(lines) + "\n"
 
 
+def pipeline_predict() -> str:
+    """Seconds of each contender of the latest runs in turn, and of a million rows."""
+    table = results.read("pipeline_predict")
+    if table.empty:
+        return _not_run("pipeline_predict")
+    run = table[table["setting"] == "speed"].iloc[-1]
+    stock, *others = _rounds(run)
+    lines = ["| 1,066 sentences | Seconds | Times as fast |", "|---|---:|---:|"]
+    for name, seconds in (stock, *others):
+        ratios = np.array(stock[1]) / seconds
+        lines.append(
+            f"| {name} | {np.median(seconds):.2f} [{min(seconds):.2f}, {max(seconds):.2f}] "
+            f"| {np.median(ratios):.2f} [{ratios.min():.2f}, {ratios.max():.2f}] |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _rounds(run: pd.Series) -> list[tuple[str, np.ndarray]]:
+    """The seconds of each contender's rounds, the stock pipeline first."""
+    names = [name for name in run.index if name.startswith("rounds.")]
+    found = [
+        (name.removeprefix("rounds."), np.array(run[name]))
+        for name in names
+        if isinstance(run[name], list)
+    ]
+    return sorted(found, key=lambda pair: -np.median(pair[1]))
+
+
+def pipeline_export() -> str:
+    """Speed, size and agreement of exports beside PyTorch; medians over rounds in turn."""
+    table = results.read("pipeline_export")
+    if table.empty:
+        return _not_run("pipeline_export")
+    lines = [
+        "| | Texts per second | One text, p50 | One text, p95 | Weights | Same labels | Accuracy |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for _, run in table.iterrows():
+        speeds = run["items"] / np.array(run["rounds"])
+        cells = [
+            f"{np.median(speeds):.0f} [{speeds.min():.0f}, {speeds.max():.0f}]",
+            f"{run['milliseconds.p50']:.1f} ms",
+            f"{run['milliseconds.p95']:.1f} ms",
+            f"{run['megabytes']:.0f} MB",
+            f"{run['metrics.agreement']:.1%}",
+            f"{run['metrics.accuracy']:.3f}",
+        ]
+        lines.append(f"| {run['method']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _not_run(study: str) -> str:
     """What stands in a table's place before its study has been run."""
     return f"*Not run yet: `make study NAME={study}` measures it.*\n"
@@ -391,7 +442,7 @@ TABLES = {
         *(ch04_final, ch04_speed),
         *(ch05_examples, ch05_speed),
         *(ch06_final, ch06_speed),
-        pipeline_compare,
+        *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }
 
