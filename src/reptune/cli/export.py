@@ -34,6 +34,8 @@ def export(
 ) -> None:
     """Write a model as ONNX, with a runner that needs onnxruntime, tokenizers and NumPy only.
 
+    TF-IDF needs no graph, and its runner needs NumPy only.
+
     The export is compared with the model, in its predictions and in its speed, and is not written
     where it differs too much.
 
@@ -42,10 +44,10 @@ def export(
       reptune export ticket-model --to onnx-int8 --check tickets-of-june.csv
     """
     from reptune.estimator import load
-    from reptune.pipeline.export import check_packages, export_model
+    from reptune.pipeline.export import check_exportable, export_model
 
-    check_packages()
     loaded = load(model)
+    check_exportable(loaded, to)
     rows = None if check is None else _rows(loaded, check, text, label, separator)
     folder = out or Path(model).resolve().with_name(f"{Path(model).resolve().name}-{to}")
     report = export_model(loaded, folder, to=to, check=rows, min_agreement=min_agreement)

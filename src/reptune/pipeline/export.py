@@ -23,6 +23,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from reptune import metrics, runtime
+from reptune.baselines import VOCABULARY, TfidfClassifier
 from reptune.checks import (
     check_labels,
     check_multilabels,
@@ -48,6 +49,7 @@ MARKER = "reptune-onnx.json"  # `onnx_runner` has it and the format's number too
 FORMAT = 1
 FORMATS = ("onnx", "onnx-int8")
 OPSET = 17
+COUNTED = "head.npz"  # the weights of TF-IDF
 LARGEST_DIFFERENCE = 1e-3  # between logits in float32; more means that the graph is another model
 GENERATED = 200  # texts to compare on where none are given
 LONGEST_GENERATED = 512  # tokens
@@ -55,7 +57,7 @@ LATENCIES, THROUGHPUT, ROUNDS = 50, 512, 2  # inputs one by one, inputs in batch
 
 _README = """# An exported model
 
-`pip install onnxruntime tokenizers numpy`, then, in this folder, without PyTorch or reptune:
+`pip install {packages}`, then, in this folder, without PyTorch or reptune:
 
     from runner import Runner
     runner = Runner(".")
@@ -112,11 +114,12 @@ class ExportReport:
         logit_difference: The largest between the two, on any input and class.
         agreement: Share of inputs with the same label or labels; of words with the same tag.
         score: On the user's rows; `None` without them.
-        pytorch: Speed and size of the original.
+        pytorch: Speed and size of the original, which for TF-IDF is scikit-learn's.
         onnx: Speed and size of the export.
         threads: That both used.
         cpu_int8: Whether this CPU has instructions for int8 (VNNI); `None` where that is unknown.
         versions: Of Python and the libraries.
+        engines: What computes the original, and the export.
     """
 
     to: str
@@ -131,6 +134,7 @@ class ExportReport:
     threads: int
     cpu_int8: bool | None
     versions: dict[str, str]
+    engines: tuple[str, str]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON takes it."""
@@ -149,7 +153,7 @@ class ExportReport:
         if self.score is not None:
             name = self.score.metric.replace("_", " ")
             lines += [
-                f"{name.capitalize()} with 95% interval: PyTorch {self.score.before}, "
+                f"{name.capitalize()} with 95% interval: {self.engines[0]} {self.score.before}, "
                 f"export {self.score.after}, paired difference {self.score.difference}.",
             ]
         lines += [
@@ -159,12 +163,12 @@ class ExportReport:
             *(
                 f"| {name} | {speed.p50_ms:.2f} | {speed.p95_ms:.2f} | {speed.per_second:,.0f} "
                 f"| {speed.megabytes:,.1f} |"
-                for name, speed in (("PyTorch", self.pytorch), (self.to, self.onnx))
+                for name, speed in zip(self.engines, (self.pytorch, self.onnx), strict=True)
             ),
             "",
             f"{self.onnx.per_second / self.pytorch.per_second:.1f} times as many inputs per second "
-            "as PyTorch, measured in turn on this machine. Latencies are those of one input at a "
-            "time.",
+            f"as {self.engines[0]}, measured in turn on this machine. Latencies are those of one "
+            "input at a time.",
         ]
         if self.to == "onnx-int8" and self.cpu_int8 is not None:
             has = "has" if self.cpu_int8 else "lacks"
@@ -184,14 +188,15 @@ def export_model(
 
     The folder holds `model.onnx`, `tokenizer.json`, `reptune-onnx.json` (labels, temperature,
     thresholds, tags, the card, hashes), `runner.py`, which needs onnxruntime, tokenizers and NumPy
-    only, `README.md` and `export.md`, the report.
+    only, `README.md` and `export.md`, the report. For TF-IDF there is no graph: `vocabulary.json`
+    and `head.npz` take its place, and the runner needs NumPy only.
 
     Args:
-        model: A fitted `FineTunedClassifier`, `FrozenClassifier`, `SetFitClassifier` or
-            `EntityTagger`, or the folder of one.
+        model: A fitted `FineTunedClassifier`, `FrozenClassifier`, `SetFitClassifier`,
+            `EntityTagger` or `TfidfClassifier`, or the folder of one.
         out: The folder to write.
         to: `onnx` keeps float32; `onnx-int8` computes matrix products and stores embeddings in
-            whole numbers of 8 bits, `reptune.pipeline.onnx_int8.quantize`.
+            whole numbers of 8 bits, `reptune.pipeline.onnx_int8.quantize`; not for TF-IDF.
         check: Held-out inputs and targets, such as texts and labels; `None` compares on texts of
             random words, which tells no score.
         min_agreement: The least share of equal predictions, 0 to 1.
@@ -201,21 +206,19 @@ def export_model(
             the export differs too much from the original; then nothing is written.
         OSError: If the folder cannot be written.
     """
-    if to not in FORMATS:
-        raise ValueError(f"to={to!r}; use {' or '.join(FORMATS)}{did_you_mean(str(to), FORMATS)}.")
     check_number("min_agreement", min_agreement, least=0, most=1)
-    check_packages()
     check_replaceable(out, MARKER)
     if isinstance(model, str | Path):
         from reptune.estimator import load
 
         model = load(model)
+    check_exportable(model, to)
     parts = _parts_of(model)
     given = None if check is None else _checked(model, *check)
     report: list[ExportReport] = []
 
     def write(folder: Path) -> None:
-        _write_model(parts, folder, to)
+        _write_model(model, parts, folder, to)
         _write_rest(model, parts, folder)
         report.append(_gated(model, parts, folder, Path(out), to, given, min_agreement))
         (folder / "export.md").write_text(f"{report[0]}\n", encoding="utf-8")
@@ -224,8 +227,25 @@ def export_model(
     return report[0]
 
 
-def check_packages() -> None:
-    """Raise a `ValueError` unless what an export needs is installed."""
+def check_exportable(model: SavedEstimator, to: str) -> None:
+    """Raise a `ValueError` if this model has no such export, or a package is missing for it."""
+    if to not in FORMATS:
+        raise ValueError(f"to={to!r}; use {' or '.join(FORMATS)}{did_you_mean(str(to), FORMATS)}.")
+    if isinstance(model, TfidfClassifier):
+        if to == "onnx-int8":
+            raise ValueError(
+                "TfidfClassifier has no onnx-int8: it has one weight per word and class, and no "
+                "matrix products that 8 bits would make faster; use --to onnx."
+            )
+        return
+    if not isinstance(
+        model, FineTunedClassifier | FrozenClassifier | SetFitClassifier | EntityTagger
+    ):
+        raise ValueError(
+            f"{type(model).__name__} cannot be exported to ONNX: it is no encoder with a head, so "
+            "there is no graph to export. FineTunedClassifier, FrozenClassifier, SetFitClassifier, "
+            "EntityTagger and TfidfClassifier can."
+        )
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f'an export needs {" and ".join(missing)}; pip install "reptune[export]"')
@@ -239,10 +259,12 @@ class _Parts:
     """What an export is made of, whichever class it came from.
 
     `max_length` is in tokens, `None` where the model takes texts of any length; `warns` says
-    whether a text that is cut is worth a warning.
+    whether a text that is cut is worth a warning. TF-IDF has neither a graph nor a tokenizer.
     """
 
-    graph: nn.Module
+    words: list[str]  # of the vocabulary
+    size: int  # of the original's weights, in bytes
+    graph: Any
     tokenizer: Any
     inputs: tuple[str, ...]
     max_length: int | None
@@ -250,16 +272,11 @@ class _Parts:
 
 
 def _parts_of(model: SavedEstimator) -> _Parts:
-    if not isinstance(
-        model, FineTunedClassifier | FrozenClassifier | SetFitClassifier | EntityTagger
-    ):
-        reason = "it is no encoder with a head, so there is no graph to export"
-        if type(model).__name__ == "TfidfClassifier":
-            reason = "it is counts of words under scikit-learn, small and fast as it is"
-        raise ValueError(
-            f"{type(model).__name__} cannot be exported to ONNX: {reason}. FineTunedClassifier, "
-            "FrozenClassifier, SetFitClassifier and EntityTagger can."
-        )
+    if isinstance(model, TfidfClassifier):
+        words = model.vectorizer_.get_feature_names_out().tolist()
+        size = sum(array.nbytes for array in _counted_arrays(model).values())
+        size += sum(len(word.encode()) for word in words)
+        return _Parts(words, size, None, None, (), None, False)
     inputs: tuple[str, ...] = ("input_ids", "attention_mask")
     if isinstance(model, FrozenClassifier | SetFitClassifier):
         body = model.body_
@@ -280,9 +297,10 @@ def _parts_of(model: SavedEstimator) -> _Parts:
         length = None
     if isinstance(model, EntityTagger) and length is None:
         raise ValueError("the tagger's encoder names no limit; set max_length and train again.")
+    size = sum(part.numel() * part.element_size() for part in graph.state_dict().values())
     return _Parts(
-        graph.eval(), tokenizer, inputs, None if length is None else int(length),
-        model.max_length is None,
+        sorted(tokenizer.get_vocab()), size, graph.eval(), tokenizer, inputs,
+        None if length is None else int(length), model.max_length is None,
     )  # fmt: skip
 
 
@@ -344,7 +362,17 @@ class _Embedded(nn.Module):
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _write_model(parts: _Parts, folder: Path, to: str) -> None:
+def _counted_arrays(model: TfidfClassifier) -> dict[str, np.ndarray]:
+    head = model.head_
+    return {"idf": model.vectorizer_.idf_, "coef": head.coef_, "intercept": head.intercept_}
+
+
+def _write_model(model: SavedEstimator, parts: _Parts, folder: Path, to: str) -> None:
+    if isinstance(model, TfidfClassifier):
+        words = json.dumps(parts.words, ensure_ascii=False)
+        (folder / VOCABULARY).write_text(words, encoding="utf-8")
+        np.savez(folder / COUNTED, **_counted_arrays(model))
+        return
     path = folder / "model.onnx"
     sample = _sample(parts)
     axes = {name: {0: "batch", 1: "tokens"} for name in parts.inputs}
@@ -371,16 +399,20 @@ def _sample(parts: _Parts) -> tuple[torch.Tensor, ...]:
 
 
 def _pad_id(tokenizer: Any) -> int:
-    return int(tokenizer.pad_token_id or 0)
+    return int(getattr(tokenizer, "pad_token_id", None) or 0)
 
 
 def _write_rest(model: SavedEstimator, parts: _Parts, folder: Path) -> None:
-    tokenizer = parts.tokenizer.backend_tokenizer.to_str()
-    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    counted = isinstance(model, TfidfClassifier)
+    if not counted:
+        tokenizer = parts.tokenizer.backend_tokenizer.to_str()
+        (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("onnx_runner.py"), folder / "runner.py")
     kind = kind_of(model)
     example = '[["Ada", "wrote", "it", "."]]' if kind == "tags" else '["a text", "another one"]'
-    (folder / "README.md").write_text(_README.format(example=example), encoding="utf-8")
+    packages = "numpy" if counted else "onnxruntime tokenizers numpy"
+    readme = _README.format(example=example, packages=packages)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
     thresholds = getattr(model, "thresholds_", None)
     config = {
         "format": FORMAT,
@@ -391,7 +423,8 @@ def _write_rest(model: SavedEstimator, parts: _Parts, folder: Path) -> None:
         "thresholds": None if thresholds is None else np.asarray(thresholds).tolist(),
         "several": ((model.card_ or {}).get("columns") or {}).get("several"),
         "max_length": parts.max_length,
-        "truncation_side": parts.tokenizer.truncation_side,
+        "ngrams": int(model.vectorizer_.ngram_range[1]) if counted else None,
+        "truncation_side": getattr(parts.tokenizer, "truncation_side", None),
         "warns": parts.warns,
         "pad_id": _pad_id(parts.tokenizer),
         "tags": _tag_settings(model, parts) if isinstance(model, EntityTagger) else None,
@@ -466,10 +499,11 @@ def _gated(
 
     if hasattr(model, "model_"):
         model.model_.eval()  # dropout would be compared too
-    threads = torch.get_num_threads()
+    counted = isinstance(model, TfidfClassifier)
+    threads = 1 if counted else torch.get_num_threads()
     runner = Runner(folder, threads=threads)
     kind = kind_of(model)
-    inputs = given[0] if given else generated_inputs(parts.tokenizer, parts.max_length, kind)
+    inputs = given[0] if given else generated_inputs(parts.words, parts.max_length, kind)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of texts that are cut, by both alike
         ours, theirs = model.predict(inputs), runner.predict(inputs)
@@ -478,12 +512,13 @@ def _gated(
         _check_gate(to, difference, agreement, min_agreement, len(inputs), given is not None)
         score = None if given is None else _score(kind, given[1], ours, theirs)
         speeds = _measured(model, runner, inputs)
-    weights = sum(part.numel() * part.element_size() for part in parts.graph.state_dict().values())
-    sizes = (weights, (folder / "model.onnx").stat().st_size)
+    files = [folder / name for name in ("model.onnx", VOCABULARY, COUNTED)]
+    sizes = (parts.size, sum(path.stat().st_size for path in files if path.is_file()))
     pytorch, onnx = (Speed(*s, size / 1e6) for s, size in zip(speeds, sizes, strict=True))
     return ExportReport(
         to, str(out), len(inputs), given is not None, difference, agreement, score, pytorch, onnx,
         threads, _cpu_int8(), _versions(),
+        ("scikit-learn", "NumPy") if counted else ("PyTorch", to),
     )  # fmt: skip
 
 
@@ -497,10 +532,10 @@ def _check_gate(
     if to == "onnx" and not difference <= LARGEST_DIFFERENCE:  # NaN is no less
         raise ValueError(
             f"the export computes something else than the model: {found}; at most "
-            f"{LARGEST_DIFFERENCE:g} is allowed. Nothing was written; use another encoder."
+            f"{LARGEST_DIFFERENCE:g} is allowed. Nothing was written; use another model."
         )
     if not (agreement >= least and np.isfinite(difference)):
-        cure = "use --to onnx" if to == "onnx-int8" else "use another encoder"
+        cure = "use --to onnx" if to == "onnx-int8" else "use another model"
         hint = "" if given else ", or pass rows of your own with --check, which say more"
         raise ValueError(
             f"the export changes too many predictions: {found}; at least {least:.2%} must be. "
@@ -508,18 +543,17 @@ def _check_gate(
         )
 
 
-def generated_inputs(tokenizer: Any, max_length: int | None, kind: str) -> list[Any]:
+def generated_inputs(words: Sequence[str], max_length: int | None, kind: str) -> list[Any]:
     """Return texts of random words of the vocabulary, of all lengths, to compare models on.
 
     Among them are an empty text, accents, emoji and one that is longer than the model takes.
 
     Args:
-        tokenizer: Whose vocabulary.
+        words: The vocabulary; the words of an entry with spaces stay together.
         max_length: Tokens that the model takes; `None` for any number.
         kind: With `"tags"` the texts come as lists of words, none of them empty.
     """
-    words = sorted(word for word in tokenizer.get_vocab() if word.isalpha())
-    words = words or ["a"]
+    words = [word for word in words if word.replace(" ", "").isalpha()] or words or ["a"]
     generator = np.random.default_rng(0)
     longest = min(max_length or LONGEST_GENERATED, LONGEST_GENERATED)
     lengths = np.exp(generator.uniform(0, np.log(longest), GENERATED)).astype(int)

@@ -1,4 +1,4 @@
-"""Run an exported model with onnxruntime, tokenizers and NumPy alone.
+"""Run an exported model with onnxruntime, tokenizers and NumPy alone; TF-IDF with NumPy alone.
 
 `reptune export` puts a copy of this file, `runner.py`, beside each model, so nothing here imports
 reptune or PyTorch. What reptune has elsewhere too (words, windows, valid tags) is held equal by
@@ -13,20 +13,20 @@ import json
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-import tokenizers
 
 MANIFEST = "reptune-onnx.json"
 FORMAT = 1
 CHUNK_TEXTS = 10_000  # texts, or sentences, that are tokenized and scored together
 BATCH_TOKENS = 4096  # per batch of windows of tagged sentences, padding included
 TINY = np.finfo(float).tiny  # a probability too small for a float is not impossible
+COUNTED = re.compile(r"(?u)\b\w\w+\b")  # what scikit-learn counts as a word
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Runner:
         FileNotFoundError: If there is no such folder.
         ValueError: If it holds no exported model, a later version wrote it, or a file of it is
             missing or was changed.
+        ImportError: If it holds a graph and onnxruntime or tokenizers is missing.
     """
 
     def __init__(
@@ -82,6 +83,24 @@ class Runner:
         self.classes: list[Any] = config["classes"]
         self.card: dict[str, Any] | None = config.get("card")
         self.batch_size = batch_size
+        if config.get("ngrams"):
+            self._read_counts(folder)
+        else:
+            self._read_graph(folder, threads)
+        if self.kind == "tags":
+            self._starts, self._moves = _allowed_moves(self.classes)
+
+    def _read_counts(self, folder: Path) -> None:
+        words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self._columns = {word: column for column, word in enumerate(words)}
+        with np.load(folder / "head.npz", allow_pickle=False) as arrays:
+            self._head = dict(arrays)
+
+    def _read_graph(self, folder: Path, threads: int | None) -> None:
+        import onnxruntime
+        import tokenizers
+
+        config = self._config
         self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -96,8 +115,6 @@ class Runner:
         self._session = onnxruntime.InferenceSession(
             str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
-        if self.kind == "tags":
-            self._starts, self._moves = _allowed_moves(self.classes)
 
     def predict(self, texts: Iterable[Any]) -> Any:
         """Return the label of each text, as the exported estimator's `predict` does.
@@ -169,7 +186,32 @@ class Runner:
         logits = self._logits(texts)
         return _softmax(logits) if self.kind == "label" else _sigmoid(logits)
 
+    def _counted_logits(self, texts: list[str]) -> np.ndarray:
+        """Return the logits of TF-IDF, with sums in the order in which scikit-learn has them."""
+        found, num = [self._counts(text) for text in texts], len(texts)
+        rows = np.repeat(np.arange(num), list(map(len, found)))
+        columns, counts = np.concatenate(found).T
+        values = (np.log(counts) + 1) * self._head["idf"][columns]
+        values /= np.sqrt(np.bincount(rows, values * values, num))[rows]
+        sums = [np.bincount(rows, values * coef[columns], num) for coef in self._head["coef"]]
+        scores = np.stack(sums, axis=1) + self._head["intercept"]
+        # Of two classes scikit-learn gives one score, the second's lead over the first.
+        return scores if scores.shape[1] > 1 else np.hstack([np.zeros_like(scores), scores])
+
+    def _counts(self, text: str) -> np.ndarray:
+        """Return columns and how often each one's run of words occurs, shape `(found, 2)`."""
+        words, longest = COUNTED.findall(text.lower()), self._config["ngrams"]
+        runs = (
+            " ".join(words[start : start + length])
+            for length in range(1, longest + 1)
+            for start in range(len(words) - length + 1)
+        )
+        counts = Counter(self._columns[run] for run in runs if run in self._columns)
+        return np.array(sorted(counts.items()), np.int64).reshape(-1, 2)
+
     def _logits(self, texts: list[str]) -> np.ndarray:
+        if self._config.get("ngrams"):
+            return self._counted_logits(texts)
         encoded = self._tokenizer.encode_batch_fast(texts)
         if self._config["warns"] and (cut := sum(bool(each.overflowing) for each in encoded)):
             length = self._config["max_length"]

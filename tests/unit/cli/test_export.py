@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from reptune.baselines import TfidfClassifier
 from reptune.cli.main import app
 from reptune.fewshot import FrozenClassifier
 from reptune.ner import EntityTagger
@@ -78,6 +79,21 @@ def test_errors_are_one_line(model, table, tmp_path, changes, message):
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_counted_words(table, tmp_path):
+    model = TfidfClassifier().fit(tiny.TEXTS, tiny.LABELS)
+    model.card_ = {"kind": "label", "columns": {"text": "body", "label": "team"}}
+    folder = model.save(tmp_path / "counted")
+    done = run(folder, "--to", "onnx", "--check", table)
+    assert done.exit_code == 0, done.stderr
+    assert "| scikit-learn |" in done.stdout
+    runner = Runner(tmp_path / "counted-onnx")
+    assert runner.predict(tiny.TEXTS).tolist() == model.predict(tiny.TEXTS).tolist()
+    done = run(folder, "--to", "onnx-int8")
+    assert done.exit_code == 1
+    assert "has no onnx-int8" in done.stderr
+    assert not (tmp_path / "counted-onnx-int8").exists()
 
 
 def test_a_folder_that_holds_no_model(tmp_path):

@@ -10,6 +10,7 @@ import torch
 
 from reptune import TfidfClassifier
 from reptune.classification import FineTunedClassifier
+from reptune.estimator import SavedEstimator
 from reptune.fewshot import FrozenClassifier, SetFitClassifier
 from reptune.ner import EntityTagger
 from reptune.pipeline import export
@@ -38,6 +39,8 @@ def fitted(name, encoder):
         "frozen": lambda: FrozenClassifier(encoder).fit(texts, tiny.LABELS),
         "frozen, three labels": lambda: FrozenClassifier(encoder, max_length=8).fit(texts, THREE),
         "frozen, several": lambda: FrozenClassifier(encoder, thresholds=0.5).fit(texts, SEVERAL),
+        "counted": lambda: TfidfClassifier().fit(texts, tiny.LABELS),
+        "counted, three labels": lambda: TfidfClassifier(ngrams=3).fit(texts, THREE),
         "setfit": lambda: SetFitClassifier(encoder, **tuned).fit(texts, NUMBERS),
         "setfit, linear": lambda: SetFitClassifier(
             encoder, head="differentiable", **tuned
@@ -47,7 +50,7 @@ def fitted(name, encoder):
 
 NAMES = (
     "fine-tuned", "fine-tuned, numbers", "fine-tuned, several", "frozen", "frozen, three labels",
-    "frozen, several", "setfit", "setfit, linear",
+    "frozen, several", "setfit", "setfit, linear", "counted", "counted, three labels",
 )  # fmt: skip
 
 
@@ -137,6 +140,31 @@ def test_int8_is_smaller_and_still_agrees(tiny_encoder, tmp_path):
     np.testing.assert_allclose(runner.logits([*NEW[:4], "good " * 20])[:4], alone, atol=1e-3)
 
 
+def test_counted_words_need_no_graph(tmp_path):
+    model = TfidfClassifier().fit(tiny.TEXTS, tiny.LABELS)
+    report = export_model(model, tmp_path / "out", check=(tiny.TEXTS, tiny.LABELS))
+    assert report.logit_difference < 1e-9
+    assert report.score.after.estimate == model.score(tiny.TEXTS, tiny.LABELS)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "README.md", "export.md", "head.npz", "reptune-onnx.json", "runner.py", "vocabulary.json",
+    }  # fmt: skip
+    text = (tmp_path / "out" / "export.md").read_text(encoding="utf-8")
+    assert "| 1 thread(s) |" in text
+    assert "| scikit-learn |" in text
+    assert "| NumPy |" in text
+    assert "PyTorch" not in text
+    assert "pip install numpy`" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_counted_words_that_differ_are_not_written(tmp_path, monkeypatch):
+    model = TfidfClassifier().fit(tiny.TEXTS, tiny.LABELS)
+    real = export._counted_arrays
+    monkeypatch.setattr(export, "_counted_arrays", lambda m: real(m) | {"coef": -real(m)["coef"]})
+    with pytest.raises(ValueError, match="something else"):
+        export_model(model, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("to", export.FORMATS)
 def test_an_export_that_differs_is_not_written(to, tiny_encoder, tmp_path, monkeypatch):
     model = fitted("frozen", tiny_encoder)
@@ -156,8 +184,10 @@ def test_an_export_that_differs_is_not_written(to, tiny_encoder, tmp_path, monke
 
 def test_what_cannot_be_exported_is_said_first(tiny_encoder, tmp_path):
     counts = TfidfClassifier().fit(tiny.TEXTS, tiny.LABELS)
-    with pytest.raises(ValueError, match=r"TfidfClassifier cannot be exported.*counts of words"):
-        export_model(counts, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"TfidfClassifier has no onnx-int8.*use --to onnx"):
+        export_model(counts, tmp_path / "out", to="onnx-int8")
+    with pytest.raises(ValueError, match="SavedEstimator cannot be exported"):
+        export_model(object.__new__(SavedEstimator), tmp_path / "out")
     model = fitted("frozen", tiny_encoder)
     with pytest.raises(ValueError, match=r"to='onx'; use onnx or onnx-int8"):
         export_model(model, tmp_path / "out", to="onx")
@@ -174,13 +204,15 @@ def test_what_cannot_be_exported_is_said_first(tiny_encoder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_a_missing_package_is_named(tiny_encoder, tmp_path, monkeypatch):
     real = export.importlib.util.find_spec
     monkeypatch.setattr(
         export.importlib.util, "find_spec", lambda name: None if name == "onnx" else real(name)
     )
     with pytest.raises(ValueError, match=r'needs onnx; pip install "reptune\[export\]"'):
-        export.check_packages()
+        export_model(fitted("frozen", tiny_encoder), tmp_path / "out")
+    counts = TfidfClassifier().fit(tiny.TEXTS, tiny.LABELS)
+    export_model(counts, tmp_path / "out")  # needs none
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reptune import data, tags
+from reptune import TfidfClassifier, data, tags
 from reptune.ner import EntityTagger, alignment
 from reptune.pipeline import onnx_runner
 from reptune.pipeline.export import export_model
@@ -23,7 +23,7 @@ import importlib.abc, json, sys
 
 class Blocked(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "transformers", "reptune", "scipy", "sklearn"):
+        if name.partition(".")[0] in sys.argv[3].split():
             raise ImportError(f"{name} is blocked")
 
 sys.meta_path.insert(0, Blocked())
@@ -55,9 +55,10 @@ def tagger_folder(tagger, tmp_path_factory):
     return folder
 
 
-def alone(folder, inputs):
+def alone(folder, inputs, also_blocked=""):
     """What the copied runner gives in a process that can import onnxruntime and the like only."""
-    command = [sys.executable, "-c", ALONE, str(folder), json.dumps(inputs)]
+    blocked = f"torch transformers reptune scipy sklearn {also_blocked}"
+    command = [sys.executable, "-c", ALONE, str(folder), json.dumps(inputs), blocked]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -183,6 +184,61 @@ def test_long_sentences_have_equal_logits(tagger, exported_tagger):
 def test_bad_input_is_named(exported_tagger, inputs, message):
     with pytest.raises(ValueError, match=message):
         exported_tagger.predict(inputs)
+
+
+ODD = [
+    "Good film\nGOOD film, I said", "ǅungla naïve İstanbul straße", "the_plot 3.5 x2 東京 映画",
+    "good good film plot bad", "", "a ! b", "bad Ⅷ cafe\u0301 film",
+]  # fmt: skip
+COUNTED = {
+    "two labels": lambda: TfidfClassifier(ngrams=1).fit(ODD, ["yes", "no"] * 3 + ["yes"]),
+    "pairs of words": lambda: TfidfClassifier(class_weight="balanced").fit(ODD, [3] * 4 + [7] * 3),
+    "three labels": lambda: TfidfClassifier(C=1e4, ngrams=3).fit(ODD, [-1, 0, 5, 5, 0, -1, 0]),
+    "few words": lambda: TfidfClassifier(max_features=2).fit(ODD, list("aabbccc")),
+}  # fmt: skip
+LOWERED = [word for text in ODD for word in text.split()] + [" ", "_", "\t", "unknown"]
+
+
+@pytest.fixture(scope="module", params=COUNTED)
+def counted(request, tmp_path_factory):
+    model = COUNTED[request.param]()
+    model.temperature_ = 2.5
+    folder = tmp_path_factory.mktemp("counted") / "out"
+    export_model(model, folder)
+    return model, onnx_runner.Runner(folder), folder
+
+
+MIXED = TEXTS | st.lists(st.sampled_from(LOWERED), max_size=40).map(" ".join)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(MIXED, min_size=1, max_size=6))
+def test_counted_words_are_those_of_scikit_learn(counted, texts):
+    model, runner, _ = counted
+    np.testing.assert_allclose(runner.logits(texts), model.logits(texts), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        runner.predict_proba(texts), model.predict_proba(texts), rtol=0, atol=1e-9
+    )
+    ours, theirs = model.predict(texts), runner.predict(texts)
+    assert theirs.dtype == ours.dtype
+    assert theirs.tolist() == ours.tolist()
+
+
+def test_counted_words_need_numpy_alone(counted):
+    model, _, folder = counted
+    texts = [*ODD, "", "unknown words only", "film " * 3000]
+    found = alone(folder, texts, "onnxruntime tokenizers onnx")
+    assert found["labels"] == model.predict(texts).tolist()
+    np.testing.assert_allclose(found["proba"], model.predict_proba(texts), rtol=0, atol=1e-12)
+    assert len(set(found["labels"])) > 1, "a model that says one thing would test nothing"
+
+
+def test_damaged_weights_are_refused(counted, tmp_path):
+    shutil.copytree(counted[2], tmp_path / "copy")
+    with (tmp_path / "copy" / "head.npz").open("ab") as file:
+        file.write(b"0")
+    with pytest.raises(ValueError, match=r"head.npz is missing or was changed"):
+        onnx_runner.Runner(tmp_path / "copy")
 
 
 def test_a_damaged_folder_is_refused(tagger_folder, tmp_path):
