@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reptune.cli.common import AsJson, Data, Model, Progress, Separator, Several, emit
+from reptune.cli.common import AsJson, Data, Progress, Separator, Several, emit
 
 if TYPE_CHECKING:
     from reptune.pipeline.predict import Summary
 
+Model = Annotated[
+    Path, typer.Argument(help="The folder that `train` or `export` wrote.", metavar="DIR")
+]
 Out = Annotated[
     str,
     typer.Option(
@@ -75,8 +79,9 @@ def predict(
 ) -> None:
     """Add a label and its probability, or entities, to every row of a table.
 
-    DATA may be - for standard input. Memory does not grow with the table. A run that was
-    interrupted continues where it stopped when the same command is given again.
+    DIR may also be what `reptune export` wrote, which is faster on a CPU. DATA may be - for
+    standard input. Memory does not grow with the table. A run that was interrupted continues where
+    it stopped when the same command is given again.
 
     \b
     Examples:

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from reptune import runtime
 from reptune.checks import check_number, check_whole_number, is_missing
 from reptune.data.files import existing_file
@@ -27,6 +29,7 @@ from reptune.folders import MANIFEST, file_hashes, find_folder, read_manifest
 from reptune.pipeline.shards import Form, Parts, Table, alone
 from reptune.version import __version__
 
+EXPORTED = "reptune-onnx.json"  # `export` has it too, but needs packages that most models do not
 SHARD_ROWS = 10_000  # as many as an estimator sorts by length together
 SHARD_CHARACTERS = 8_000_000  # a shard of long texts ends earlier, for the sake of memory
 DIGITS = 6  # of a probability
@@ -84,7 +87,8 @@ def predict_file(
     there. `out` is replaced at the end, at once.
 
     Args:
-        model: The folder of a saved model.
+        model: The folder of a saved model, or of what `export_model` made of one, which is faster
+            on a CPU and needs onnxruntime.
         source: A table, `.csv`, `.tsv`, `.jsonl` or `.parquet`, all but `.parquet` also with
             `.gz`; or a binary stream, which a killed run cannot continue.
         out: A file with one of these suffixes, or a binary stream, which gets each shard as soon
@@ -142,7 +146,7 @@ def predict_file(
         rows = _opened(scorer.job, source)
     with alone(Path(out)), rows:
         parts = Parts(Path(out), form)
-        plan = _plan(scorer.job, source)
+        plan = _plan(scorer, source)
         parts.begin(plan, restart)
         earlier = parts.rows
         left = None if total is None else total - earlier
@@ -213,7 +217,7 @@ def predict_on_ray(
     total, shards = _check_rows(scorer, rows)
     with alone(out):
         parts = Parts(out, scorer.job.form)
-        plan = _plan(scorer.job, source)
+        plan = _plan(scorer, source)
         parts.begin(plan, restart)
         earlier = parts.rows
         missing = [index for index in range(shards) if index not in parts.counts]
@@ -223,6 +227,72 @@ def predict_on_ray(
         _check_unchanged(source, plan)
         parts.keep()
     return _summary(parts.counts.values(), earlier, started)
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+class Exported:
+    """An export with the attributes of an estimator that are needed here.
+
+    Args:
+        folder: What `export_model` wrote.
+
+    Attributes:
+        classes_: The labels; of a tagger, the tags.
+        thresholds_: Where a text may have several labels, one per label, else `None`.
+        card_: As the model's.
+        seal: The SHA-256 of the manifest, which holds those of the files that are used.
+        device: What computes, in words.
+
+    Raises:
+        ValueError: If onnxruntime is not installed, or the export is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import onnxruntime
+
+            from reptune.pipeline.onnx_runner import Runner
+        except ImportError:
+            raise ValueError(
+                f"{folder} holds an export, which needs onnxruntime; install reptune[export]."
+            ) from None
+        import torch
+
+        threads = torch.get_num_threads()  # as many as the model itself would use
+        manifest = (folder / EXPORTED).read_bytes()
+        try:
+            runner = Runner(folder, threads=threads)
+            self.thresholds_ = json.loads(manifest)["thresholds"]
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # of onnxruntime, or of a manifest that lacks something
+            raise ValueError(
+                f"{folder} holds a damaged export ({type(error).__name__}: {error}); export the "
+                "model again."
+            ) from error
+        if (folder / EXPORTED).read_bytes() != manifest:
+            raise ValueError(f"{folder} was exported again while it was read; run this again.")
+        self.seal = hashlib.sha256(manifest).hexdigest()
+        self.device = f"onnxruntime {onnxruntime.__version__}, CPU, {threads} threads"
+        self.classes_, self.card_ = np.array(runner.classes), runner.card
+        self.predict_proba = runner.predict_proba
+        if runner.kind == "tags":
+            self.entities = runner.entities
+
+
+def open_model(folder: str | Path) -> SavedEstimator | Exported:
+    """Open the folder of a saved model or of an export.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds neither, or is damaged.
+    """
+    found = find_folder(folder, EXPORTED)
+    if (found / EXPORTED).is_file() and not (found / MANIFEST).is_file():
+        return Exported(found)
+    return load(folder)
 
 
 # --- what is to be done --------------------------------------------------------------------------
@@ -248,7 +318,7 @@ class Job:
 def _prepared(source: Any, form: Form, **given: Any) -> tuple[Scorer, Rows]:
     """Return what scores a shard, and the rows, of which the header is read."""
     check_whole_number("shard_rows", given["shard_rows"])
-    model = load(given["model"])
+    model = open_model(given["model"])
     if not hasattr(model, "predict_proba"):
         raise ValueError(
             f"{given['model']} holds a {type(model).__name__}, which gives no labels; use its "
@@ -274,7 +344,7 @@ def _prepared(source: Any, form: Form, **given: Any) -> tuple[Scorer, Rows]:
 
 
 def _second(
-    model: SavedEstimator, given: str | None, trained_on: str | None, folder: str
+    model: SavedEstimator | Exported, given: str | None, trained_on: str | None, folder: str
 ) -> str | None:
     """Return the column of the second texts, or raise unless it is there for pairs alone."""
     pairs = "{text2}" in str(getattr(model, "template", ""))
@@ -288,7 +358,9 @@ def _second(
     return column
 
 
-def _threshold(model: SavedEstimator, abstain: float | str | None, folder: str) -> float | None:
+def _threshold(
+    model: SavedEstimator | Exported, abstain: float | str | None, folder: str
+) -> float | None:
     if abstain is None:
         return None
     if hasattr(model, "entities") or model.thresholds_ is not None:
@@ -320,17 +392,21 @@ def _check_paths(source: Any, out: Any) -> None:
         raise ValueError(f"the output {out} is the input; choose another file.")
 
 
-def _plan(job: Job, source: Any) -> dict[str, Any]:
+def _plan(scorer: Scorer, source: Any) -> dict[str, Any]:
     """Return what must be the same for a run to continue another one."""
-    folder = find_folder(job.model)
-    options = {name: value for name, value in asdict(job).items() if name != "model"}
+    job, model = scorer.job, scorer.model
     plan = {
         "input": _digest(source),
-        "model": read_manifest(folder).get("seal") or file_hashes(folder, without=MANIFEST),
-        "options": options,
+        "options": {name: value for name, value in asdict(job).items() if name != "model"},
         "device": runtime.device_name(),  # another number of threads rounds otherwise
         "versions": {"reptune": __version__, **runtime.versions()},
     }
+    if isinstance(model, Exported):
+        plan |= {"model": model.seal, "device": model.device}
+    else:
+        folder = find_folder(job.model)
+        seal = read_manifest(folder).get("seal")
+        plan["model"] = seal or file_hashes(folder, without=MANIFEST)
     return json.loads(json.dumps(plan))
 
 
@@ -433,8 +509,8 @@ class Scorer:
         ValueError: If the table has a column that is to be added, or labels hold what joins them.
     """
 
-    def __init__(self, model: SavedEstimator, job: Job, schema: Any = None) -> None:
-        self.job, self._model = job, model
+    def __init__(self, model: SavedEstimator | Exported, job: Job, schema: Any = None) -> None:
+        self.job, self.model = job, model
         self._tags = hasattr(model, "entities")
         self._several = not self._tags and model.thresholds_ is not None
         self.added = {
@@ -500,10 +576,10 @@ class Scorer:
         return {"label": nothing, "probability": nothing, **abstained}
 
     def _labels(self, texts: list[Any]) -> list[dict[str, Any]]:
-        shares = self._model.predict_proba(texts)
-        names = self._model.classes_.tolist()
+        shares = self.model.predict_proba(texts)
+        names = self.model.classes_.tolist()
         if self._several:
-            rows = [(shares[i] >= self._model.thresholds_).nonzero()[0] for i in range(len(shares))]
+            rows = [(shares[i] >= self.model.thresholds_).nonzero()[0] for i in range(len(shares))]
             return [
                 {"label": [names[i] for i in row], "probability": [_rounded(of[i]) for i in row]}
                 for row, of in zip(rows, shares, strict=True)
@@ -528,7 +604,7 @@ class Scorer:
                     for entity in entities
                 ]
             }
-            for entities in self._model.entities(texts)
+            for entities in self.model.entities(texts)
         ]  # fmt: skip
 
     def _names(self, values: dict[str, Any]) -> list[str]:
@@ -558,7 +634,7 @@ class Scorer:
             )
 
 
-def _types(model: SavedEstimator) -> dict[str, Any]:
+def _types(model: SavedEstimator | Exported) -> dict[str, Any]:
     """Return the Arrow type of each column that a model adds."""
     import pyarrow as pa
 

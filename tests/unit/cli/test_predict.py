@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from reptune import TfidfClassifier
+from reptune import FrozenClassifier, TfidfClassifier
 from reptune.cli.main import app
 from reptune.folders import MANIFEST
 from tests import tiny
@@ -81,6 +81,20 @@ def test_a_model_that_changed_since_it_was_saved_is_refused(folder, table, tmp_p
     ran = run(folder, table, "--out", tmp_path / "o.csv", "--text", "body")
     assert ran.exit_code == 1 and "the SHA-256 of head.safetensors" in ran.stderr
     assert not (tmp_path / "o.csv").exists()
+
+
+def test_the_folder_of_an_export_will_do(tiny_encoder, table, tmp_path):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    from reptune.pipeline.export import export_model
+
+    model = FrozenClassifier(tiny_encoder).fit(tiny.TEXTS, tiny.LABELS)
+    export_model(model, tmp_path / "export")
+    ran = run(tmp_path / "export", table, "--out", tmp_path / "o.csv", "--text", "body")
+    assert ran.exit_code == 0, ran.output
+    found = [line.split(",")[2] for line in (tmp_path / "o.csv").read_text().splitlines()[1:]]
+    labels = model.predict(["a great film", "an awful movie", "a film"]).tolist()
+    assert found == [*labels[:2], "", labels[2]]
 
 
 def test_the_help_holds_an_example():

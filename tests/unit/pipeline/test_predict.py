@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import pytest
 import reptune
 from reptune import FineTunedClassifier, PromptTunedClassifier, TfidfClassifier
 from reptune.cloze import PromptTunedRegressor
+from reptune.fewshot import FrozenClassifier
 from reptune.ner import EntityTagger
 from reptune.pipeline import predict as module
 from reptune.pipeline import shards
@@ -269,6 +271,128 @@ def test_what_is_wrong_is_said_before_anything_is_scored(folder, table, tmp_path
         with pytest.raises(ValueError, match=message):
             predict_file(folder, table, **{"out": tmp_path / "o.csv", **arguments})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "new.csv"]
+
+
+# --- exports -------------------------------------------------------------------------------------
+
+
+def exported(model, folder: Path) -> Path:
+    """The folder of an export, for which onnx is needed."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    from reptune.pipeline.export import export_model
+
+    export_model(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_encoder, tmp_path_factory):
+    """The folders of a classifier with a card and of its export."""
+    model = FrozenClassifier(tiny_encoder).fit(tiny.TEXTS, tiny.LABELS)
+    model.temperature_ = 2.0
+    threshold = float(np.sort(model.predict_proba(tiny.TEXTS).max(axis=1))[2:4].mean())
+    model.card_ = {"columns": {"text": "body"}, "abstention": {"threshold": threshold}}
+    folder = tmp_path_factory.mktemp("pair")
+    return model.save(folder / "model"), exported(model, folder / "export")
+
+
+def check_same(found: list, expected: list) -> None:
+    """Compare rows: all is equal, but the probabilities may differ in the last digits."""
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(
+            np.array(one.pop("probability") or 0, float),
+            np.array(other.pop("probability") or 0, float), rtol=1e-4,
+        )  # fmt: skip
+        assert one == other
+
+
+def test_an_export_predicts_as_its_model(pair, table, tmp_path):
+    table.write_text(table.read_text("utf-8").replace("id,text,note", "id,body,note"), "utf-8")
+    outs = [tmp_path / "model.csv", tmp_path / "export.csv"]
+    done = [
+        predict_file(folder, table, out, abstain="auto", shard_rows=9)
+        for folder, out in zip(pair, outs, strict=True)
+    ]
+    assert 0 < done[0].abstained < ROWS - 1 and len(done[0].labels) == 2
+    assert (done[1].abstained, done[1].labels) == (done[0].abstained, done[0].labels)
+    check_same(*map(read, outs))
+
+
+def test_an_export_with_several_labels_predicts_as_its_model(tiny_encoder, table, tmp_path):
+    labels = [["odd", label] if place % 2 else [label] for place, label in enumerate(tiny.LABELS)]
+    model = FrozenClassifier(tiny_encoder).fit(tiny.TEXTS, labels)
+    shares = np.sort(model.predict_proba(tiny.TEXTS), axis=0)
+    model.thresholds_ = shares[7:9].mean(axis=0)  # half of the texts get each label
+    predict_file(model.save(tmp_path / "m"), table, tmp_path / "model.jsonl")
+    predict_file(exported(model, tmp_path / "e"), table, tmp_path / "export.jsonl")
+    rows = read(tmp_path / "export.jsonl")
+    assert len({tuple(row["label"]) for row in rows}) > 2
+    check_same(rows, read(tmp_path / "model.jsonl"))
+
+
+def test_an_exported_tagger_predicts_as_its_model(tiny_encoder, table, tmp_path):
+    words = [text.split() for text in tiny.TEXTS]
+    tags = [["B-THING" if word in ("film", "plot") else "O" for word in row] for row in words]
+    model = EntityTagger(
+        tiny_encoder, num_epochs=12, learning_rate=1e-2, max_length=None, random_state=0
+    ).fit(words, tags)
+    predict_file(model.save(tmp_path / "m"), table, tmp_path / "model.jsonl")
+    predict_file(exported(model, tmp_path / "e"), table, tmp_path / "export.jsonl")
+    found, expected = (
+        [entity for row in read(tmp_path / name) for entity in row["entities"]]
+        for name in ("export.jsonl", "model.jsonl")
+    )
+    check_same(found, expected)
+
+
+def test_a_run_from_an_export_continues_with_the_same_export_only(pair, table, tmp_path):
+    folder, out = tmp_path / "export", tmp_path / "o.csv"
+    shutil.copytree(pair[1], folder)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(folder, table, out, text="text", shard_rows=10, progress=stop)
+    manifest = folder / module.EXPORTED
+    written = manifest.read_text()
+    assert '"temperature": 2.0' in written
+    manifest.write_text(written.replace('"temperature": 2.0', '"temperature": 1.0'))
+    with pytest.raises(ValueError, match="which had another model;"):
+        predict_file(folder, table, out, text="text", shard_rows=10)
+    with pytest.raises(ValueError, match="another device or number of threads and another model;"):
+        predict_file(pair[0], table, out, text="text", shard_rows=10)
+    manifest.write_text(written)
+    done = predict_file(folder, table, out, text="text", shard_rows=10)
+    assert done.continued == 10
+    predict_file(folder, table, tmp_path / "whole.csv", text="text", shard_rows=10)
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_an_export_that_is_damaged_or_cannot_be_run(pair, table, tmp_path, monkeypatch):
+    folder = tmp_path / "export"
+    shutil.copytree(pair[1], folder)
+    manifest = folder / module.EXPORTED
+    written = manifest.read_text()
+    for text, message in [
+        ("{", "holds no exported model"),
+        (written.replace('"classes"', '"clases"'), r"damaged export \(KeyError: 'classes'\)"),
+    ]:
+        manifest.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            predict_file(folder, table, tmp_path / "o.csv")
+    manifest.write_text(written)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(ValueError, match=r"needs onnxruntime; install reptune\[export\]"):
+            predict_file(folder, table, tmp_path / "o.csv")
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"model\.onnx is missing or was changed; export the"):
+        predict_file(folder, table, tmp_path / "o.csv")
+    assert not (tmp_path / "o.csv").exists()
 
 
 # --- interruptions -------------------------------------------------------------------------------
