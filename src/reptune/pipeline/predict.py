@@ -250,15 +250,9 @@ class Exported:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            import onnxruntime
-
-            from reptune.pipeline.onnx_runner import Runner
-        except ImportError:
-            raise ValueError(
-                f"{folder} holds an export, which needs onnxruntime; install reptune[export]."
-            ) from None
         import torch
+
+        from reptune.pipeline.onnx_runner import Runner
 
         threads = torch.get_num_threads()  # as many as the model itself would use
         manifest = (folder / EXPORTED).read_bytes()
@@ -267,6 +261,10 @@ class Exported:
             self.thresholds_ = json.loads(manifest)["thresholds"]
         except (OSError, ValueError):
             raise
+        except ImportError:  # an export of TF-IDF needs NumPy alone
+            raise ValueError(
+                f"{folder} holds an export, which needs onnxruntime; install reptune[export]."
+            ) from None
         except Exception as error:  # of onnxruntime, or of a manifest that lacks something
             raise ValueError(
                 f"{folder} holds a damaged export ({type(error).__name__}: {error}); export the "
@@ -275,7 +273,8 @@ class Exported:
         if (folder / EXPORTED).read_bytes() != manifest:
             raise ValueError(f"{folder} was exported again while it was read; run this again.")
         self.seal = hashlib.sha256(manifest).hexdigest()
-        self.device = f"onnxruntime {onnxruntime.__version__}, CPU, {threads} threads"
+        engine = runtime.versions(("onnxruntime", "numpy"))
+        self.device = f"{engine}, CPU, {threads} threads"
         self.classes_, self.card_ = np.array(runner.classes), runner.card
         self.predict_proba = runner.predict_proba
         if runner.kind == "tags":
