@@ -1,8 +1,12 @@
-"""How the tests are shared out among processes, where `-n` asks for some."""
+"""How the tests are shared out among processes, where `-n` asks for some; a browser for all."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anything imports PyTorch: a process for each core leaves a second thread no core.
@@ -32,3 +36,22 @@ def pytest_xdist_make_scheduler(config, log):
             return "heavy" if nodeid.startswith(HEAVY) else nodeid.partition("::")[0]
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start Chromium; where there is none, skip, except in CI.
+
+    One for all tests of a process: Playwright starts no second one beside it.
+    """
+    from browser import NoBrowserError, chromium
+
+    started = chromium()
+    try:
+        running = started.__enter__()
+    except NoBrowserError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI skips no test: {error}")
+        pytest.skip(str(error))
+    yield running
+    started.__exit__(None, None, None)

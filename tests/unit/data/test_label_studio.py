@@ -139,8 +139,6 @@ def test_arguments_of_the_wrong_kind(export, tmp_path):
         label_studio.read_choices(tmp_path / "none.json")
 
 
-def test_read_table_names_these_readers(export):
-    with pytest.raises(
-        ValueError, match=r"use reptune.data.label_studio.read_choices, or read_spans"
-    ):
+def test_read_table_names_the_reader_of_exports(export):
+    with pytest.raises(ValueError, match=r"use reptune\.data\.read_export"):
         data.read_table(export("[]"))

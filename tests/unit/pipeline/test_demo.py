@@ -2,14 +2,12 @@
 
 import errno
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -23,10 +21,6 @@ from reptune import (
 from reptune.pipeline import demo
 from reptune.pipeline.examples import read_examples
 from tests import tiny
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
-
-import browser as chromium_finder
 
 GOOD, BAD = "<b>positive</b>", '<img src=x onerror="window.ran=1">'
 HOSTILE = '<script>window.ran=1</script><img src=x onerror="window.ran=1"> good film'
@@ -62,20 +56,6 @@ def address(folder):
             assert "Traceback" not in running.stderr.read()
         finally:
             running.kill()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Start Chromium; where there is none, skip, except in CI."""
-    started = chromium_finder.chromium()
-    try:
-        running = started.__enter__()
-    except chromium_finder.NoBrowserError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI skips no test: {error}")
-        pytest.skip(str(error))
-    yield running
-    started.__exit__(None, None, None)
 
 
 @pytest.fixture
