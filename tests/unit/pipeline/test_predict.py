@@ -28,6 +28,7 @@ from reptune.fewshot import FrozenClassifier
 from reptune.ner import EntityTagger
 from reptune.pipeline import predict as module
 from reptune.pipeline import shards
+from reptune.pipeline.exported import EXPORTED
 from reptune.pipeline.predict import predict_file, predict_on_ray
 from tests import tiny
 
@@ -356,7 +357,7 @@ def test_a_run_from_an_export_continues_with_the_same_export_only(pair, table, t
 
     with pytest.raises(KeyboardInterrupt):
         predict_file(folder, table, out, text="text", shard_rows=10, progress=stop)
-    manifest = folder / module.EXPORTED
+    manifest = folder / EXPORTED
     written = manifest.read_text()
     assert '"temperature": 2.0' in written
     manifest.write_text(written.replace('"temperature": 2.0', '"temperature": 1.0'))
@@ -374,7 +375,7 @@ def test_a_run_from_an_export_continues_with_the_same_export_only(pair, table, t
 def test_an_export_that_is_damaged_or_cannot_be_run(pair, table, tmp_path, monkeypatch):
     folder = tmp_path / "export"
     shutil.copytree(pair[1], folder)
-    manifest = folder / module.EXPORTED
+    manifest = folder / EXPORTED
     written = manifest.read_text()
     for text, message in [
         ("{", "holds no exported model"),
