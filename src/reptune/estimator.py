@@ -289,7 +289,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         shares = np.concatenate([self._probabilities(chunk) for chunk in self._chunks(texts)])
         if self.temperature_ == 1 or self.thresholds_ is not None:
             return shares
-        return softmax(_logarithms(shares) / self.temperature_, axis=1)
+        return tempered(shares, self.temperature_)
 
     def score(
         self, texts: Iterable[Any], labels: Iterable[Any], sample_weight: Any = None
@@ -339,6 +339,15 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     def _forget(self) -> None:
         super()._forget()
         self.temperature_ = 1.0
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities at another temperature, shape `(n, num_classes)`.
+
+    >>> tempered(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
+    [[0.667, 0.333]]
+    """
+    return softmax(_logarithms(probabilities) / temperature, axis=1)
 
 
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 
 import reptune
 from reptune.classification import FineTunedClassifier
+from reptune.estimator import SAVED as SAVED_CLASSES
 from reptune.folders import MANIFEST
 from tests.tiny import LABELS, TEXTS
 
@@ -23,6 +24,13 @@ def test_every_exported_name_is_there_and_is_what_its_module_defines():
     assert set(reptune.__all__) <= set(dir(reptune))
     with pytest.raises(AttributeError, match="no attribute 'Setup'"):
         _ = reptune.Setup
+
+
+def test_what_load_opens_is_where_the_root_says():
+    assert SAVED_CLASSES.items() <= reptune._LAZY.items()
+    kinds = {name: getattr(reptune, name) for name in reptune._LAZY}
+    savable = {name for name, kind in kinds.items() if hasattr(kind, "_FILES")}
+    assert SAVED_CLASSES.keys() == savable
 
 
 def test_type_checkers_see_the_names_that_are_imported_lazily():

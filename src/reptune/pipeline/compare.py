@@ -89,6 +89,7 @@ class Comparison:
         rows: How many rows were used.
         notes: What was left out, and how rows were shared out.
         seconds: In all.
+        choices: The method chosen within each outer fold.
     """
 
     recommended: str | None
@@ -299,8 +300,7 @@ def _choose(candidates: list[Candidate], right: np.ndarray) -> int:
     """Return the simplest method that is within one standard error of the best.
 
     Each method is taken with its best settings; the majority class, which comes first, is the
-    simplest. To take the simplest that cannot be told from the best at 95% gives away two points of
-    accuracy on small tables, where nothing can be told from anything.
+    simplest. Whatever is within one standard error of the best cannot be told from it.
 
     Source: Breiman et al., *Classification and Regression Trees* (1984), section 3.4.3.
     """
@@ -368,7 +368,10 @@ def _advice(
     best = max(rows, key=lambda other: other.score.estimate)
     lead = difference_interval(honest, majority, weight=weight)
     said = f"Take {row.title} (`train {row.name}`): it is right for {honest.mean():.1%} of the rows"
-    said += f", {100 * lead.estimate:.0f} points more than the majority class"
+    said += (
+        f", {100 * lead.estimate:.0f} points more than the majority class (95% interval "
+        f"{100 * lead.low:.0f} to {100 * lead.high:.0f})"
+    )
     if best is not row:
         gap = difference_interval(best.correct, row.correct, weight=weight)
         return (

@@ -21,7 +21,7 @@ import numpy as np
 
 from reptune import metrics, runtime
 from reptune.checks import check_number
-from reptune.estimator import SavedEstimator
+from reptune.estimator import SavedEstimator, tempered
 from reptune.folders import check_replaceable, write_folder
 from reptune.multilabel import multilabel_scores
 from reptune.pipeline.examples import Examples
@@ -113,9 +113,11 @@ def train(
     make = _maker(found, examples, settings, random_state)
     make()  # an unknown setting is said before any work
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")  # the final fit, on all rows, says the same
         held_out = _predict_held_out(make, found, examples, groups, random_state)
+        warnings.simplefilter("always")
         model = _fit(make(), found, examples)
+        warnings.simplefilter("ignore")
         held_out = _calibrate(model, held_out)
         cost = _costs(model, examples)
         scored = held_out if test is None else _predicted(model, test)
@@ -275,10 +277,7 @@ class _Scored:
 
     def tempered(self, temperature: float) -> _Scored:
         """Return the same with calibrated probabilities."""
-        logarithms = np.log(np.maximum(self.probabilities, np.finfo(float).tiny)) / temperature
-        shares = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        return replace(self, probabilities=shares)
+        return replace(self, probabilities=tempered(self.probabilities, temperature))
 
 
 def _maker(
@@ -329,6 +328,8 @@ def _predict_held_out(
     folds = grouped_folds(strata_of(examples), groups, FOLDS, random_state)
     count = FOLDS if method.quick and examples.kind == "label" else 1
     parts, rows = [], []
+    on_vectors = method.name == "frozen" and count > 1
+    vectors = _vectors(make(), examples) if on_vectors else None
     for fold in range(count):
         known, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         training = examples.select(known.tolist())
@@ -337,8 +338,13 @@ def _predict_held_out(
                 f"{examples.name}: without the rows held out for scoring, one class is left, "
                 f"{training.labels[0]!r}; label more texts of the others."
             )
-        model = _fit(make(), method, training)
-        parts.append(_predicted(model, examples.select(held.tolist()), examples.labels))
+        held_rows = examples.select(held.tolist())
+        if on_vectors:
+            head = _head(make(), vectors[known], training.targets)
+            scores = head.predict_proba(vectors[held])
+            parts.append(_scored(held_rows, head.classes_, scores, examples.labels))
+        else:
+            parts.append(_predicted(_fit(make(), method, training), held_rows, examples.labels))
         rows += held.tolist()
     how = "five fits, each on four fifths of the rows" if count > 1 else "a fit on the other rows"
     shares = [part.probabilities for part in parts]
@@ -352,16 +358,31 @@ def _predict_held_out(
     )
 
 
+def _vectors(classifier: Any, examples: Examples) -> np.ndarray:
+    """Return every text's embedding, `(n, dimensions)`: the encoder is the same in each fold."""
+    return classifier.fit_label_names(["any", "two"]).embed(examples.inputs)
+
+
+def _head(classifier: Any, vectors: np.ndarray, labels: Sequence[Any]) -> Any:
+    """Return the head that `FrozenClassifier.fit` would put on these embeddings."""
+    classes, targets = np.unique(np.asarray(labels), return_inverse=True)
+    return classifier._fit_head(vectors, classes, targets)
+
+
 def _predicted(
     model: SavedEstimator, rows: Examples, labels: Sequence[Any] | None = None
 ) -> _Scored:
     """Score rows; the columns of the probabilities are `labels`, or the model's own classes."""
-    predicted = model.predict(rows.inputs)
-    predicted = predicted.tolist() if isinstance(predicted, np.ndarray) else predicted
     classes = model.classes_
     if rows.kind not in ("label", "pair"):
-        return _Scored(rows, predicted, classes, None)
-    probabilities = model.predict_proba(rows.inputs)
+        return _Scored(rows, model.predict(rows.inputs), classes, None)
+    return _scored(rows, classes, model.predict_proba(rows.inputs), labels)
+
+
+def _scored(
+    rows: Examples, classes: np.ndarray, probabilities: np.ndarray, labels: Sequence[Any] | None
+) -> _Scored:
+    predicted = classes[probabilities.argmax(axis=1)].tolist()  # as `predict` does, in one pass
     if labels is not None and len(labels) > len(classes):  # a rare label that no training row had
         wide = np.zeros((len(rows), len(labels)))
         wide[:, [list(labels).index(label) for label in classes.tolist()]] = probabilities

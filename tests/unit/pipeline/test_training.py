@@ -4,11 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reptune import EntityTagger, TfidfClassifier
+from reptune import EntityTagger, FrozenClassifier, TfidfClassifier
 from reptune.estimator import load
 from reptune.metrics import expected_calibration_error
+from reptune.pipeline import training
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.intervals import share_interval
+from reptune.pipeline.splits import duplicate_groups, grouped_folds, strata_of
 from reptune.pipeline.training import Result, evaluate, train
 from tests import tiny
 from tests.contract.cases import SENTENCES, TAGS
@@ -75,18 +77,51 @@ def test_cross_validated_intervals_know_that_folds_share_rows():
 
 def test_no_text_is_scored_by_a_fit_that_saw_it(seen, monkeypatch):
     examples, scored = table(), []
-    real = TfidfClassifier.predict
+    real = TfidfClassifier.predict_proba
 
-    def predict(self, texts):
+    def predict_proba(self, texts):
         scored.append(set(texts))
         return real(self, texts)
 
-    monkeypatch.setattr(TfidfClassifier, "predict", predict)
+    monkeypatch.setattr(TfidfClassifier, "predict_proba", predict_proba)
     train(examples, "tfidf")
     assert len(seen) == 6 and seen[5] == set(examples.inputs)
     assert set().union(*scored[:5]) == set(examples.inputs)
     for known, held in zip(seen[:5], scored[:5], strict=True):
         assert not known & held and known | held == set(examples.inputs)
+
+
+def test_frozen_is_scored_as_by_fits_of_its_own_on_texts_embedded_once(tiny_encoder, monkeypatch):
+    held_out = []
+    real = training._predict_held_out
+
+    def keep(*args):
+        held_out.append(real(*args))
+        return held_out[0]
+
+    monkeypatch.setattr(training, "_predict_held_out", keep)
+    train(TINY, "frozen", settings={"model": tiny_encoder, "class_weight": "balanced"})
+    found = held_out[0]
+    groups = duplicate_groups(TINY.inputs)
+    folds = grouped_folds(strata_of(TINY), groups, training.FOLDS, 42)
+    rows = np.concatenate([np.flatnonzero(folds == fold) for fold in range(training.FOLDS)])
+    assert found.rows.inputs == [TINY.inputs[row] for row in rows]
+    expected = []
+    for fold in range(training.FOLDS):
+        known, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        model = FrozenClassifier(tiny_encoder, class_weight="balanced", random_state=42)
+        model.fit(*(TINY.select(known.tolist()).inputs, TINY.select(known.tolist()).targets))
+        expected.append(model.predict_proba(TINY.select(held.tolist()).inputs))
+    assert np.allclose(found.probabilities, np.concatenate(expected), atol=1e-5)
+
+
+def test_what_every_fit_says_is_noted_once(tiny_encoder):
+    inputs = [" ".join(f"word{row}of{number}" for number in range(60)) for row in range(len(TINY))]
+    notes = train(replace(TINY, inputs=inputs), "frozen", settings={"model": tiny_encoder}).card[
+        "data"
+    ]["notes"]
+    assert sum("were cut" in note for note in notes) == 1
+    assert any(note.startswith(f"{len(inputs)} of {len(inputs)} texts") for note in notes)
 
 
 def test_repeated_texts_are_held_out_together(seen):
@@ -366,6 +401,21 @@ def test_evaluate_scores_new_rows(trained):
     assert found.card["abstention"]["answered"] == pytest.approx(sure.mean())  # of these rows
     assert json.dumps(trained.model.card_) == before
     json.dumps(found.card, allow_nan=False)
+
+
+def test_evaluate_scores_each_row_once(trained, monkeypatch):
+    scored, real = [], TfidfClassifier._logits
+
+    def logits(self, texts):
+        scored.extend(texts)
+        return real(self, texts)
+
+    monkeypatch.setattr(TfidfClassifier, "_logits", logits)
+    rows = table(told=0.9)
+    found = evaluate(trained.model, rows)
+    assert scored == rows.inputs
+    right = sum(trained.model.predict(rows.inputs) == np.array(rows.targets))
+    assert found.card["score"]["estimate"] == right / len(rows)
 
 
 def test_evaluate_notes_the_rows_of_training(trained):
