@@ -34,10 +34,12 @@ def share_interval(correct: ArrayLike, level: float = 0.95, weight: float = 1.0)
     1.000 [0.806, 1.000]
     """
     right = np.asarray(correct, dtype=float)
-    n, share, z = weight * len(right), right.mean(), _z(level)
+    n, share, z = weight * len(right), float(right.mean()), _z(level)
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Interval(float(share), max(0.0, middle - half), min(1.0, middle + half), level)
+    # It always holds the share, at 0 and 1 too, where rounding would leave it just outside.
+    low, high = max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+    return Interval(share, low, high, level)
 
 
 def difference_interval(

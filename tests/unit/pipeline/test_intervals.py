@@ -33,6 +33,14 @@ def test_a_row_that_counts_half_is_half_a_row():
     assert (half.low, half.high) == pytest.approx((whole.low, whole.high))
 
 
+def test_all_wrong_and_all_right_reach_the_ends_exactly():
+    for rows in range(1, 200):
+        for weight in (1.0, 2 / 3):
+            wrong, right = (share_interval([each] * rows, weight=weight) for each in (0, 1))
+            assert wrong.low == wrong.estimate == 0 and right.high == right.estimate == 1
+            assert type(wrong.low) is float and 0 < wrong.high < 1 and 0 < right.low < 1
+
+
 @settings(max_examples=80, deadline=None)
 @given(RIGHT)
 def test_an_interval_of_a_share_holds_it_and_mirrors(right):
