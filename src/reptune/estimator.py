@@ -364,6 +364,8 @@ SAVED = {
     "PromptTunedClassifier": "reptune.cloze",
     "PromptTunedRegressor": "reptune.cloze",
     "SetFitClassifier": "reptune.fewshot",
+    "SpanExtractor": "reptune.extraction",
+    "TextGenerator": "reptune.generation",
     "TfidfClassifier": "reptune.baselines",
 }
 

@@ -141,7 +141,7 @@ def converted(gguf: bytes) -> dict[str, bytes]:
     return {"config.json": b"{}", "model.safetensors": gguf[::-1]}
 
 
-def _convert(gguf: Path, target: Path) -> None:
+def _convert(_asset: object, gguf: Path, target: Path) -> None:
     for name, data in converted(gguf.read_bytes()).items():
         (target / name).write_bytes(data)
 

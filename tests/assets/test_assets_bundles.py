@@ -236,7 +236,7 @@ def test_export_to_a_folder(copied, tmp_path):
 
 
 def test_a_converted_asset_may_hold_no_pickle(gguf, monkeypatch):
-    def convert(gguf, target):
+    def convert(_asset, gguf, target):
         (target / "config.json").write_bytes(b"{}")
         (target / "pytorch_model.bin").write_bytes(b"a pickle")
 
@@ -300,7 +300,7 @@ def test_a_bundle_of_the_first_format_is_still_read(bundle):
 
 
 def test_a_conversion_that_fails_is_not_the_bundles_fault(converted, monkeypatch):
-    def fail(gguf, target):
+    def fail(_asset, gguf, target):
         raise KeyError("blk.0")
 
     monkeypatch.setattr(assets, "_convert_gguf", fail)

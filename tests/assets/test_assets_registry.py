@@ -19,7 +19,12 @@ def test_groups():
     assert assets.names("default") == DEFAULT
     assert assets.names("mpnet") == ["all-mpnet-base-v2"]
     assert assets.names("smollm2") == ["SmolLM2-135M-Instruct"]
-    assert assets.names() == [*DEFAULT, "all-mpnet-base-v2", "SmolLM2-135M-Instruct"]
+    assert assets.names("qwen") == ["Qwen2.5-Coder-0.5B-Instruct"]
+    assert assets.names("e5") == ["multilingual-e5-small"]
+    assert assets.names("catalog") == ["mteb-tasks", "mteb-models"]
+    opt_in = ["all-mpnet-base-v2", "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"]
+    opt_in += ["multilingual-e5-small", "mteb-tasks", "mteb-models"]
+    assert assets.names() == [*DEFAULT, *opt_in]
 
 
 def test_the_default_group_is_about_127_megabytes():
@@ -39,7 +44,7 @@ def test_every_asset_says_what_it_is(name):
     hashes = [wheel.sha256 for wheel in asset.wheels] + list(asset.files.values())
     hashes += [pin for pin in (asset.sums_sha256, asset.origin_sha256) if pin]
     assert all(re.fullmatch(r"[0-9a-f]{64}", pin) for pin in hashes)
-    assert asset.files or asset.sums_sha256 or asset.recipe == "gguf"
+    assert asset.files or asset.sums_sha256 or asset.is_converted
     assert len(set(asset.files.values())) == len(asset.files)
 
 

@@ -446,7 +446,7 @@ def test_conversion_without_the_gguf_package(gguf, index, monkeypatch):
 
 
 def test_conversion_that_fails(gguf, cache, monkeypatch):
-    def fail(gguf, target):
+    def fail(_asset, gguf, target):
         (target / "config.json").write_bytes(b"{}")
         raise KeyError("blk.0.attn_q.weight")
 
@@ -457,7 +457,7 @@ def test_conversion_that_fails(gguf, cache, monkeypatch):
 
 
 def test_disk_full_while_converting(gguf, cache, monkeypatch):
-    def fail(gguf, target):  # the safetensors library's error is no OSError
+    def fail(_asset, gguf, target):  # the safetensors library's error is no OSError
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(assets, "_convert_gguf", fail)

@@ -117,7 +117,7 @@ class CausalLM:
         self, ids: list[int], max_new_tokens: int, temperature: float, stop: Sequence[str]
     ) -> list[int]:
         """Return what the model writes after a prompt; its last token may hold an end sequence."""
-        ends = _end_ids(self.model, self.tokenizer)
+        ends = end_ids(self.model, self.tokenizer)
         inputs = torch.tensor([ids], device=self.model.device)
         cache, new = None, []
         for _ in range(max_new_tokens):
@@ -516,7 +516,8 @@ def _next_token(logits: torch.Tensor, temperature: float) -> int:
     return int(torch.multinomial((logits / temperature).softmax(dim=-1), 1))
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: Tokenizer) -> set[int]:
+def end_ids(model: PreTrainedModel, tokenizer: Tokenizer) -> set[int]:
+    """Return the ids of the tokens that end a text."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
     return {token for token in (*ids, tokenizer.eos_token_id) if token is not None}

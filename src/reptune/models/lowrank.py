@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from reptune.checks import check_whole_number
 GENERAL_START = Path(__file__).with_name("general_start.safetensors")
 # The same after 1,200 steps on movie reviews, for chapter 6; `review_start.md` says how.
 REVIEW_START = Path(__file__).with_name("review_start.safetensors")
+BLOCK = re.compile(r"\.layers?\.\d+\.")  # in the name of what lies in a block: BERT's, Llama's
 
 
 class LowRank(nn.Module):
@@ -66,7 +68,7 @@ def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
     """Put a `LowRank` on every linear layer of the blocks; of the rest, only the head trains.
 
     Args:
-        model: A masked language model; it is changed in place.
+        model: A masked or causal language model; it is changed in place.
         rank: Width of the thin matrices.
 
     Returns:
@@ -87,7 +89,7 @@ def add_low_rank(model: PreTrainedModel, rank: int = 16) -> list[str]:
     names = [
         name
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and name.startswith(prefix) and ".layer." in name
+        if isinstance(layer, nn.Linear) and name.startswith(prefix) and BLOCK.search(name)
     ]
     for name in names:
         model.set_submodule(name, LowRank(model.get_submodule(name), rank))
