@@ -93,6 +93,8 @@ class Program:
             raise ValueError(f"no year has the day {self.day} in month {self.name}.")
         if (self.year is not None) + (self.years is not None) + (self.shift != 0) > 1:
             raise ValueError(f"shift, year and years say the same thing; give one: {self!r}")
+        if self.year is not None and not 0 < self.year < 10000:
+            raise ValueError(f"year is {self.year}; use 1 to 9999.")
         if self.years is not None and (self.name is None or self.unit == "weekday"):
             raise ValueError(f"years needs a month, a season, … with a name: {self!r}")
         if self.part and (self.part not in PARTS.values() or self.unit not in _WITH_PARTS):
@@ -123,8 +125,8 @@ def resolve(program: Program, date: str | Date) -> str:
         a century; a day with a part has `TMO`, `TAF`, `TEV` or `TNI` behind it.
 
     Raises:
-        ValueError: If the date is none, the day is not in that year, or the result is outside
-            the years 1 to 9999.
+        ValueError: If the date is none, that year has no such day, or the result is outside the
+            years 1 to 9999.
 
     >>> resolve(Program("week", 1), "1996-12-30"), resolve(Program("month", -2), "1997-01-31")
     ('1997-W02', '1996-11')
@@ -133,8 +135,6 @@ def resolve(program: Program, date: str | Date) -> str:
     if program.years is not None:
         program = replace(program, year=today.year + program.years, years=None)
     try:
-        if program.year is not None and not 0 < program.year < 10000:
-            raise OverflowError
         value = _value(program, today)
     except (OverflowError, IndexError) as error:
         raise ValueError(
@@ -237,17 +237,19 @@ def _as_date(date: str | Date) -> Date:
 
 # --- reading by rules ----------------------------------------------------------------------------
 
-_UNIT = rf"(?P<unit>{'|'.join(_UNITS)})"
+# Not "this season", which may be a sport's, nor "the next day", which is another's.
+_UNIT = "(?P<unit>week|weekend|month|quarter|year|decade|century)"
+_COUNTED = "(?P<unit>day|week|weekend|month|quarter|year|decade)"
 _WEEKDAY = rf"(?P<weekday>{'|'.join(WEEKDAYS)})"
 _MONTH = "(?P<month>" + "|".join(f"{m}|{m[:3]}|{m[:4]}" for m in MONTHS) + r")\.?"
 _SEASON = rf"(?P<season>{'|'.join(SEASONS)}|fall)"
 _PART = rf"(?: (?P<part>{'|'.join(PARTS)}))?"
 _NUMBER = rf"(?P<number>\d+|an?|{'|'.join(NUMBERS)})"
 _ORDINAL = rf"(?P<ordinal>{'|'.join(ORDINALS)})"
-_WHICH = r"(?:(?P<which>this|last|past|previous|next|coming) (?:\w+ )?)"
+_WHICH = r"(?:(?P<which>this|last|next) )"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>\d{4})"
-_SHIFTS = {"this": 0, "last": -1, "past": -1, "previous": -1, "next": 1, "coming": 1}
+_SHIFTS = {"this": 0, "last": -1, "next": 1}
 _FIXED = {
     "today": Program("day"),
     "yesterday": Program("day", -1),
@@ -283,7 +285,7 @@ def _count(word: str) -> int:
 # The first pattern that fits the whole expression gives its program.
 _RULES: tuple[tuple[str, Callable[[_Groups], Program]], ...] = (
     (
-        rf"{_NUMBER} {_UNIT}s? ago",
+        rf"{_NUMBER} {_COUNTED}s? ago",
         lambda found: Program(found["unit"], -_count(found["number"])),
     ),
     (rf"{_WHICH}{_UNIT}", lambda found: Program(found["unit"], _SHIFTS[found["which"]])),
@@ -369,7 +371,7 @@ def read(expression: str) -> Program | None:
         if found:
             try:
                 return make(found.groupdict(default=""))
-            except ValueError:  # "February 31"
+            except ValueError:  # such as "February 31"
                 return None
     return None
 

@@ -123,7 +123,9 @@ def test_named_days_agree_with_a_search_day_by_day():
         (lambda: resolve(Program("year", -1996), FRIDAY), "outside the years"),
         (lambda: resolve(Program("month", -12 * 1996), FRIDAY), "outside the years"),
         (lambda: resolve(Program("date", 1, name=1, day=1), "9999-06-01"), "outside the years"),
-        (lambda: resolve(Program("year", year=0), FRIDAY), "outside the years"),
+        (lambda: Program("year", year=0), "use 1 to 9999"),
+        (lambda: Program("year", year=10000), "use 1 to 9999"),
+        (lambda: resolve(Program("month", name=1, years=9000), FRIDAY), "use 1 to 9999"),
         (lambda: cases(0), "num"),
         (lambda: cases(1, random_state=-1), "random_state"),
         (lambda: calendar.mark("abc", 2, 2), "not in a text of 3"),
@@ -170,6 +172,10 @@ def test_what_means_nothing_is_refused(make, message):
         ("20th century", Program("century", year=1900)),
         ("1984", Program("year", year=1984)),
         ("soon", None),
+        ("this season", None),  # a sport's, perhaps
+        ("the next day", None),  # after another one
+        ("this past week", None),
+        ("0000", None),
         ("February 31", None),
         ("Friday and Saturday", None),
         ("", None),
