@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 
 from reptune.classification import FineTunedClassifier
 from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
+from reptune.extraction import SpanExtractor
 from reptune.fewshot import SetFitClassifier
 from reptune.fewshot.frozen import FrozenClassifier
+from reptune.generation import TextGenerator
 from reptune.incontext import InContextClassifier
 from reptune.ner import EntityTagger
 from tests import tiny
@@ -26,6 +28,10 @@ TAGS = [
 ]
 TAGS[3] = ["B-PER", *["I-PER"] * (len(SENTENCES[3]) - 1)]
 TAGS[7] = ["O"] * (len(SENTENCES[7]) - 1) + ["B-PER"]
+QUESTION = "is it good"
+PAIRS = [(QUESTION, text) for text in tiny.TEXTS]
+ADJECTIVES = ("good", "great", "fine", "nice", "bad", "awful", "poor", "dull")
+ANSWERS = [next(word for word in text.split() if word in ADJECTIVES) for text in tiny.TEXTS]
 # Texts that no estimator was fitted on: a word it does not know, one word, many words.
 NEW_TEXTS = ["the plot is very good", "dull", "a nice unseen film but not a good actor", "not bad"]
 
@@ -65,25 +71,58 @@ class Case:
         return self.kind is PromptTunedRegressor
 
     @property
+    def generates(self) -> bool:
+        """Whether it writes texts."""
+        return self.kind is TextGenerator
+
+    @property
+    def extracts(self) -> bool:
+        """Whether it reads questions with passages and gives parts of these."""
+        return self.kind is SpanExtractor
+
+    @property
     def classifies(self) -> bool:
         """Whether it predicts labels of texts."""
-        return not self.tags_words and not self.regresses
+        return not (self.tags_words or self.regresses or self.generates or self.extracts)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether its inputs are strings, not lists or pairs of them."""
+        return not self.tags_words and not self.extracts
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether it has `predict_proba`."""
+        return self.classifies or self.tags_words
+
+    @property
+    def what(self) -> str:
+        """What messages call its inputs."""
+        if self.tags_words:
+            return "tokens"
+        return "pairs" if self.extracts else "inputs" if self.generates else "texts"
 
     @property
     def inputs(self) -> list[Any]:
         """What it is fitted on."""
+        if self.extracts:
+            return PAIRS
         return SENTENCES if self.tags_words else tiny.TEXTS
 
     @property
     def targets(self) -> list[Any]:
-        """One label, number or list of tags for each of the inputs."""
+        """One label, number, text or list of tags for each of the inputs."""
         if self.tags_words:
             return TAGS
+        if self.extracts:
+            return ANSWERS
         return TARGETS if self.regresses else tiny.LABELS
 
     @property
     def new_inputs(self) -> list[Any]:
         """What it predicts for."""
+        if self.extracts:
+            return [(QUESTION, text) for text in NEW_TEXTS]
         return [text.split() for text in NEW_TEXTS] if self.tags_words else NEW_TEXTS
 
     def new(self, models: dict[str, Path], **changes: Any) -> Any:
@@ -95,6 +134,11 @@ class Case:
         inputs = self.new_inputs if inputs is None else inputs
         if self.regresses:
             return estimator.predict(inputs)
+        if self.extracts:
+            return np.array(estimator.predict_spans(inputs))
+        if self.generates:
+            inputs = list(inputs) if isinstance(inputs, Iterator) else inputs
+            return estimator.losses(inputs, [tiny.LABELS[0]] * len(inputs))
         found = estimator.predict_proba(inputs)
         return np.concatenate(found) if self.tags_words else found
 
@@ -141,6 +185,15 @@ CASES = (
     Case(
         "tagger", EntityTagger, "encoder", {**_TRAINED, "max_length": 16},
         ("epochs", "num_epochs"),
+    ),
+    Case(
+        "generator", TextGenerator, "causal",
+        {**_TRAINED, "rank": 4, "max_length": 60, "max_new_tokens": 8}, ("epochs", "num_epochs"),
+        keeps_weights=False,
+    ),
+    Case(
+        "extractor", SpanExtractor, "encoder", {**_TRAINED, "max_length": 16, "stride": 4},
+        ("strides", "stride"),
     ),
 )  # fmt: skip
 

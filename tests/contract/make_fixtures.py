@@ -3,7 +3,11 @@
 A test keeps what earlier releases saved loadable. Run this once for each new format, with the code
 of the release that wrote it, from the root of the repository:
 
-    python -m tests.contract.make_fixtures tests/contract/fixtures/format_3
+    python -m tests.contract.make_fixtures tests/contract/fixtures/format_4
+
+For classes that are new within a format, name them:
+
+    python -m tests.contract.make_fixtures tests/contract/fixtures/format_3 TextGenerator
 
 Models are named by relative paths, so that the folder holds no path of one machine.
 """
@@ -14,16 +18,19 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reptune import assets
 from reptune.classification import FineTunedClassifier
 from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
+from reptune.extraction import SpanExtractor
 from reptune.fewshot import FrozenClassifier, SetFitClassifier
+from reptune.generation import TextGenerator
 from reptune.incontext import InContextClassifier
 from reptune.ner import EntityTagger
 from tests import tiny
@@ -32,6 +39,8 @@ LABELS = [int(label == "positive") for label in tiny.LABELS]
 NEW = ["the plot is very good", "dull", "a nice film but not a good actor", "not bad"]
 SENTENCES = [text.split() for text in tiny.TEXTS]
 TAGS = [["B-THING" if word == "film" else "O" for word in row] for row in SENTENCES]
+PAIRS = [("is it good", text) for text in tiny.TEXTS]
+ANSWERS = [max(text.split(), key=len) for text in tiny.TEXTS]
 TARGETS = [0.5 + label for label in LABELS]
 
 TRAINED = {"num_epochs": 2, "learning_rate": 5e-3, "batch_size": 4, "random_state": 3}
@@ -66,17 +75,32 @@ def estimators() -> Iterator[tuple[str, Any, list[Any]]]:
         "masked", words=("bad", "good"), low=0.0, high=2.0, **PROMPTED
     ), TARGETS  # fmt: skip
     yield "EntityTagger", EntityTagger("encoder", max_length=16, **TRAINED), TAGS
+    written = TextGenerator("causal", rank=2, max_length=60, max_new_tokens=8, **TRAINED)
+    yield "TextGenerator", written, [tiny.LABELS[0]] * len(tiny.TEXTS)
+    yield "SpanExtractor", SpanExtractor("encoder", max_length=16, **TRAINED), ANSWERS
 
 
-def fitted() -> Iterator[tuple[str, Any, list[Any], list[Any]]]:
-    """The same, fitted, with inputs and what it predicts for them."""
+def fitted(names: Collection[str] = ()) -> Iterator[tuple[str, Any, list[Any], list[Any]]]:
+    """The same, all or the named ones, fitted, with inputs and what it predicts for them."""
     for name, estimator, targets in estimators():
-        tags_words = isinstance(estimator, EntityTagger)
-        estimator.fit(SENTENCES if tags_words else tiny.TEXTS, targets)
-        inputs = [text.split() for text in NEW] if tags_words else NEW
-        regresses = isinstance(estimator, PromptTunedRegressor)
-        output = estimator.predict(inputs) if regresses else estimator.predict_proba(inputs)
-        yield name, estimator, inputs, [row.tolist() for row in output]
+        if names and name not in names:
+            continue
+        inputs, new = tiny.TEXTS, NEW
+        if isinstance(estimator, EntityTagger):
+            inputs, new = SENTENCES, [text.split() for text in NEW]
+        if isinstance(estimator, SpanExtractor):
+            inputs, new = PAIRS, [("is it good", text) for text in NEW]
+        estimator.fit(inputs, targets)
+        yield name, estimator, new, [np.asarray(row).tolist() for row in predicted(estimator, new)]
+
+
+def predicted(estimator: Any, inputs: list[Any]) -> Any:
+    """What it predicts, in numbers, for each input."""
+    if isinstance(estimator, TextGenerator):
+        return estimator.losses(inputs, [tiny.LABELS[0]] * len(inputs))
+    if isinstance(estimator, SpanExtractor):
+        return estimator.predict_spans(inputs)
+    return getattr(estimator, "predict_proba", estimator.predict)(inputs)
 
 
 def find_neighbors_with(folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -89,8 +113,8 @@ def find_neighbors_with(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(assets, "resolve_model", tiny_one)
 
 
-def main(folder: Path) -> None:
-    """Write the folder anew."""
+def main(folder: Path, *names: str) -> None:
+    """Write the folder anew, with all estimators or with the named ones."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     os.chdir(folder)
@@ -100,7 +124,7 @@ def main(folder: Path) -> None:
     expected = {}
     with pytest.MonkeyPatch.context() as patch:
         find_neighbors_with(Path("encoder"), patch)
-        for name, estimator, inputs, output in fitted():
+        for name, estimator, inputs, output in fitted(names):
             estimator.save(name)
             expected[name] = {"inputs": inputs, "output": output}
     Path("expected.json").write_text(json.dumps(expected, indent=1), "utf-8")
@@ -109,4 +133,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -45,7 +45,7 @@ def _objects(rows):
     return found
 
 
-@pytest.mark.only(lambda case: not case.tags_words)
+@pytest.mark.only(lambda case: case.reads_texts)
 @pytest.mark.parametrize("name", TEXT_CONTAINERS)
 def test_texts_in_any_container_are_read_the_same(case, fitted, name):
     expected = case.output(fitted, list(NEW_TEXTS))
@@ -53,9 +53,9 @@ def test_texts_in_any_container_are_read_the_same(case, fitted, name):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.only(lambda case: case.tags_words)
+@pytest.mark.only(lambda case: not case.reads_texts)
 @pytest.mark.parametrize("name", ROW_CONTAINERS)
-def test_sentences_in_any_container_are_read_the_same(case, fitted, name):
+def test_sentences_and_pairs_in_any_container_are_read_the_same(case, fitted, name):
     expected = case.output(fitted)
     found = case.output(fitted, ROW_CONTAINERS[name](case.new_inputs))
     np.testing.assert_array_equal(found, expected)
@@ -72,7 +72,7 @@ def _labels_in(case, container):
     "name", ["generator", "numpy objects", "Series", "Arrow chunks", "dataset column"]
 )
 def test_any_container_can_be_fitted(case, models, fitted, name):
-    inputs = (ROW_CONTAINERS if case.tags_words else TEXT_CONTAINERS)[name](case.inputs)
+    inputs = (TEXT_CONTAINERS if case.reads_texts else ROW_CONTAINERS)[name](case.inputs)
     again = case.new(models).fit(inputs, _labels_in(case, name))
     np.testing.assert_array_equal(case.output(again), case.output(fitted))
 
@@ -142,9 +142,22 @@ ELEMENTS = {
 @pytest.mark.only(lambda case: not case.tags_words)
 @pytest.mark.parametrize("name", ELEMENTS)
 def test_an_element_that_is_no_text_is_named_by_its_place(case, models, fitted, no_model, name):
-    texts = ["a film", ELEMENTS[name]]
-    assert "texts[1]" in _refused(lambda: fitted.predict(texts))
-    assert "texts[1]" in _refused(lambda: case.new(models).fit(texts, case.targets[:2]))
+    if case.extracts and name == "array":
+        return  # of two strings: a pair
+    inputs = [case.inputs[0], ELEMENTS[name]]
+    assert f"{case.what}[1]" in _refused(lambda: fitted.predict(inputs))
+    assert f"{case.what}[1]" in _refused(lambda: case.new(models).fit(inputs, case.targets[:2]))
+
+
+@pytest.mark.only(lambda case: case.extracts)
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_half_a_pair_is_named_by_its_place(case, models, fitted, no_model, name):
+    for pair in (("is it good", ELEMENTS[name]), (ELEMENTS[name], "a good film")):
+        inputs = [case.inputs[0], pair]
+        assert "pairs[1]" in _refused(lambda inputs=inputs: fitted.predict(inputs))
+        assert "pairs[1]" in _refused(
+            lambda inputs=inputs: case.new(models).fit(inputs, case.targets[:2])
+        )
 
 
 @pytest.mark.only(lambda case: case.tags_words)
@@ -180,5 +193,6 @@ def test_strange_texts_are_texts(case, fitted):
     strange = ["\x00", "😀" * 5, "\u200b", "a\nb\r\n", "\ufeffgood", "İ", "e\u0301", "[MASK]",
                "{text}", "<|end|>"]  # fmt: skip
     inputs = [[text] for text in strange] if case.tags_words else strange
+    inputs = [("is it good", text) for text in strange] if case.extracts else inputs
     output = case.output(fitted, inputs)
     assert np.isfinite(output).all()

@@ -9,14 +9,16 @@ from reptune.assets import AssetUnavailable
 
 WHOLE = {
     "num_epochs", "num_steps", "batch_size", "max_length", "per_class", "num_pairs", "patience",
-    "demonstration_draws", "prediction_batch_size", "random_state",
+    "demonstration_draws", "prediction_batch_size", "random_state", "rank", "max_new_tokens",
+    "stride", "max_answer_tokens",
 }  # fmt: skip
 REAL = {"learning_rate", "weight_decay", "warmup", "layer_decay", "C", "low", "high", "thresholds"}
-SWITCHES = {"efficient", "dropout", "end_to_end", "mark_case", "show_progress"}
+SWITCHES = {"efficient", "dropout", "end_to_end", "mark_case", "no_answer", "show_progress"}
 # Each parameter is in one of these lists, so that a new one does not go unchecked.
 OTHERS = {
     "model", "trainable", "class_weight", "fast", "sampling", "loss", "head", "template", "words",
-    "description", "selection", "calibrate", "adapter", "label_pieces", "device", "callbacks",
+    "description", "instruction", "selection", "calibrate", "adapter", "label_pieces", "device",
+    "callbacks",
 }  # fmt: skip
 
 NO_NUMBERS = ("1e-4", "3", float("nan"), float("inf"), float("-inf"), True, [1], 1j, np.array([1]))

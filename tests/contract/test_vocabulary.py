@@ -203,7 +203,7 @@ def test_patience_stops_and_goes_back_to_the_best(case, models):
     found = [weight.detach() for weight in seen.trained]
     assert all(map(torch.equal, found, weights[best]))
     assert not all(map(torch.equal, found, weights[-1])), "training had gone on"
-    if not case.regresses:
+    if not case.regresses and not case.generates:  # a loss decides, and is no score
         assert estimator.score(*held_out) == pytest.approx(scores[best], abs=1e-6)
 
 
@@ -232,14 +232,20 @@ def _opposite(case):
         return [1 - target for target in targets]
     if case.tags_words:
         return [["B-PER" if tag == "O" else "O" for tag in row] for row in targets]
+    if case.extracts:
+        rows = zip(case.inputs[4:], targets, strict=True)
+        return [next(word for word in text.split() if word != answer)
+                for (_, text), answer in rows]  # fmt: skip
     other = {"positive": "negative", "negative": "positive"}
     return [other[label] for label in targets]
 
 
 def _deciding_scores(case, history):
     """Those on validation in the order of the evaluations, higher being better."""
-    name = "eval_f1" if case.tags_words else "eval_mae" if case.regresses else "eval_accuracy"
-    sign = -1 if case.regresses else 1
+    names = {"tagger": "eval_f1", "prompt-tuned regressor": "eval_mae", "generator": "eval_loss",
+             "extractor": "eval_exact_match"}  # fmt: skip
+    name = names.get(case.name, "eval_accuracy")
+    sign = -1 if name in ("eval_mae", "eval_loss") else 1
     return [sign * record[name] for record in history if name in record]
 
 
@@ -263,6 +269,7 @@ def test_a_score_of_unequal_numbers_is_refused(case, fitted):
         fitted.score(case.inputs[:3], case.targets[:2])
 
 
+@pytest.mark.only(lambda case: case.has_probabilities or case.regresses)
 def test_the_softmax_of_logits_is_what_is_predicted(case, models, fitted):
     if "calibrate" in fitted.get_params():
         fitted = case.new(models, calibrate=None).fit(case.inputs, case.targets)
@@ -289,8 +296,8 @@ def small_chunks(monkeypatch):
 
 
 def _methods(case, estimator):
-    names = ("predict", "logits") if case.regresses else ("predict", "predict_proba", "logits")
-    return [getattr(estimator, name) for name in names]
+    names = ("predict", "predict_proba", "logits", "predict_spans")
+    return [getattr(estimator, name) for name in names if hasattr(estimator, name)]
 
 
 def test_a_generator_gives_what_a_list_gives(case, fitted, small_chunks):
@@ -336,10 +343,9 @@ def test_a_generator_is_read_chunk_by_chunk(case, fitted, small_chunks):
 
 
 def test_a_bad_text_in_a_later_chunk_is_named_by_its_index(case, fitted, small_chunks):
-    name = "tokens" if case.tags_words else "texts"
     for container in (list, iter):
         inputs = container([*case.new_inputs[:3], None])
-        with pytest.raises(ValueError, match=rf"{name}\[3\]"):
+        with pytest.raises(ValueError, match=rf"{case.what}\[3\]"):
             fitted.predict(inputs)
 
 

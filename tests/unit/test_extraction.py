@@ -157,7 +157,7 @@ def test_the_first_whole_word_is_trained_on():
 
 
 def test_the_loss_is_the_librarys(tiny_encoder, tokenizer):
-    """What `Trainer` would minimize on the same windows, and its first steps, in plain code."""
+    """On passages that fit, what the library computes for the same texts, encoded by hand."""
     torch.manual_seed(3)
     model = AutoModelForQuestionAnswering.from_pretrained(tiny_encoder).eval()
     windows = passage_windows(tokenizer, PAIRS, 32, 8)
