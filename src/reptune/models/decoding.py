@@ -47,9 +47,9 @@ def generate_many(
     What all prompts begin with is encoded once. A text that has ended makes room for the next
     prompt. Without temperature the texts are those of `CausalLM.generate`, up to ties that
     rounding decides. With it, each text has random numbers of its own, which follow from
-    `random_state` and its index alone; the model's numbers still differ in the last bits with
-    `batch_size` and with the prompts beside it, so that a draw which falls between two tokens to
-    that precision, seldom in float32, may fall the other way.
+    `random_state` and its index alone. The same call gives the same texts; another `batch_size` or
+    other prompts beside it change the model's numbers in their last bits, so that a draw from the
+    many unlikely tokens, which lie closer together than that, may be another one.
 
     Args:
         lm: The model.
