@@ -259,12 +259,17 @@ def module_hashes(nb: Any, package: Path = PACKAGE) -> dict[str, str]:
 
 
 def stale_reasons(path: Path, package: Path = PACKAGE) -> list[str]:
-    """Return what changed since the notebook was run; empty where nothing did."""
+    """Return what changed since the notebook was run; empty where nothing did.
+
+    A module that is reached only now counts where something else changed too. Where nothing did,
+    the same imports led to it at the time of the run, when it did not exist: the run, which ended
+    well, did without it.
+    """
     nb = nbformat.read(path, as_version=4)
     stamp = nb.metadata.get("reptune")
     if not stamp:
         return ["it was never run with `make run`"]
-    reasons = []
+    reasons, added = [], []
     if stamp.get("cells") != cells_hash(nb):
         reasons.append("its code cells changed")
     then, now = stamp.get("modules", {}), module_hashes(nb, package)
@@ -272,10 +277,10 @@ def stale_reasons(path: Path, package: Path = PACKAGE) -> list[str]:
         if name not in now:
             reasons.append(f"it used {name}, and no longer does")
         elif name not in then:
-            reasons.append(f"it now uses {name}")
+            added.append(f"it now uses {name}")
         elif then[name] != now[name]:
             reasons.append(f"{name} changed")
-    return reasons
+    return reasons + added if reasons else []
 
 
 # --------------------------------------------------------------------------- outputs

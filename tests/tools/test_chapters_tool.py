@@ -226,6 +226,22 @@ def test_a_chapter_is_stale_for_what_it_uses_only(parts: Path, tmp_path: Path) -
     ]
 
 
+def test_a_module_that_did_not_exist_at_the_run_was_not_used(parts: Path, tmp_path: Path) -> None:
+    (parts / "book" / "setup.py").write_text(
+        "def setup(name):\n    if name == 'rare':\n        from reptune import rare\n", "utf-8"
+    )
+    nb = new_notebook(cells=[new_code_cell("import reptune\nreptune.setup('01')")])
+    stamp = {"cells": chapters.cells_hash(nb), "modules": chapters.module_hashes(nb, parts)}
+    nb.metadata["reptune"] = stamp
+    nbformat.write(nb, path := tmp_path / "01_sample.ipynb")
+    (parts / "rare.py").write_text("new = True\n", "utf-8")
+    assert "rare.py" in chapters.module_hashes(nb, parts)
+    assert chapters.stale_reasons(path, parts) == []
+    setup = (parts / "book" / "setup.py").read_text("utf-8")
+    (parts / "book" / "setup.py").write_text(setup.replace("rare'", "frequent'"), "utf-8")
+    assert chapters.stale_reasons(path, parts) == ["book/setup.py changed", "it now uses rare.py"]
+
+
 def test_only_code_counts_for_the_hash() -> None:
     def hashed(*cells: object) -> str:
         return chapters.cells_hash(new_notebook(cells=list(cells)))
