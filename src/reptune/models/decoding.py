@@ -47,9 +47,10 @@ def generate_many(
     What all prompts begin with is encoded once. A text that has ended makes room for the next
     prompt. Without temperature the texts are those of `CausalLM.generate`, up to ties that
     rounding decides. With it, each text has random numbers of its own, which follow from
-    `random_state` and its index alone. The same call gives the same texts; another `batch_size` or
-    other prompts beside it change the model's numbers in their last bits, so that a draw from the
-    many unlikely tokens, which lie closer together than that, may be another one.
+    `random_state` and its index alone. The same call gives the same texts. Another `batch_size`,
+    or other prompts beside it, change the model's numbers in their last bits: in float32 a few
+    draws become others, among the many unlikely tokens that lie closer together than that; in
+    bfloat16 most texts do, and some without temperature.
 
     Args:
         lm: The model.
@@ -327,8 +328,11 @@ def _draw(logits: torch.Tensor, rows: list[_Row], top_p: float) -> torch.Tensor:
 
     Not from `torch.multinomial`, whose draw for a row depends on the rows before it.
     """
-    tokens = logits.argmax(dim=-1)
     drawn = [index for index, row in enumerate(rows) if row.temperature >= COLDEST]
+    others = [index for index, row in enumerate(rows) if row.temperature < COLDEST]
+    tokens = torch.empty(len(rows), dtype=torch.long, device=logits.device)
+    if others:
+        tokens[others] = logits[others].float().argmax(dim=-1)  # bfloat16's is slower
     if not drawn:
         return tokens
     heat = torch.tensor([rows[index].temperature for index in drawn], device=logits.device)
@@ -338,14 +342,9 @@ def _draw(logits: torch.Tensor, rows: list[_Row], top_p: float) -> torch.Tensor:
             row[row < _nucleus(row, top_p)] = 0
     sums = chances.cumsum(dim=-1)
     total = sums[:, -1:]
-    at = (
-        torch.tensor([rows[index].random.random() for index in drawn], device=logits.device)[
-            :, None
-        ]
-        * total
-    )
+    uniform = torch.tensor([rows[index].random.random() for index in drawn], device=logits.device)
     # Rounding must not put it behind the last token that has a chance.
-    at = torch.minimum(at.float(), torch.nextafter(total, torch.zeros_like(total)))
+    at = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     tokens[drawn] = torch.searchsorted(sums, at, right=True)[:, 0]
     return tokens
 
