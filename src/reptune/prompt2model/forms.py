@@ -1,0 +1,407 @@
+"""The forms in which a small causal model is asked for samples, and how its replies are read.
+
+A model of half a billion parameters writes no reliable JSON, but it goes on with a list. So each
+form is the beginning of a page: the task, some rows, and the start of the next one. Whatever
+stands in a row, an order to the model included, is one line of that page and nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reptune.prompt2model.task import Demonstration, Sample, Task
+
+PART = "part"  # the type of what is looked for where a task names none
+
+_NUMBER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+", re.MULTILINE)
+_QUOTED = re.compile(r"""^(["'“‘`])(.*)(["'”’`])$""", re.DOTALL)
+_QUESTION = re.compile(
+    r"^\W*question\W+(?P<question>.+?)\W+(?:context|passage|text)\W+(?P<context>.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_ENDS = ".!?…。！？\"'”’)"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one prompt asks for.
+
+    Attributes:
+        label: Of a classification, the label that the rows shall have.
+        attributes: What they shall be like, such as `{"topic": "the acting"}`.
+        passage: Of a question task, what is asked about; empty where the teacher writes it too.
+    """
+
+    label: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    passage: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found in a reply.
+
+    Attributes:
+        written: How many rows the teacher began.
+        samples: Those that have the right form, without their origin.
+    """
+
+    written: int
+    samples: list[Sample]
+
+
+class Form(Protocol):
+    """How a kind of task is written down for a teacher.
+
+    Attributes:
+        max_new_tokens: What a reply may take.
+        stop: Texts at which a reply ends.
+    """
+
+    max_new_tokens: int
+    stop: tuple[str, ...]
+
+    def prompt(self, cell: Cell, good: Sequence[Demonstration], earlier: Sequence[Sample]) -> str:
+        """Return a prompt with the user's examples, marked as good, and some generated before."""
+        ...
+
+    def read(self, reply: str, cell: Cell) -> Reading:
+        """Return the rows of a reply."""
+        ...
+
+
+def form_of(task: Task) -> Form:
+    r"""Return the form for a task's kind.
+
+    Raises:
+        ValueError: If the task has no kind, or a classification no labels.
+
+    >>> form_of(Task("…", "Judge films.", kind="classification", labels=("good", "bad")))
+    Listed(instruction='Judge films.', max_new_tokens=128, stop=('\n\n',))
+    """
+    if task.kind is None:
+        raise ValueError(
+            "the task has no kind, so nothing says what a row looks like; say in the prompt "
+            "whether to classify (into which labels), to extract, or to write; or set Task.kind."
+        )
+    if task.kind == "classification":
+        if len(set(task.labels)) < 2 or len(set(task.labels)) < len(task.labels):
+            raise ValueError(
+                f"labels={list(task.labels)}; a classification needs two different labels or more."
+            )
+        return Listed(task.instruction)
+    if task.kind == "extraction":
+        if task.has_question:
+            return Asked(task.instruction)
+        return Marked(task.instruction, task.labels or (PART,))
+    return Paired(task.instruction)
+
+
+# --- the forms -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One numbered list per label: the label is what the prompt asked for, and never read back."""
+
+    instruction: str
+    max_new_tokens: int = 128
+    stop: tuple[str, ...] = ("\n\n",)
+
+    def prompt(self, cell: Cell, good: Sequence[Demonstration], earlier: Sequence[Sample]) -> str:
+        """Return a prompt that ends with the next number of the list."""
+        head = (
+            f"Task: {one_line(self.instruction)}\n\n"
+            f'Different inputs for which the right output is "{cell.label}"{_wish(cell)}'
+        )
+        rows = [one_line(example.input) for example in good if example.output == cell.label]
+        drafts = [one_line(sample.input) for sample in earlier]
+        if rows and drafts:
+            head = f"{head}.\n\nDrafts:\n{_bullets(drafts)}\n\nGood examples"
+        else:
+            rows = rows or drafts
+        numbered = [f"{number}. {row}" for number, row in enumerate(rows, start=1)]
+        return "\n".join([f"{head}:", *numbered, f"{len(rows) + 1}."])
+
+    def read(self, reply: str, cell: Cell) -> Reading:
+        """Return the lines of the list; the last one only if it looks finished."""
+        items = [item for item in _NUMBER.split(reply) if item.strip()]
+        lines = [_bare(item.strip().split("\n")[0]) for item in items]
+        if lines and not self._is_finished(reply, lines[-1]):
+            lines[-1] = ""
+        lines = [_without_label(line, cell.label) for line in lines]
+        return Reading(len(items), [Sample(line, cell.label) for line in lines if line])
+
+    def _is_finished(self, reply: str, line: str) -> bool:
+        return len(reply) < self.max_new_tokens or line.endswith(tuple(_ENDS))
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Sentences with their parts below them; each part must stand in its sentence."""
+
+    instruction: str
+    types: tuple[str, ...]
+    max_new_tokens: int = 160
+    stop: tuple[str, ...] = ("\n\n\n",)
+
+    def prompt(self, cell: Cell, good: Sequence[Demonstration], earlier: Sequence[Sample]) -> str:
+        """Return a prompt that ends where the next sentence begins."""
+        lines = " ".join(f'"{kind}: …"' for kind in self.types)
+        head = (
+            f"Task: {one_line(self.instruction)}\n\nDifferent sentences{_wish(cell)}. Below each, "
+            f'the parts to find, copied from it, as {lines}, or "none".'
+        )
+        return _page(
+            head,
+            [self._block(example.input, example.output) for example in good],
+            [self._block(sample.input, _typed(sample)) for sample in earlier],
+            "Sentence:",
+        )
+
+    def _block(self, text: str, parts: str) -> str:
+        found = re.split(r"\s*[;\n]\s*", parts.strip()) if parts.strip() else ["none"]
+        if self.types == (PART,):
+            found = [part if ": " in part or part == "none" else f"{PART}: {part}"
+                     for part in found]  # fmt: skip
+        return "\n".join([f"Sentence: {one_line(text)}", *map(one_line, found)])
+
+    def read(self, reply: str, cell: Cell) -> Reading:
+        """Return the sentences all of whose parts stand in them, with where they stand."""
+        blocks = [block for block in re.split(r"(?m)^Sentence:", reply) if block.strip()]
+        whole = blocks
+        if blocks and not _ends_block(blocks[-1], reply, self.max_new_tokens):
+            whole = blocks[:-1]
+        found = (self._sample(block) for block in whole)
+        return Reading(len(blocks), [sample for sample in found if sample is not None])
+
+    def _sample(self, block: str) -> Sample | None:
+        text, *lines = block.strip().split("\n\n")[0].split("\n")
+        text, parts = _bare(text), []
+        kinds = {kind.lower(): kind for kind in self.types}
+        for line in lines:
+            kind, colon, part = line.partition(":")
+            if _bare(line).lower().rstrip(".") == "none" or _bare(part).lower() in (
+                "none",
+                "none.",
+            ):
+                continue
+            if not colon or kind.strip().lower() not in kinds or not part.strip():
+                return None
+            parts.append((_bare(part), kinds[kind.strip().lower()]))
+        spans = spans_of(text, parts)
+        if not lines or spans is None or not text:
+            return None
+        return Sample(text, _joined(text, spans, self.types), spans=spans)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions about a passage, whose answers stand in it."""
+
+    instruction: str
+    max_new_tokens: int = 64
+    stop: tuple[str, ...] = ("\n\n\n", "\nPassage:")
+
+    def prompt(self, cell: Cell, good: Sequence[Demonstration], earlier: Sequence[Sample]) -> str:
+        """Return a prompt that ends where the question begins, or, without one, the passage."""
+        head = (
+            f"Task: {one_line(self.instruction)}\n\nPassages, each with a question{_wish(cell)} "
+            "and its answer, copied from the passage."
+        )
+        opening = f"Passage: {one_line(cell.passage)}\nQuestion:" if cell.passage else "Passage:"
+        blocks = [_asked(sample.context, sample.input, sample.output) for sample in earlier]
+        return _page(head, [_told(example) for example in good], blocks, opening)
+
+    def read(self, reply: str, cell: Cell) -> Reading:
+        """Return the question, if its answer stands in the passage."""
+        if not reply.strip():
+            return Reading(0, [])
+        text = reply if cell.passage else f"Passage:{reply}"
+        pattern = (
+            r"(?s)(?:Passage:(?P<passage>.*?)\nQuestion:)?(?P<question>.*?)\nAnswer:(?P<answer>.*)"
+        )
+        match = re.match(pattern, text)
+        if match is None:
+            return Reading(1, [])
+        passage = cell.passage or one_line(match["passage"] or "")
+        question = _bare(one_line(match["question"]))
+        line, newline, _ = match["answer"].strip("\n").partition("\n")
+        ended = bool(newline) or len(reply) < self.max_new_tokens or line.rstrip().endswith(".")
+        answer = plain_answer(line) or ""
+        found = spans_of(passage, [(answer, PART)]) if answer and ended else None
+        if not found or not question.endswith(("?", "？")) or answer.lower() in question.lower():
+            return Reading(1, [])
+        start, end, _ = found[0]
+        return Reading(1, [Sample(question, passage[start:end], context=passage)])
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Inputs with their outputs, for whatever else a task may be."""
+
+    instruction: str
+    max_new_tokens: int = 160
+    stop: tuple[str, ...] = ("\n\n\n",)
+
+    def prompt(self, cell: Cell, good: Sequence[Demonstration], earlier: Sequence[Sample]) -> str:
+        """Return a prompt that ends where the next input begins."""
+        head = f"Task: {one_line(self.instruction)}\n\nDifferent inputs{_wish(cell)}, with outputs."
+        return _page(
+            head,
+            [_pair(example.input, example.output) for example in good],
+            [_pair(sample.input, sample.output) for sample in earlier],
+            "Input:",
+        )
+
+    def read(self, reply: str, cell: Cell) -> Reading:
+        """Return the pairs; the last one only if it is finished."""
+        blocks = [block for block in re.split(r"(?m)^Input:", reply) if block.strip()]
+        samples = []
+        for number, block in enumerate(blocks, start=1):
+            given, marker, output = block.partition("\nOutput:")
+            last = number == len(blocks)
+            if last and not _ends_block(block, reply, self.max_new_tokens):
+                break
+            answer = plain_answer(output)
+            if marker and answer and given.strip():
+                samples.append(Sample(_bare(one_line(given)), answer))
+        return Reading(len(blocks), samples)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def spans_of(
+    text: str, parts: Sequence[tuple[str, str]]
+) -> tuple[tuple[int, int, str], ...] | None:
+    """Return where parts stand in a text, every time that they do, the longest first served.
+
+    Args:
+        text: A sentence or passage.
+        parts: Each with its type.
+
+    Returns:
+        `(start, end, type)` in characters, in order, without overlaps; `None` where a part does
+        not stand in the text as whole words, or stands there only inside another one.
+
+    >>> spans_of("York and New York", [("York", "city"), ("New York", "city")])
+    ((0, 4, 'city'), (9, 17, 'city'))
+    >>> spans_of("A fine film", [("plot", "part")]) is None
+    True
+    """
+    taken: list[tuple[int, int, str]] = []
+    for part, kind in sorted(set(parts), key=lambda pair: (-len(pair[0]), pair)):
+        before = r"(?<!\w)" if part[:1].isalnum() and part.isascii() else ""
+        after = r"(?!\w)" if part[-1:].isalnum() and part.isascii() else ""
+        pattern = f"{before}{re.escape(part)}{after}"
+        found = list(re.finditer(pattern, text)) or list(re.finditer(pattern, text, re.IGNORECASE))
+        free = [
+            (match.start(), match.end(), kind)
+            for match in found
+            if all(match.end() <= start or match.start() >= end for start, end, _ in taken)
+        ]
+        if not part or not free:
+            return None
+        taken += free
+    return tuple(sorted(taken))
+
+
+def plain_answer(text: str) -> str | None:
+    """Return an answer without the list or the quotes around it, `None` if it holds several.
+
+    >>> plain_answer(" ['1990'] "), plain_answer('"in May"'), plain_answer("['a', 'b']")
+    ('1990', 'in May', None)
+    """
+    text = text.strip()
+    if re.fullmatch(r"[\[(]\s*(['\"]).*\1\s*,?\s*[\])]", text, re.DOTALL):
+        try:
+            values = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        values = list(values) if isinstance(values, list | tuple) else [values]
+        return values[0].strip() if len(values) == 1 and isinstance(values[0], str) else None
+    return _bare(text)
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, so that it cannot begin a new row of a prompt."""
+    return " ".join(text.split())
+
+
+def _bare(text: str) -> str:
+    """Return a text without the quotes that stand around all of it."""
+    text = text.strip()
+    match = _QUOTED.match(text)
+    pairs = ("''", '""', "“”", "‘’", "``")
+    if match and match[1] + match[3] in pairs and match[1] not in match[2]:
+        return match[2].strip()
+    return text
+
+
+def _without_label(line: str, label: str) -> str:
+    """Return a line without the label that some teachers write before or after the text."""
+    name = re.escape(label)
+    line = re.sub(rf"^\W*{name}\W*[:–—-]\s+", "", line, flags=re.IGNORECASE)
+    return _bare(re.sub(rf"\s+(?:[-–—=>]+\s*\W?{name}\W?|\(\W?{name}\W?\))\s*\.?$", "", line,
+                        flags=re.IGNORECASE))  # fmt: skip
+
+
+def _ends_block(block: str, reply: str, max_new_tokens: int) -> bool:
+    """Return whether a reply's last block is whole: a blank line follows, or the teacher ended."""
+    return block.endswith("\n\n") or len(reply) < max_new_tokens
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def _page(head: str, good: Sequence[str], drafts: Sequence[str], opening: str) -> str:
+    blocks = [head]
+    if good and drafts:
+        blocks += ["Drafts:", *drafts, "Good examples:", *good]
+    else:
+        blocks += [*good, *drafts]
+    return "\n\n".join([*blocks, opening])
+
+
+def _bullets(rows: Sequence[str]) -> str:
+    return "\n".join(f"- {row}" for row in rows)
+
+
+def _wish(cell: Cell) -> str:
+    wishes = [f"{one_line(name)}: {one_line(value)}" for name, value in cell.attributes.items()]
+    return f" ({'; '.join(wishes)})" if wishes else ""
+
+
+def _pair(given: str, output: str) -> str:
+    """Return a pair; an output may have lines of its own, but none that begins a row."""
+    kept = re.sub(r"(?m)^(Input:|Output:)", r" \1", re.sub(r"\n{2,}", "\n", output.strip()))
+    return f"Input: {one_line(given)}\nOutput: {kept}"
+
+
+def _asked(passage: str, question: str, answer: str) -> str:
+    return (
+        f"Passage: {one_line(passage)}\nQuestion: {one_line(question)}\nAnswer: {one_line(answer)}"
+    )
+
+
+def _told(example: Demonstration) -> str:
+    match = _QUESTION.match(example.input)
+    if match is None:
+        return f"{one_line(example.input)}\nAnswer: {one_line(example.output)}"
+    return _asked(match["context"], match["question"], example.output)
+
+
+def _joined(text: str, spans: Sequence[tuple[int, int, str]], types: Sequence[str]) -> str:
+    """Return the parts as an output, in order, each once."""
+    typed = tuple(types) != (PART,)
+    parts = [f"{kind}: {text[a:b]}" if typed else text[a:b] for a, b, kind in spans]
+    return "; ".join(dict.fromkeys(parts))
+
+
+def _typed(sample: Sample) -> str:
+    return "; ".join(dict.fromkeys(f"{kind}: {sample.input[a:b]}" for a, b, kind in sample.spans))
