@@ -8,24 +8,27 @@ the prompt orders is obeyed, and where the rules find no task they say so (`kind
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reptune.models.prompts import check_text
+from reptune.prompt2model.prompt_demonstrations import (
+    BULLET,
+    is_short,
+    split_prompt,
+    unquoted,
+    usable,
+)
 from reptune.prompt2model.task import Demonstration, Kind, Task
 
-Pair = tuple[str, str | None]  # without an output, None
-Span = tuple[int, int]
-Found = tuple[list[Pair], list[Span]]  # demonstrations, and where they stand in the prompt
+if TYPE_CHECKING:
+    from reptune.prompt2model.teachers import Teacher
 
 MOST_CHARACTERS = 20_000
-MOST_DEMONSTRATIONS = 200
 LONGEST_TRANSLATED = 2_000  # characters of an instruction
-LONGEST_LABEL = 5  # words
 
 
 class PromptParser(Protocol):
@@ -38,21 +41,6 @@ class PromptParser(Protocol):
 
     def __call__(self, prompt: str, *, translate: Callable[[str], str] | None = None) -> Task:
         """Return the task that a prompt describes."""
-
-
-class Generates(Protocol):
-    """What a translator needs of a teacher."""
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        stop: Sequence[str],
-        random_state: int | None,
-    ) -> list[str]:
-        """Let the model go on with each prompt."""
 
 
 def parse_prompt(prompt: str, *, translate: Callable[[str], str] | None = None) -> Task:
@@ -82,8 +70,8 @@ def parse_prompt(prompt: str, *, translate: Callable[[str], str] | None = None) 
     ('classification', ('positive', 'negative'), 'A dull film')
     """
     text, notes = _cleaned(prompt)
-    pairs, instruction = _split(text)
-    demonstrations = _checked_demonstrations(pairs, notes)
+    pairs, instruction = split_prompt(text)
+    demonstrations = usable(pairs, notes)
     language = _language(instruction or text)
     english = _translated(instruction, language, translate, notes)
     both = instruction if english == instruction else f"{instruction}\n{english}"
@@ -123,222 +111,6 @@ def _cleaned(prompt: str) -> tuple[str, list[str]]:
         raise ValueError(f"prompt={prompt[:40]!r} is empty; say in a sentence what the model does.")
     gone = len(text) - len(kept)
     return kept, [f"{gone} control characters were removed"] if gone else []
-
-
-# --- demonstrations ------------------------------------------------------------------------------
-
-_INPUT = "input|text|sentence|question|prompt|source|q|入力|输入|輸入|eingabe|entrée|entrada"
-_OUTPUT = "output|label|answer|completion|target|result|a|出力|输出|輸出|ausgabe|sortie|salida"
-_QUOTES = {'"': '"', "'": "'", "“": "”", "「": "」", "『": "』", "«": "»", "„": "“", "‘": "’"}
-_ARROW = re.compile(r"-{1,3}>|={1,3}>|[→⇒⟶↦]")
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\(?\d{1,3}[.)])\s+")
-_HEADER = re.compile(
-    r"(?:^|(?<=[.!?。])[ \t]*|(?<=\n)[ \t]*)"
-    r"(?:here (?:are|is) (?:some |a few |an |two |three )?examples?|(?:some |for )?examples?"
-    r"|e\.g\.|demonstrations?|beispiele?|exemples?|ejemplos?|例如|例子|示例|例)[ \t]*[:：]?[ \t]*$",
-    re.IGNORECASE | re.MULTILINE,
-)
-
-
-def _split(text: str) -> tuple[list[Pair], str]:
-    """Return a prompt's demonstrations, and the rest of it."""
-    pairs: list[Pair] = []
-    for find in (_assigned, _in_json, _in_table, _marked, _arrows, _in_prose, _after_labels):
-        found, spans = find(text)
-        if not spans:
-            continue
-        pairs = found[:MOST_DEMONSTRATIONS]
-        for start, end in reversed(spans):
-            text = f"{text[:start]}\n{text[end:]}"
-        text = _HEADER.sub("", text)
-        break
-    return pairs, re.sub(r"\n\s*\n\s*", "\n\n", text).strip()
-
-
-def _assigned(text: str) -> Found:
-    """Find `input="…" output="…"`, with quotes inside too."""
-    quoted = r"[\"“]((?:(?!\binput\s?=).){0,4000}?)[\"”]"
-    pattern = re.compile(
-        rf"\binput\s*=\s*{quoted}\s*,?\s*(?:output\s*=\s*{quoted}(?=\s*(?:$|input\s*=|\n))|(?=\n\n|$))",
-        re.DOTALL | re.IGNORECASE,
-    )
-    matches = list(pattern.finditer(text))
-    return [(m[1], m[2]) for m in matches], [m.span() for m in matches]
-
-
-def _in_json(text: str) -> Found:
-    """Find JSON objects, or lists of them, that hold an input and an output."""
-    decoder, pairs, spans, start = json.JSONDecoder(), [], [], 0
-    opening = re.compile(r"\{\s*\"|\[\s*\{\s*\"")
-    for _ in range(MOST_DEMONSTRATIONS):
-        match = opening.search(text, start)
-        if match is None:
-            break
-        try:
-            value, start = decoder.raw_decode(text, match.start())
-        except (ValueError, RecursionError):
-            start = match.end()
-            continue
-        found = [_pair_of(row) for row in (value if isinstance(value, list) else [value])]
-        if all(found):
-            pairs += found
-            spans.append((match.start(), start))
-    return pairs, spans
-
-
-def _pair_of(row: Any) -> Pair | None:
-    """Return an object's input and output, if it has both or the input alone."""
-    if not isinstance(row, dict):
-        return None
-    fields = {str(name).lower(): _plain(value) for name, value in row.items()}
-    given = [fields[name] for name in _INPUT.split("|") if name in fields]
-    wanted = [fields[name] for name in _OUTPUT.split("|") if name in fields]
-    return (given[0], wanted[0] if wanted else None) if given else None
-
-
-def _plain(value: Any) -> str:
-    """Return a value of JSON as text: a list's elements, not Python's brackets and quotes."""
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _in_table(text: str) -> Found:
-    """Find the rows of a table with two columns, less its header."""
-    row = re.compile(r"^[ \t]*\|([^|\n]*)\|([^|\n]*)\|?[ \t]*$", re.MULTILINE)
-    matches = list(row.finditer(text))
-    rule = [i for i, m in enumerate(matches) if re.fullmatch(r"[\s:|-]+", m[0])]
-    rows = matches[rule[0] + 1 :] if rule else matches
-    pairs = [(_unquoted(m[1]), _unquoted(m[2])) for m in rows]
-    return pairs, [m.span() for m in matches]
-
-
-def _marked(text: str) -> Found:
-    """Find texts after two words with a colon that take turns, known ones or such that repeat."""
-    first, second = _markers(text)
-    if not first:
-        return [], []
-    mark = re.compile(
-        rf"(?:(?<=\s)|^)(?:(?P<first>{first})|(?P<second>{second}))[ \t]*\d*[ \t]*[:：][ \t]*",
-        re.IGNORECASE | re.MULTILINE,
-    )
-    marks = list(mark.finditer(text))
-    pairs: list[Pair] = []
-    spans: list[Span] = []
-    for index, m in enumerate(marks):
-        following = marks[index + 1].start() if index + 1 < len(marks) else len(text)
-        # The last value ends with its paragraph; what follows is instruction again.
-        last = index + 1 == len(marks) or marks[index + 1]["first"] is not None
-        stop = re.search(r"\n[ \t]*\n|\n-{3,}" if last else r"\Z", text[m.end() : following])
-        end = m.end() + stop.start() if stop else following
-        value = _unquoted(text[m.end() : end])
-        if m["first"] is not None:
-            pairs.append((value, None))
-        elif pairs and pairs[-1][1] is None:
-            pairs[-1] = (pairs[-1][0], value)
-        else:
-            continue
-        rule = re.match(r"\s*\n-{3,}[ \t]*", text[end:])
-        spans.append((m.start(), end + (rule.end() if rule else 0)))
-    return pairs, spans
-
-
-def _markers(text: str) -> tuple[str, str]:
-    """Return patterns for the word before an input and the word before an output, or none."""
-    start = r"(?:^|(?<=\s))"
-    known = (
-        re.search(rf"{start}({_INPUT})[ \t]*\d*[ \t]*[:：]", text, re.I | re.M),
-        re.search(rf"{start}({_OUTPUT})[ \t]*\d*[ \t]*[:：]", text, re.I | re.M),
-    )
-    if known[0] and known[1] and known[0].start() < known[1].start():
-        return re.escape(known[0][1]), re.escape(known[1][1])
-    words = re.findall(r"^[ \t]*([^\W\d]\w{0,20})[ \t]*[:：][ \t]*\S", text, re.MULTILINE)
-    turns = list(zip(words[::2], words[1::2], strict=False))
-    common = Counter(turns).most_common(1)
-    if common and common[0][1] >= 2 and common[0][0][0] != common[0][0][1]:
-        pair = common[0][0]
-        if words.count(pair[0]) == words.count(pair[1]) == common[0][1]:
-            return re.escape(pair[0]), re.escape(pair[1])
-    header = _HEADER.search(text)
-    after = text[header.end() :] if header else ""
-    once = re.match(r"\s*(\w{2,20})[:：].{1,2000}?\s(\w{2,20})[:：]", after, re.DOTALL)
-    return (re.escape(once[1]), re.escape(once[2])) if once and once[1] != once[2] else ("", "")
-
-
-def _arrows(text: str) -> Found:
-    """Find `"…" -> …`, a line each, or after a sentence on its line."""
-    pairs, spans, place = [], [], 0
-    for line in text.split("\n"):
-        start, place = place, place + len(line) + 1
-        parts = _ARROW.split(line)
-        if len(parts) != 2 or not parts[0].strip():
-            continue
-        given = _BULLET.sub("", parts[0]).strip()
-        opens = [i for i, c in enumerate(given) if c in _QUOTES and given[-1] == _QUOTES[c]]
-        if opens and opens[0] < len(given) - 1:
-            spans.append((start + line.index(given) + opens[0], start + len(line)))
-            if not given[: opens[0]].strip():
-                spans[-1] = (start, start + len(line))
-            given = given[opens[0] :]
-        else:
-            spans.append((start, start + len(line)))
-        pairs.append((_unquoted(given), _unquoted(parts[1])))
-    return pairs, spans
-
-
-def _in_prose(text: str) -> Found:
-    """Find `Example: "…" should give ….`."""
-    pattern = re.compile(
-        r"(?:for )?(?:examples?|e\.g\.)[:,]?\s*[\"“]([^\"”\n]{1,2000})[\"”],?\s*"
-        r"(?:should (?:give|be|become|get)|gives|becomes|is|means|→)\s*([^\n]{1,200}?)\.?[ \t]*$",
-        re.IGNORECASE | re.MULTILINE,
-    )
-    matches = list(pattern.finditer(text))
-    return [(m[1], _unquoted(m[2])) for m in matches], [m.span() for m in matches]
-
-
-def _after_labels(text: str) -> Found:
-    """Find lines `label: text` of which some share a label, or lines `text: label`."""
-    lines = list(re.finditer(r"^[ \t]*([^:：\n]+)[:：][ \t]*(\S[^\n]*)$", text, re.MULTILINE))
-    for of_label, of_text in ((1, 2), (2, 1)):
-        labels = Counter(_unquoted(m[of_label]) for m in lines)
-        if len(lines) > 2 and 1 < len(labels) < len(lines) and all(map(_is_short, labels)):
-            pairs = [(_unquoted(m[of_text]), _unquoted(m[of_label])) for m in lines]
-            return pairs, [m.span() for m in lines]
-    return [], []
-
-
-def _unquoted(text: str) -> str:
-    """Return a text without bullets, space and one pair of quotes around it."""
-    text = _BULLET.sub("", text).strip()
-    if len(text) > 1 and text[0] in _QUOTES and text[-1] == _QUOTES[text[0]]:
-        return text[1:-1].strip()
-    return text
-
-
-def _is_short(text: str) -> bool:
-    """Return whether a text may be a label; a character of Chinese takes three bytes."""
-    return bool(text) and len(text.split()) <= LONGEST_LABEL and len(text.encode()) <= 48
-
-
-def _checked_demonstrations(pairs: list[Pair], notes: list[str]) -> tuple[Demonstration, ...]:
-    """Return the demonstrations that can be used, and note what was wrong with others.
-
-    An empty output is one, such as of an extraction that finds nothing, unless all are empty.
-    """
-    some = any((output or "").strip() for _, output in pairs)
-    kept = [Demonstration(i, o) for i, o in pairs if i.strip() and some and o is not None]
-    if len(kept) < len(pairs):
-        notes.append(f"{len(pairs) - len(kept)} demonstrations lack an output and were left out")
-    outputs: dict[str, set[str]] = {}
-    for shown in kept:
-        outputs.setdefault(shown.input, set()).add(shown.output)
-    for given, wanted in outputs.items():
-        if len(wanted) > 1:
-            notes.append(f"the demonstrations give {sorted(wanted)} for the same {given[:60]!r}")
-    return tuple(dict.fromkeys(kept))
 
 
 # --- language and translation --------------------------------------------------------------------
@@ -383,7 +155,7 @@ def _translated(
         return text
     try:
         english = translate(text)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # too long, or the teacher stopped
         notes.append(f"{refusal}{error}")
         return text
     problem = _translation_problem(text, english)
@@ -405,7 +177,7 @@ def _translation_problem(text: str, english: Any) -> str:
     return ""
 
 
-def translator(teacher: Generates, *, max_new_tokens: int = 200) -> Callable[[str], str]:
+def translator(teacher: Teacher, *, max_new_tokens: int = 200) -> Callable[[str], str]:
     """Return a function that lets a teacher translate an instruction to English.
 
     The teacher sees two translations and goes on with the third, once, likeliest tokens only.
@@ -442,32 +214,49 @@ def translator(teacher: Generates, *, max_new_tokens: int = 200) -> Callable[[st
 
 # --- kind ----------------------------------------------------------------------------------------
 
-# At the start of a sentence or after such words a verb is what the model shall do.
-_ORDER = r"(?:^|[.!?:;,。]\s*|\b(?:please|to|can you|should|must|will|that|and|then|job is)\s+)"
+
+def _order(verbs: str) -> str:
+    """Return a pattern for verbs where they say what to do, such as write or writing."""
+    stems = verbs.replace("e|", "|").removesuffix("e")
+    before = (
+        r"(?:^|[.!?:;,。]\s*|\b(?:please|to|can you|should|must|will|that|and|then|job is)\s+"
+        r"|^given (?:[\w-]+ ){1,6}?)"
+    )
+    return rf"{before}(?:{stems})(?:e|es|s|ing)?\b"
+
+
 _CUES: dict[Kind, tuple[str, ...]] = {
     "classification": (
         r"\bclassif", r"\bcategori[sz]", r"\b(?:class|categor|label)(?:es|ies|s)?\b",
         r"\bsort\b[^.\n]{0,60}\binto\b", r"\bassign\b", r"\broute\b", r"\bmoderate\b",
         r"\b(?:put|divide|group)s?\b[^.\n]{0,60}\b(?:into|in one)\b", r"\brate\b", r"\bwhether\b",
         r"\bpositive\W+(?:or|and|/)\W+negative", r"\byes\W+(?:or|/)\W+no\b", r"\bsentiment\b",
-        r"\bdetect(?:s|ion)?\b", r"\bdecide\b", r"\bpredict\b", r"\bidentify (?:the|which)\b",
+        r"\bdetect(?:s|ing|ion)?\b", r"\bdecid(?:e|ing)\b", r"\bpredict\w*\b(?! (?:the )?next)",
         r"\bwh(?:at|ich) (?:mood|kind|type|class|category|topic|genre|language|emotion)\b",
         r"\btell\w* (?:me )?(?:which|if|whether)\b", r"\b\w+ or not(?: \w+)?\b",
+        _order("check|verify|judge|select|choose|pick"), r"\banswer (?:if|whether)\b",
+        r"\bdetermin(?:e|ing) (?:the|if|which)\b",
+        r"\b(?:identify|identifying|decid\w+|see|say) (?:if|which)\b", r"\b(?:answer )?type of\b",
         "分類", "判定", "判別", "分类", "判断", "分为", "归类", "分成", "분류", "판단",
         r"\bordne\b", r"\bklassifi", r"\bclasse[rz]?\b", r"\bclasific",
     ),
     "extraction": (
         r"\bextract", r"\bpull\b[^.\n]{0,60}\b(?:out|from)\b", r"\bnamed entit", r"\bhighlight",
-        rf"{_ORDER}(?:mark|copy|list|locate|underline|spot|tag)\b",
-        rf"{_ORDER}find\b(?! out| (?:the |its )?(?:sentiment|topic|class|category|label))",
+        _order("mark|copy|locate|underline|spot|tag"), _order("list") + r"(?! of| and)",
+        _order("find") + r"(?! out| (?:the |its )?(?:\w+ )?(?:sentiment|topic|class|category|"
+        r"label|type|missing|\w+ability))",
         r"\bcopied from\b", r"\bword for word\b", r"\bverbatim\b", r"\bexactly as\b",
         r"\bspans?\b", r"\bfrom (?:each|every) \w+ i want\b", r"\bwhich words\b",
         "抜き出", "抽出", "抽取", "提取", "找出", "原文", "추출", r"\bextrahier", r"\bfinde\b",
         r"\bextrai", r"\bextrae",
     ),
     "text": (
-        rf"{_ORDER}(?:write|generate|turn|convert|correct|expand|compose|normali[sz]e|simplify|"
-        r"explain|shorten|fix|answer|create|give|reply|continue|complete|describe|invent)\b",
+        _order(
+            "write|generate|turn|convert|correct|expand|compose|normalize|simplify|explain|shorten|fix|"
+            "answer|create|craft|construct|produce|formulate|draft|give|provide|suggest|reply|continue|"
+            "complete|describe|invent|modify|change|edit|improve|combine|merge|concatenate|transform|"
+            "calculate|compute|remove|replace|reverse|round|divide|multiply|add|return|rearrange"
+        ),
         r"\btranslat", r"\bsummar", r"\brewrit", r"\bparaphras", r"\brephras", r"\bnormali[sz]ed\b",
         r"\bwritten (?:as|out)\b", r"\btitle for\b", "要約", "書き換え", "書いて", "翻訳", "生成",
         "翻译", "总结", "摘要", "改写", "写", "요약", "번역", r"\bschreib", r"\bübersetz",
@@ -493,7 +282,7 @@ def _kind(text: str, demonstrations: Sequence[Demonstration]) -> Kind | None:
     shown = _shown_kind(demonstrations)
     if shown is not None:
         points[shown] += 2
-    if _asks(text, demonstrations):
+    if _asks(text, demonstrations) and not points["classification"]:
         points["extraction"] += 2
     if (points["classification"] or "?" in text) and len(_named_labels(text)) > 1:
         points["classification"] += 1
@@ -525,14 +314,16 @@ def _shown_kind(demonstrations: Sequence[Demonstration]) -> Kind | None:
     if parts and all(part in inputs for part in parts):
         return "extraction"
     repeated = len(set(outputs)) < len(outputs)
-    if repeated and all(map(_is_short, outputs)):
+    if repeated and all(map(is_short, outputs)):
         return "classification"
-    long = any(not _is_short(output) for output in outputs)
+    long = any(not is_short(output) for output in outputs)
     return "text" if long else None
 
 
 _ASKED = re.compile(
-    r"\banswer(?:s|ing)? (?:to )?(?:\w+ ){0,3}questions?\b|\bquestion\b[^.\n]{0,40}\b(?:and|with) "
+    r"(?<!wrong )(?<!incorrect )(?<!implausible )"
+    r"\banswer(?:s|ing)? (?:to )?(?:\w+ ){0,3}questions?\b"
+    r"|\bquestion (?:and|with) (?:\w+ ){1,3}(?:passage|context|paragraph|text|article|document)\b"
     r"|質問.*答|问题.*答|答.*问题|回答.*问题|질문.*답|\bfragen? beantwort|\bréponds? à|\bresponde",
     re.IGNORECASE | re.DOTALL,
 )
@@ -552,9 +343,11 @@ def _asks(text: str, demonstrations: Sequence[Demonstration]) -> bool:
 
 # --- labels --------------------------------------------------------------------------------------
 
-_ITEM = r"[\"“'‘]?\w[\w'’-]*(?: [\w'’-]+){0,3}[\"”'’]?"
-_OR = rf"{_ITEM}(?:, ?{_ITEM})*,? (?:or|oder|ou|o|u) {_ITEM}"
-_AND = rf"{_ITEM}(?:, ?{_ITEM})*,? (?:and|or|und|oder|et|ou|y|o|&) {_ITEM}"
+_WORD = r"(?!(?:and|or|und|oder) )\w[\w'’-]*"
+_ITEM = rf"[\"“'‘]?{_WORD}(?: {_WORD}){{0,3}}[\"”'’]?"
+_SLASHED = rf"{_ITEM}(?:/{_ITEM})?"
+_OR = rf"{_SLASHED}(?:, ?{_SLASHED})*,? (?:or|oder|ou|o|u) {_SLASHED}"
+_AND = rf"{_SLASHED}(?:, ?{_SLASHED})*,? (?:and|or|und|oder|et|ou|y|o|&) {_SLASHED}"
 _COMMAS = rf"{_ITEM}(?: ?[,/|;] ?{_ITEM})+"
 _NAMED = (
     r"\b(?:labels?|class(?:es)?|categor(?:y|ies)|tags?|types?|outputs?|options?|departments?|teams?"
@@ -565,11 +358,12 @@ _LISTS = [
     for pattern in (
         rf"{_NAMED}(?P<list>{_AND}|{_COMMAS})",
         rf"\((?P<list>{_COMMAS}|{_OR})\)",
-        rf"\b(?:into|one of|either|between)(?: the)?(?: (?:classes|categories|groups))?:? "
-        rf"(?P<list>{_AND}|{_COMMAS})",
-        rf"\b(?:answer|return|say|output|reply|respond)(?: with)?:? (?P<list>{_OR}|{_COMMAS})",
+        r"\b(?:into|one of|either|(?:distinguish|decide|choose|tell) between)(?: the)?"
+        rf"(?: (?:classes|categories|groups))?:? (?P<list>{_AND}|{_COMMAS})",
+        rf"\b(?:answer|return|say|output|reply|respond)(?: with)?:? (?!is |are |to |if |whether )"
+        rf"(?P<list>{_OR}|{_COMMAS})",
         rf"(?:^|(?<=[.!?:]\s))is (?:an?|the|this|each|every) \w+ (?P<list>{_OR})",
-        rf"\b(?:is|are|as|to|zu:|est|es)(?: an?)? (?P<list>{_OR})",
+        rf"\b(?:is|are|was|were|as|to|zu:|est|es)(?: an?)? (?P<list>{_OR})",
         rf"^[^\w\n]*(?P<list>{_OR})(?=\?)",
     )
 ]  # fmt: skip
@@ -609,7 +403,7 @@ def _labels(
         notes.append(f"the last label is read as {named[-1]!r}; put labels in quotes if it is not")
     spelled = {_key(label): label for label in named}
     shown: dict[str, str] = {}
-    for output in (d.output.strip() for d in demonstrations if _is_short(d.output)):
+    for output in (d.output.strip() for d in demonstrations if is_short(d.output)):
         spelling = shown.setdefault(_key(output), output)
         before = spelled.get(_key(output), spelling)
         if output != spelling or before != spelling:
@@ -665,11 +459,11 @@ def _types(text: str, demonstrations: Sequence[Demonstration]) -> list[str]:
 def _listed_below(text: str) -> list[str]:
     """Return what stands first on lines with bullets, or before a colon on lines of definitions."""
     lines = [line for line in text.split("\n") if line.strip()]
-    bulleted = [_BULLET.sub("", line) for line in lines if _BULLET.match(line)]
+    bulleted = [BULLET.sub("", line) for line in lines if BULLET.match(line)]
     defined = [m[1] for line in lines if (m := re.match(r"\s*([\w][\w '/-]{0,30}):\s+\S", line))]
     heads = [re.split(r"\s*[:：]\s+|\s+[-–—]\s+", line)[0] for line in bulleted] or defined
-    labels = [_unquoted(head).rstrip(".,;") for head in heads]
-    return list(dict.fromkeys(labels)) if all(map(_is_short, labels)) else []
+    labels = [unquoted(head).rstrip(".,;") for head in heads]
+    return list(dict.fromkeys(labels)) if all(map(is_short, labels)) else []
 
 
 def _range(text: str) -> list[str]:
@@ -682,23 +476,33 @@ def _range(text: str) -> list[str]:
 
 
 def _quoted_labels(text: str) -> list[str]:
-    """Return the short texts in quotes."""
-    found = re.findall(r"[\"“「]([^\"”“」「\n]{1,40})[\"”」]", text)
-    return list(dict.fromkeys(label.strip() for label in found if _is_short(label)))
+    """Return the short texts in quotes, but not two that an "and" joins, which may be any names."""
+    quoted = r"[\"“「]([^\"”“」「\n]{1,40})[\"”」]|(?<!\w)['‘]([^'’\n]{1,40})['’](?!\w)"
+    found = [m for m in re.finditer(quoted, text) if is_short((m[1] or m[2]).strip())]
+    labels = list(dict.fromkeys((m[1] or m[2]).strip() for m in found))
+    if len(labels) == 2 and re.search(r"\band\b", text[found[0].end() : found[1].start()]):
+        before = text[: found[0].start()]
+        introduced = r"\b(?:into|as|labels?|class(?:es)?|categor\w+|outputs?)\b[^\"'“]{0,20}$"
+        return labels if re.search(introduced, before, re.IGNORECASE) else []
+    return labels
 
 
-# Words that go on with the sentence after the last label.
+# What goes on with the sentence after the last label.
 _FOLLOWING = re.compile(
-    r" (?:in|on|of|for|from|by|with|based|depending|according|given|to|that|which|as|using)(?= |$)",
+    r" (?:in|on|of|for|from|by|with|based|depending|according|given|to|that|which|as|using)(?= |$)"
+    r"| (?:sentiments?|tones?|labels?|class(?:es)?|categor(?:y|ies)|groups?)$",
     re.IGNORECASE,
 )
 
 
 def _items(text: str) -> list[str]:
-    """Return a list's items; the last without words that follow it."""
-    parts = re.split(
-        r" ?[,/|;、，或和] ?(?:(?:and|or) )?| (?:and|or|und|oder|et|ou|y|o|u|&) ", text
-    )
-    items = [re.sub(r"^(?:an?|the) ", "", part.strip(" \"“”'‘’"), flags=re.I) for part in parts]
+    """Return a list's items; the last without words that follow it, and `X, not X` for X or not."""
+    comma = "[,;、，或和]" if re.search("[,、，]", text) else "[,/|;、，或和]"
+    parts = re.split(rf" ?{comma} ?(?:(?:and|or) )?| (?:and|or|und|oder|et|ou|y|o|u|&) ", text)
+    items = [
+        re.sub(r"^(?:in )?(?:(?:an?|the) )?", "", p.strip(" \"'“”‘’"), flags=re.I) for p in parts
+    ]
     items[-1] = _FOLLOWING.split(items[-1])[0]
-    return list(dict.fromkeys(item for item in items if _is_short(item)))
+    if len(items) == 2 and items[1].lower() == "not":
+        items[1] = f"not {items[0]}"
+    return list(dict.fromkeys(item for item in items if is_short(item)))

@@ -42,7 +42,15 @@ class TestDemonstrations:
             "输入: a b\n输出: c\n\n输入: d\n输出: e f",
         ],
     )
-    @pytest.mark.parametrize("header", ["", "Examples:\n", "Here are some examples:\n\n"])
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "",
+            "Examples:\n",
+            "Here are some examples:\n\n",
+            "Here are examples with inputs, and their outputs:\n",
+        ],
+    )
     def test_each_format_gives_the_same_two(self, written, header):
         prompt = f"Rewrite each line.\n\n{header}{written}"
         assert shown(prompt) == [("a b", "c"), ("d", "e f")]
@@ -95,7 +103,12 @@ class TestBadDemonstrations:
     def test_one_without_output_is_left_out_with_a_note(self):
         prompt = "Rewrite.\nInput: a\nOutput: b\nInput: c"
         assert shown(prompt) == [("a", "b")]
-        assert "1 demonstrations lack an output" in notes(prompt)
+        assert "without an output, left out: 1" in notes(prompt)
+
+    def test_hundreds_are_cut_with_a_note(self):
+        prompt = "Rewrite.\n" + "\n".join(f'"{n}" -> x{n}' for n in range(300))
+        assert len(shown(prompt)) == 200
+        assert "only the first 200 of 300" in notes(prompt)
 
     def test_empty_outputs_alone_show_nothing(self):
         assert shown('input="a" output=""\ninput="b" output=""') == []
@@ -123,6 +136,14 @@ class TestKinds:
             ("Translate French to English.", "text"),
             ("Can you write a reply to each message?", "text"),
             ("Generate a question for each paragraph.", "text"),
+            ("Writing questions about a story.", "text"),
+            ("Given a list of words remove the shortest.", "text"),
+            ("Given a text and a question, write a wrong answer to the question.", "text"),
+            (
+                "Given a passage and a question, classify the answer to the question.",
+                "classification",
+            ),
+            ("Given two lines, choose the better one.", "classification"),
             ("记事を翻訳する", "text"),
             ("Übersetze jeden Satz ins Englische.", "text"),
         ],
@@ -174,6 +195,18 @@ class TestLabels:
             ("Is it urgent? Yes or no.", ["yes", "no"]),
             ("Rate a book from 1 to 3 stars.", ["1", "2", "3"]),
             ("Categories:\n1. a cat\n2. a dog\n\nClassify pictures' captions.", ["a cat", "a dog"]),
+            ("Given a tweet, tell whether it is toxic or not.", ["toxic", "not toxic"]),
+            ("Classify a line as 'on' or 'off'.", ["on", "off"]),
+            ("Classify whether the answer is right or not.", ["right", "not right"]),
+            ("Classify the goal of a chat between an 'agent' and a 'customer'.", []),
+            ("Classify lines as 'on' and 'off'.", ["on", "off"]),
+            ("Distinguish between spam and ham and label each mail.", ["spam", "ham"]),
+            ("Is the sentence in Swedish or English?", ["Swedish", "English"]),
+            ("Classify reviews to positive or negative sentiment.", ["positive", "negative"]),
+            (
+                "Classify into: plan, finding/result, and other.",
+                ["plan", "finding/result", "other"],
+            ),
             ("把评论分为好评和差评。", ["好评", "差评"]),
             ("レビューを「良い」「悪い」に分類する", ["良い", "悪い"]),
             (
@@ -271,9 +304,10 @@ class TestLanguages:
         assert task.instruction == "文章を要約する。"
         assert reason in task.notes[0]
 
-    def test_a_translator_that_fails_is_reported(self):
+    @pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+    def test_a_translator_that_fails_is_reported(self, kind):
         def translate(text):
-            raise ValueError("the prompt has 9 tokens")
+            raise kind("the prompt has 9 tokens")
 
         assert "the prompt has 9 tokens" in notes("文章を要約する。", translate=translate)
 
