@@ -90,10 +90,11 @@ def cloze_questions(
 ) -> list[Sample]:
     """Make questions from passages by rule: mask a name, a number or a date.
 
-    The question is the clause around the answer, with the answer replaced by a blank, or taken
-    out and asked for by a question word in front. That is English where the answer comes first in
-    its clause, or an auxiliary before it; elsewhere it is not ("What Rovers beat on Saturday?").
-    Some words are left out, because what people ask does not repeat the passage.
+    The question is the clause around the answer. With a blank, it is the clause itself. With a
+    question word in front, it is one only where the answer comes first ("Who left the club?") or
+    an auxiliary can follow the question word ("When was it founded in Leeds?"); other answers
+    are not asked for, since that needs a parser. Some words are left out, because what people
+    ask does not repeat the passage.
 
     Args:
         passages: Texts of a few sentences.
@@ -193,10 +194,14 @@ _LEAD = (
     f"former|{_ROLES}"
 )
 _AUXILIARY = re.compile(r" (is|was|are|were|has|have|had|will|would|can|could|may|might|must)\b")
+_SUBORDINATE = re.compile(r",|\b(?:that|which|who|if|said|says)\b")
 _CLAUSE_BREAK = re.compile(
     r"[;:\"()]|\s-\s|,\s(?=(?:and|as|after|although|before|but|when|where|which|while|who|with)\b)"
 )
 _CLAUSE_OPENER = re.compile(r"\s*(?:(?:and|as|after|although|before|but|so|that|while)\s+)*", re.I)
+# An answer that is one of a list, an aside, or part of a longer name.
+_PART_BEFORE = re.compile(r"(?:,|\b(?:and|or)|'s)\s*$")
+_PART_AFTER = re.compile(r",| (?:and|or|of)\b")
 _SPEAKER = {"i", "we", "my", "our", "you", "your", "me", "us"}
 
 
@@ -207,14 +212,15 @@ def _questions_about(
     for start, end in _sentences(text):
         for answer in _answers(text, start, end, people):
             before, after = _around(text, start, end, answer)
+            if _PART_BEFORE.search(before) or _PART_AFTER.match(after):
+                continue
+            words = [before.split(), BLANK, after.split()]
             if form == "wh":
-                question = _asked(before, after, answer, dropped, generator)
-            else:
-                question = " ".join([_thinned(before, dropped, generator), BLANK])
-                question = f"{question} {_thinned(after, dropped, generator)}".strip(" ,.;!?'")
+                words = _asked(before, after, answer)
+            question = _joined(words, dropped, generator) + ("?" if form == "wh" else "")
             sample = Sample(question, text[answer.start : answer.end], text)
-            words = _words(question)
-            fits = 5 <= len(words) <= 25 and not _SPEAKER & set(words)
+            length = len(question.split()) if words else 0
+            fits = 5 <= length <= 25 and not _SPEAKER & set(_words(question))
             if fits and len(_occurrences(text, sample.output)) == 1 and not check_question(sample):
                 rows.append((question, answer))
     return rows
@@ -264,7 +270,8 @@ def _known_people(texts: list[str]) -> set[str]:
 
 
 def _word_for(text: str, start: int, end: int, people: set[str]) -> str:
-    if text[start:end].split()[-1] in people or _PERSON_AFTER.match(text, end):
+    said = _PERSON_AFTER.match(text, end) or text[:start].endswith("said ")
+    if text[start:end].split()[-1] in people or said:
         return "Who"
     return "Where" if text[:start].endswith((" in ", " at ", " near ")) else "What"
 
@@ -281,26 +288,39 @@ def _around(text: str, start: int, end: int, answer: _Answer) -> tuple[str, str]
     return before, text[answer.end : end]
 
 
-def _asked(
-    before: str, after: str, answer: _Answer, dropped: float, generator: np.random.Generator
-) -> str:
-    """Ask with a question word in front, then the auxiliary, if one stands before the answer."""
+def _asked(before: str, after: str, answer: _Answer) -> list[str | list[str]]:
+    """Put the question word in front, then the auxiliary; return nothing where neither fits.
+
+    A string stays, and of a list words may get lost.
+    """
     place = r"(?:(?:in|on|at|from|since|by|near) )?" if answer.asked in ("When", "Where") else ""
     before = re.sub(rf"\b{place}(?:(?:{_LEAD}) )*$", "", before, flags=re.IGNORECASE)
+    after, asked = after.removeprefix(answer.noun), answer.asked + answer.noun
+    if re.match(r"(?:who|whose|which|when|where|if)\b", before):
+        return []
+    if not before.strip() and answer.asked not in ("When", "Where"):
+        return [] if re.match(r" (?:at|for|from|in|on|to)\b", after) else [asked, after.split()]
+    # The subject ends at the auxiliary: before the answer, or right behind it.
     auxiliary = _AUXILIARY.search(before)
-    words = [answer.asked + answer.noun]
     if auxiliary:
-        words.append(auxiliary.group(1))
-        before = before[: auxiliary.start()] + before[auxiliary.end() :]
-    for part in (before, after.removeprefix(answer.noun)):
-        words += _thinned(part, dropped, generator).split()
-    return " ".join(words).strip(" ,.;!?'") + "?"
+        subject, rest = before[: auxiliary.start()], before[auxiliary.end() :] + after
+    else:
+        auxiliary = _AUXILIARY.match(after)
+        subject, rest = before, after[auxiliary.end() :] if auxiliary else ""
+    if not auxiliary or not 1 <= len(subject.split()) <= 8 or _SUBORDINATE.search(subject):
+        return []
+    return [asked, auxiliary.group(1), subject.split(), rest.split()]
 
 
-def _thinned(text: str, dropped: float, generator: np.random.Generator) -> str:
-    words = text.split()
-    keep = generator.random(len(words)) >= dropped
-    return " ".join(word for word, kept in zip(words, keep, strict=True) if kept)
+def _joined(words: list[str | list[str]], dropped: float, generator: np.random.Generator) -> str:
+    kept: list[str] = []
+    for part in words:
+        if isinstance(part, str):
+            kept.append(part)
+        else:
+            lasting = generator.random(len(part)) >= dropped
+            kept += [word for word, lasts in zip(part, lasting, strict=True) if lasts]
+    return " ".join(kept).strip(" ,.;!?'")
 
 
 # --- checking ----------------------------------------------------------------------------------

@@ -61,16 +61,31 @@ def test_sentences_end_behind_the_closing_quote():
 def test_each_kind_of_answer_is_asked_for_by_its_word():
     assert made(PASSAGES[0]) == {
         "Ada Moor": "Who left the old club on Monday?",
-        "Monday": "When Chairman Ada Moor left the old club?",
         "£2.5m": "How much had she paid for 30% of the shares?",
-        "30%": "What percentage had she paid £2.5m for of the shares?",
     }
-    questions = made(PASSAGES[1])
-    assert questions["Leeds"] == "Where the museum was opened on 3 May 1998 by Sir Tom Hall?"
-    assert questions["3 May 1998"] == "When was the museum in Leeds opened by Sir Tom Hall?"
-    assert questions["Tom Hall"] == "Who was the museum in Leeds opened on 3 May 1998 by?"
-    assert questions["1,200"] == "How many paintings it holds?"
+    assert made(PASSAGES[1]) == {
+        "Leeds": "Where was the museum opened on 3 May 1998 by Sir Tom Hall?",
+        "3 May 1998": "When was the museum in Leeds opened by Sir Tom Hall?",
+        "Tom Hall": "Who was the museum in Leeds opened on 3 May 1998 by?",
+    }
     assert made(PASSAGES[2])["three"] == "How many players had Rovers sold to Chester United?"
+
+
+def test_nothing_is_asked_where_no_auxiliary_can_follow_the_question_word():
+    assert "Monday" not in made(PASSAGES[0])  # "When Ada Moor left the old club?"
+    assert made("The fans of the old club in Hull said that it was sold last year.") == {}
+    assert made("The old club was sold, and who said so was Ada Moor of Hull.", form="wh") == {}
+
+
+@pytest.mark.parametrize("passage", [
+    "The shares were bought by Ada Moor and her older sister.",
+    "The shares were bought by Ada Moor, a former player.",
+    "The shares were bought by her sister and Ada Moor.",
+    "The shares were bought from the Moor of the North.",
+])  # fmt: skip
+def test_one_of_a_list_and_an_aside_are_not_asked_for(passage):
+    assert "Ada Moor" not in made(passage)
+    assert "Moor" not in made(passage)
 
 
 def test_a_blank_takes_the_place_of_the_answer():
@@ -88,7 +103,8 @@ def test_an_answer_that_occurs_twice_or_only_opens_a_sentence_is_not_asked_for()
 def test_the_clause_of_the_answer_is_the_question():
     passage = "The club lost its final match in Hull, but coach Ada Moor wants the manager to stay."
     assert made(passage)["Ada Moor"] == "Who wants the manager to stay?"
-    assert made(passage)["Hull"] == "Where the club lost its final match?"
+    passage = "The final match was lost in Hull, but coach Ada Moor wants the manager to stay."
+    assert made(passage)["Hull"] == "Where was the final match lost?"
 
 
 def test_words_of_a_speaker_are_not_asked_about():
@@ -96,10 +112,10 @@ def test_words_of_a_speaker_are_not_asked_about():
 
 
 def test_people_are_known_from_other_passages():
-    unknown = "After the break Ada Moor left the old club for good."
-    assert made(unknown)["Ada Moor"].startswith("What")
+    unknown = "The old club was left by Ada Moor for good."
+    assert made(unknown)["Ada Moor"].startswith("What was")
     rows = cloze_questions([unknown, "Everyone at the club liked Mrs Moor."], dropped=0)
-    assert rows[0].input.startswith("Who")
+    assert rows[0].input.startswith("Who was")
 
 
 def test_rows_pass_the_filter_and_say_where_they_come_from():
@@ -126,9 +142,13 @@ def test_the_seed_decides():
 
 
 def test_question_words_vary():
-    rows = cloze_questions([PASSAGES[0]], per_passage=4, dropped=0)
-    assert len({row.origin["asked"] for row in rows}) == 4
-    assert len(cloze_questions(PASSAGES, per_passage=1)) == 3
+    players = " ".join(f"Coach {name} left the old club." for name in ("Ada Moor", "Tom Hall"))
+    passage = f"{players} The museum was opened in Leeds by the queen."
+    for seed in range(10):
+        rows = cloze_questions([passage], per_passage=2, dropped=0, random_state=seed)
+        assert {row.origin["asked"] for row in rows} == {"who", "where"}
+    assert len(cloze_questions([passage], per_passage=1, dropped=0)) == 1
+    assert len(cloze_questions([passage], dropped=0)) == 3
 
 
 def test_lost_words_are_those_of_the_passage():
