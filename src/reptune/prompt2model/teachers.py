@@ -112,11 +112,11 @@ class LocalTeacher:
     Raises:
         ValueError: If an argument is bad; for a model that cannot be had, when it is loaded.
 
-    >>> teacher = LocalTeacher("SmolLM2-135M-Instruct", half_precision=False)
-    >>> teacher.name, teacher.limit, teacher.count_tokens("Once upon a time")
-    ('SmolLM2-135M-Instruct', 8192, 4)
-    >>> len(teacher.generate(["Paris is the capital of", "Rome is"], max_new_tokens=1))
-    2
+    Making one loads nothing yet; `lm`, `limit`, `count_tokens` and `generate` do.
+
+    >>> teacher = LocalTeacher("SmolLM2-135M-Instruct", top_p=0.95)
+    >>> teacher.name, teacher.batch_size
+    ('SmolLM2-135M-Instruct', 48)
 
     Source: chapter 7.
     """
