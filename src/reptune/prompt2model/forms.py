@@ -20,7 +20,7 @@ PART = "part"  # the type of what is looked for where a task names none
 _NUMBER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+", re.MULTILINE)
 _QUOTED = re.compile(r"""^(["'“‘`])(.*)(["'”’`])$""", re.DOTALL)
 _QUESTION = re.compile(
-    r"^\W*question\W+(?P<question>.+?)\W+(?:context|passage|text)\W+(?P<context>.+)$",
+    r"^\W*question\W+(?P<question>.+?)[\s;,|]+(?:context|passage|text)\W+(?P<context>.+)$",
     re.IGNORECASE | re.DOTALL,
 )
 _ENDS = ".!?…。！？\"'”’)"

@@ -1,0 +1,161 @@
+"""How prompts look, and what is read from replies that are good, cut off or of another form."""
+
+import pytest
+
+from reptune.prompt2model.forms import Asked, Cell, Listed, Marked, Paired, form_of, spans_of
+from reptune.prompt2model.task import Demonstration, Sample, Task
+
+GOOD = Cell("good")
+LONG = "x" * 300  # so that a reply counts as cut off by the limit
+
+
+def inputs(form, reply, cell=GOOD):
+    return [sample.input for sample in form.read(reply, cell).samples]
+
+
+def test_a_list_is_read_line_by_line_under_the_label_that_was_asked_for():
+    reading = Listed("Judge.").read(" A fine film.\n2. Great fun!\n3) Moving.", GOOD)
+    assert reading.samples == [
+        Sample("A fine film.", "good"), Sample("Great fun!", "good"), Sample("Moving.", "good"),
+    ]  # fmt: skip
+    assert reading.written == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('"A fine film."', "A fine film."),
+        ("“A fine film.”", "A fine film."),
+        ("good: A fine film.", "A fine film."),
+        ("A fine film. (good)", "A fine film."),
+        ("A fine film. - good", "A fine film."),
+        ('"Heat" is better than "Ronin"', '"Heat" is better than "Ronin"'),
+        ("It is good.", "It is good."),
+    ],
+)
+def test_quotes_and_labels_around_a_line_go(line, text):
+    assert inputs(Listed("Judge."), f" {line}\n2. Second.\n") == [text, "Second."]
+
+
+def test_a_last_line_that_was_cut_off_is_no_row():
+    form = Listed("Judge.")
+    assert inputs(form, f" A fine film.\n2. {LONG}") == ["A fine film."]
+    assert inputs(form, f" A fine film.\n2. {LONG}.") == ["A fine film.", f"{LONG}."]
+    assert inputs(form, " play some jazz\n2. stop the music") == [
+        "play some jazz", "stop the music",
+    ]  # fmt: skip
+
+
+def test_what_follows_a_line_without_a_number_is_no_part_of_it():
+    assert inputs(Listed("Judge."), " A fine film.\nThis one is good because…\n2. Fun.") == [
+        "A fine film.", "Fun.",
+    ]  # fmt: skip
+
+
+def test_the_users_examples_end_a_list_and_it_goes_on_with_the_next_number():
+    prompt = Listed("Judge.").prompt(
+        Cell("good", {"topic": "love"}),
+        [Demonstration("A fine film.", "good"), Demonstration("Dull.", "bad")],
+        [Sample("Nice.", "good")],
+    )
+    assert "(topic: love)" in prompt
+    assert prompt.endswith("- Nice.\n\nGood examples:\n1. A fine film.\n2.")
+    assert "Dull" not in prompt
+
+
+def test_sentences_whose_parts_do_not_stand_in_them_are_no_rows():
+    form = Marked("Find names.", ("person", "city"))
+    reply = (
+        " Ann lives in Rome.\nperson: Ann\ncity: ROME\n\n"
+        "Sentence: Bob is at home.\nperson: Bob\ncity: Paris\n\n"
+        "Sentence: It rains.\nnone\n\n"
+        "Sentence: Cy is in Oslo.\nplace: Oslo\n\n"
+        f"Sentence: Dan is in Bonn.\nperson: Dan\ncity: {LONG}"
+    )
+    reading = form.read(reply, Cell())
+    assert reading.written == 5
+    assert reading.samples == [
+        Sample("Ann lives in Rome.", "person: Ann; city: Rome",
+               spans=((0, 3, "person"), (13, 17, "city"))),
+        Sample("It rains.", ""),
+    ]  # fmt: skip
+
+
+def test_a_marked_sample_reads_back_as_it_was_written():
+    form = Marked("Find names.", ("person", "city"))
+    sample = form.read(" Ann met Al in Rome.\nperson: Ann\nperson: Al\ncity: Rome\n\n", Cell())
+    (first,) = sample.samples
+    prompt = form.prompt(Cell(), [], [first])
+    block = prompt.split("Sentence:")[1]
+    assert form.read(f"{block}\n\n", Cell()).samples == [first]
+
+
+def test_parts_without_types_stand_for_themselves():
+    task = Task("…", "Find dates.", kind="extraction")
+    form = form_of(task)
+    (sample,) = form.read(" We met in May.\npart: in May\n\n", Cell()).samples
+    assert (sample.output, sample.spans) == ("in May", ((7, 13, "part"),))
+    prompt = form.prompt(Cell(), [Demonstration("Come on Friday.", "on Friday")], [])
+    assert "Sentence: Come on Friday.\npart: on Friday\n" in prompt
+
+
+def test_spans_take_every_place_and_the_longer_part_first():
+    assert spans_of("Ann and Annie and Ann", [("Ann", "p")]) == ((0, 3, "p"), (18, 21, "p"))
+    assert spans_of("in New York", [("York", "a"), ("New York", "b")]) is None
+    assert spans_of("東京に行く", [("東京", "city")]) == ((0, 2, "city"),)
+    assert spans_of("C++ (fast)", [("C++", "p"), ("(fast)", "q")]) == ((0, 3, "p"), (4, 10, "q"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (" Who won?\nAnswer: Ann\n\n", "Ann"),
+        (" Who won?\nAnswer: ann\n", "Ann"),
+        (" Who won?\nAnswer: ['Ann']\n", "Ann"),
+        (" Who won?\nAnswer: ['Ann', 'race']\n", None),
+        (" Who won?\nAnswer: Bob\n", None),
+        (" Did Ann win?\nAnswer: Ann\n", None),
+        (" Ann won.\nAnswer: the race\n", None),
+        (" Who won?", None),
+        (f" Who won {LONG}?\nAnswer: Ann", None),
+    ],
+)
+def test_an_answer_must_stand_in_the_passage_and_not_in_the_question(reply, answer):
+    found = Asked("Answer.").read(reply, Cell(passage="Ann won the race.")).samples
+    assert [sample.output for sample in found] == ([] if answer is None else [answer])
+
+
+def test_without_passages_the_teacher_writes_them_too():
+    form = Asked("Answer.")
+    assert form.prompt(Cell(), [], []).endswith("\n\nPassage:")
+    reply = " Ann won the race.\nQuestion: Who won?\nAnswer: Ann\n\n"
+    assert form.read(reply, Cell()).samples == [
+        Sample("Who won?", "Ann", context="Ann won the race."),
+    ]
+
+
+def test_demonstrations_with_a_context_are_shown_as_passage_and_question():
+    given = Demonstration("question: Who won?\ncontext: Ann won.", "Ann")
+    prompt = Asked("Answer.").prompt(Cell(passage="It rains."), [given], [])
+    assert "Passage: Ann won.\nQuestion: Who won?\nAnswer: Ann\n" in prompt
+
+
+def test_pairs_keep_the_lines_of_an_output_and_lose_what_is_cut_off():
+    form = Paired("Write Python.")
+    reply = (
+        " add a and b\nOutput: def f(a, b):\n    return a + b\n\n"
+        "Input: reverse x\nOutput: ['x[::-1]']\n\nInput: no output\n\n"
+        f"Input: sort x\nOutput: {LONG}"
+    )
+    reading = form.read(reply, Cell())
+    assert reading.written == 4
+    assert reading.samples == [
+        Sample("add a and b", "def f(a, b):\n    return a + b"), Sample("reverse x", "x[::-1]"),
+    ]  # fmt: skip
+
+
+def test_a_task_without_a_kind_or_labels_is_refused():
+    with pytest.raises(ValueError, match="no kind"):
+        form_of(Task("…", "Hello."))
+    with pytest.raises(ValueError, match="two different labels"):
+        form_of(Task("…", "Judge.", kind="classification", labels=("a", "a")))
