@@ -149,7 +149,7 @@ def _translated(
     """Return an instruction in English, or as it is where that fails, with a note."""
     if language == "en" or translate is None or not text:
         return text
-    refusal = f"the instruction was not translated from {_NAMES.get(language, language)!r}: "
+    refusal = f"the instruction was not translated from {_NAMES.get(language, language)}: "
     if len(text) > LONGEST_TRANSLATED:
         notes.append(f"{refusal}it has more than {LONGEST_TRANSLATED:,} characters")
         return text
@@ -162,6 +162,8 @@ def _translated(
     if problem:
         notes.append(f"{refusal}{problem}")
         return text
+    name = _NAMES.get(language, language)
+    notes.append(f"translated from {name} by a model, so read it: {english.strip()[:200]!r}")
     return english.strip()
 
 

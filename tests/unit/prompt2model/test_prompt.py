@@ -284,7 +284,9 @@ class TestLanguages:
         assert task.prompt.startswith("文章を")
         assert (task.language, task.kind) == ("ja", "text")
         assert task.demonstrations[0].input == "長い文"
-        assert task.notes == ()
+        assert task.notes == (
+            "translated from Japanese by a model, so read it: 'Summarize a text.'",
+        )
 
     def test_english_is_not_translated(self):
         assert parse_prompt("Summarize a text.", translate=lambda text: 1 / 0).notes == ()
