@@ -59,8 +59,7 @@ def _rows(
     model: Any, path: Path, text: str | None, label: str | None, separator: str | None
 ) -> tuple[list[Any], list[Any]]:
     """Read held-out rows by the columns' names of training, or by those given."""
-    from reptune.pipeline.examples import read_examples
-    from reptune.pipeline.export import kind_of
+    from reptune.pipeline.examples import kind_of, read_examples
 
     card = model.card_ or {}
     columns = {"text": "text", "label": "label"} | (card.get("columns") or {})

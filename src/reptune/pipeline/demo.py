@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from reptune.estimator import load
+from reptune.pipeline.examples import kind_of
 from reptune.pipeline.pages import as_markdown
 from reptune.pipeline.report import shown, summary_line
 
@@ -134,13 +135,14 @@ def append_correction(file: str | Path, row: dict[str, Any]) -> None:
 
 
 class _Page:
-    """What the page asks of one model: a tagger's entities, a classifier's labels, a number."""
+    """What the page asks of one model: entities, labels, a text, an answer or a number."""
 
     def __init__(self, model: Any, file: Path) -> None:
         self.model, self.file = model, file
         self.card = model.card_ or {}
-        self.pair = "{text2}" in str(getattr(model, "template", ""))
-        self.tags = hasattr(model, "entities")
+        self.kind = kind_of(model)
+        self.pair, self.tags = self.kind in ("pair", "span"), self.kind == "tags"
+        self.writes = self.kind in ("text", "span")
         self.labels = model.classes_.tolist() if hasattr(model, "predict_proba") else []
         self.several = getattr(model, "thresholds_", None) is not None
         self.types = sorted({tag[2:] for tag in self.labels if tag != "O"}) if self.tags else []
@@ -150,16 +152,19 @@ class _Page:
     def lay_out(self, gr: Any) -> None:
         """Put the components on the page that is being built."""
         box = {"lines": 4, "max_lines": 12, "max_length": MOST_CHARACTERS + 1}
-        text = gr.Textbox(label="Text", elem_id="text", autofocus=True, **box)
-        text2 = gr.Textbox(label="Second text", elem_id="text2", visible=self.pair, **box)
+        first, second = ("Question", "Passage") if self.kind == "span" else ("Text", "Second text")
+        text = gr.Textbox(label=first, elem_id="text", autofocus=True, **box)
+        text2 = gr.Textbox(label=second, elem_id="text2", visible=self.pair, **box)
         read = gr.Button("Predict", variant="primary", elem_id="predict")
         note = gr.Textbox(label="Note", elem_id="note", interactive=False, lines=1, max_lines=4)
         if self.tags:
             result = gr.HighlightedText(label="Entities", elem_id="result", show_legend=True)
+        elif self.writes:
+            result = gr.Textbox(label="Result", elem_id="result", interactive=False, lines=2)
         else:
             result = gr.Label(label="Result", elem_id="result", num_top_classes=TOP_LABELS)
         answered = gr.State(None)
-        if not self.labels:  # a number has no label to correct
+        if not self.labels and not self.writes:  # a number has no label to correct
             read.click(self.read, [text, text2], [result, note, answered], **_PRIVATE)
             return
         right = self._right(gr)
@@ -177,6 +182,11 @@ class _Page:
                 label="Right entities", info=info, elem_id="right", lines=2, max_lines=8,
                 max_length=MOST_CHARACTERS,
             )  # fmt: skip
+        if self.writes:
+            return gr.Textbox(
+                label="Right answer", elem_id="right", lines=2, max_lines=8,
+                max_length=MOST_CHARACTERS,
+            )  # fmt: skip
         choices = [(shown(label), index) for index, label in enumerate(self.labels)]
         return gr.Dropdown(
             choices, value=[] if self.several else None, multiselect=self.several,
@@ -192,7 +202,7 @@ class _Page:
         except ValueError as error:
             result, note, right, given = None, _in_one_line(error), empty, None
         found = [result, note, given, right]
-        return found if self.labels else found[:3]
+        return found if self.labels or self.writes else found[:3]
 
     def save(self, text: str, text2: str, right: Any, answered: Any) -> str:
         """Add a correction to the file and return a note that says so, or why not."""
@@ -222,6 +232,9 @@ class _Page:
         """Return the result, a note, and the prediction in the form of a correction."""
         if self.tags:
             return self._entities(given)
+        if self.writes:
+            written = self.model.predict([given])[0]
+            return written, "" if written else "No answer was found.", written
         if not self.labels:
             return f"{float(self.model.predict([given])[0]):.4g}", "", None
         shares = self.model.predict_proba([given])[0]
@@ -257,6 +270,12 @@ class _Page:
                     "The text changed since it was read; press Predict, then correct it."
                 )
             return {"spans": self._spans(given, right)}
+        if self.writes:
+            if not isinstance(right, str) or not right.strip():
+                raise ValueError("Type the right answer first.")
+            if self.kind == "span" and right not in given[1]:
+                raise ValueError("The answer must stand in the passage, letter for letter.")
+            return {"label": right}
         if self.several:
             return {"label": [self.labels[index] for index in sorted(right or [])]}
         if right is None:

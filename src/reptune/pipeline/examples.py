@@ -32,7 +32,7 @@ from reptune.tags import OUTSIDE
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Kind = Literal["label", "labels", "pair", "tags"]
+Kind = Literal["label", "labels", "pair", "tags", "text", "span"]
 
 TAGGED = (".conll", ".bio", ".iob", ".iob2", ".txt")  # one word per line
 DEFAULT_LABEL = "label"  # for an export: look for the field
@@ -48,9 +48,11 @@ class Examples:
 
     Attributes:
         kind: `"label"`, one per text; `"labels"`, several per text; `"pair"`, one per pair of
-            texts; `"tags"`, one per word.
-        inputs: A text, a tuple of two texts, or a list of words each.
-        targets: A label (str or int), a list of labels, or a list of BIO2 tags each.
+            texts; `"tags"`, one per word; `"text"`, a new text for each; `"span"`, the part of a
+            passage that answers a question.
+        inputs: A text, a tuple of two texts (of `"span"`, question and passage), or a list of
+            words each.
+        targets: A label (str or int), a list of labels, a list of BIO2 tags, or a text each.
         name: The file's name.
         sha256: Of the file's bytes.
         notes: What was left out and what is odd, a sentence each.
@@ -81,12 +83,26 @@ class Examples:
 
     @property
     def labels(self) -> list[Any]:
-        """The different labels, sorted; for tags the types of the entities."""
+        """The different labels, sorted; for tags the types of the entities; of texts, none."""
+        if self.kind in ("text", "span"):
+            return []
         if self.kind == "tags":
             return sorted({tag[2:] for tags in self.targets for tag in tags if tag != OUTSIDE})
         if self.kind == "labels":
             return sorted({label for labels in self.targets for label in labels})
         return sorted(set(self.targets))
+
+
+def kind_of(model: Any) -> Kind:
+    """Return what a fitted estimator learns from and gives, whatever its card says."""
+    name = type(model).__name__
+    if name in ("TextGenerator", "SpanExtractor"):
+        return "text" if name == "TextGenerator" else "span"
+    if hasattr(model, "entities"):
+        return "tags"
+    if getattr(model, "thresholds_", None) is not None:
+        return "labels"
+    return "pair" if "{text2}" in str(getattr(model, "template", "")) else "label"
 
 
 def read_examples(
@@ -113,7 +129,8 @@ def read_examples(
             empty cell then means none.
         separator: What stands between the fields of a table or of tagged words; `None` looks.
         like: The card of the model that the rows are for, or its `kind` and `labels`. One label per
-            text becomes a list, and a whole number a string, where the card has those. `None`, for
+            text becomes a list, and a whole number a string, where the card has those; for a model
+            that writes texts or finds answers, `label` is the column that holds them. `None`, for
             rows to train on, refuses what nothing can be learned from: one class alone, labels of
             which most are different, tags without an entity.
 
@@ -324,6 +341,8 @@ def _can_hash(values: list[Any]) -> bool:
 
 def _like(examples: Examples, card: Mapping[str, Any]) -> Examples:
     """Return examples whose targets are of the kind and type that a card says."""
+    if (examples.kind, card.get("kind")) in (("label", "text"), ("pair", "span")):
+        return replace(examples, kind=card["kind"], targets=list(map(str, examples.targets)))
     if examples.kind == "label" and card.get("kind") == "labels":
         targets = [[label] for label in examples.targets]
         examples = replace(examples, kind="labels", targets=targets)

@@ -41,6 +41,7 @@ from reptune.ner import EntityTagger
 from reptune.ner.alignment import OVERLAP
 from reptune.ner.features import LONGEST_WORD
 from reptune.ner.labels import check_tagged
+from reptune.pipeline.examples import kind_of
 from reptune.pipeline.intervals import difference_interval, share_interval
 from reptune.pipeline.onnx_int8 import quantize
 from reptune.tokens import check_max_length, model_limit, special_ids
@@ -230,7 +231,7 @@ def export_model(
 def check_exportable(model: SavedEstimator, to: str) -> None:
     """Raise a `ValueError` if this model has no such export, or a package is missing for it."""
     if to not in FORMATS:
-        raise ValueError(f"to={to!r}; use {' or '.join(FORMATS)}{did_you_mean(str(to), FORMATS)}.")
+        raise ValueError(f"to={to!r}{did_you_mean(str(to), FORMATS)}; use {' or '.join(FORMATS)}.")
     if isinstance(model, TfidfClassifier):
         if to == "onnx-int8":
             raise ValueError(
@@ -434,13 +435,6 @@ def _write_rest(model: SavedEstimator, parts: _Parts, folder: Path) -> None:
     }
     text = json.dumps(config, indent=2, default=runtime.as_json, ensure_ascii=False)
     (folder / MARKER).write_text(text, encoding="utf-8")
-
-
-def kind_of(model: SavedEstimator) -> str:
-    """Return what a model gives: `"label"`, `"labels"` (several per text) or `"tags"`."""
-    if isinstance(model, EntityTagger):
-        return "tags"
-    return "label" if getattr(model, "thresholds_", None) is None else "labels"
 
 
 def _tag_settings(model: EntityTagger, parts: _Parts) -> dict[str, Any]:

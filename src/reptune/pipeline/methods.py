@@ -80,6 +80,18 @@ def _tagger(**settings: Any) -> SavedEstimator:
     return EntityTagger(**settings)
 
 
+def _generator(**settings: Any) -> SavedEstimator:
+    from reptune.generation import TextGenerator
+
+    return TextGenerator(**settings)
+
+
+def _extractor(**settings: Any) -> SavedEstimator:
+    from reptune.extraction import SpanExtractor
+
+    return SpanExtractor(**settings)
+
+
 _STRENGTHS = ({"C": 10.0}, {"C": 1.0}, {"C": 100.0})  # of a logistic regression; 10 is the default
 _ALL = (
     Method("tfidf", "TF-IDF", ("label",), TfidfClassifier, _STRENGTHS, quick=True),
@@ -92,6 +104,8 @@ _ALL = (
     Method("prompt", "prompt-based fine-tuning", ("label", "pair"), _prompted),
     Method("in-context", "in-context learning", ("label",), _in_context),
     Method("tagger", "token classification", ("tags",), _tagger),
+    Method("generator", "a small causal model, fine-tuned", ("text",), _generator),
+    Method("extractor", "a span in a passage", ("span",), _extractor),
 )
 METHODS = {method.name: method for method in _ALL}
 # What `compare` runs. The two that prompt want a template of the task, which no table tells.
@@ -122,6 +136,7 @@ def method_named(name: str, kind: str) -> Method:
         words = {
             "label": "one label per text", "labels": "several labels per text",
             "pair": "pairs of texts", "tags": "tagged sentences",
+            "text": "texts to write", "span": "questions with passages",
         }  # fmt: skip
         raise ValueError(f"{name} does not take {words[kind]}; use {' or '.join(fitting)}.")
     return METHODS[name]

@@ -24,6 +24,7 @@ from reptune.data.streams import Row, Rows, open_rows
 from reptune.data.tables import DELIMITED
 from reptune.estimator import SavedEstimator
 from reptune.folders import MANIFEST, file_hashes, find_folder, read_manifest
+from reptune.pipeline.examples import kind_of
 from reptune.pipeline.exported import Exported, open_model
 from reptune.pipeline.shards import Form, Parts, Table, alone
 from reptune.version import __version__
@@ -31,6 +32,7 @@ from reptune.version import __version__
 SHARD_ROWS = 10_000  # as many as an estimator sorts by length together
 SHARD_CHARACTERS = 8_000_000  # a shard of long texts ends earlier, for the sake of memory
 DIGITS = 6  # of a probability
+WRITTEN = {"text": "output", "span": "answer"}  # the column of a model that gives texts, by kind
 
 
 @dataclass
@@ -78,7 +80,8 @@ def predict_file(
     the label. Where a text may have several labels, both hold one entry per label: joined by
     `several` in CSV and TSV, lists in JSON lines and Parquet. A tagger adds `entities`, a list of
     `{"start", "end", "text", "type", "probability"}` (as JSON text in CSV and TSV), with offsets
-    in characters. A row whose text is empty gets none of them. Parquet keeps the types of Parquet;
+    in characters. A model that writes a text adds `output`, one that finds the answer to a question
+    `answer`. A row whose text is empty gets none of them. Parquet keeps the types of Parquet;
     of other tables the columns become strings there, and what is no string in JSON its JSON text.
 
     A run that is killed leaves what it has scored in `OUT.parts`, and the same call continues
@@ -93,7 +96,7 @@ def predict_file(
             as it is scored.
         text: The column of the texts; `None` for the one that the model was trained on, or
             `"text"`.
-        text2: The column of the second texts of pairs.
+        text2: The column of the second texts of pairs, or of the passages.
         separator: What stands between the fields of a CSV or TSV source; see `read_table`.
         several: What joins several labels of a text in CSV and TSV; `None` for what the model's
             training table had, or `";"`.
@@ -251,7 +254,7 @@ def _prepared(source: Any, form: Form, **given: Any) -> tuple[Scorer, Rows]:
     """Return what scores a shard, and the rows, of which the header is read."""
     check_whole_number("shard_rows", given["shard_rows"])
     model = open_model(given["model"])
-    if not hasattr(model, "predict_proba"):
+    if not hasattr(model, "predict_proba") and kind_of(model) not in WRITTEN:
         raise ValueError(
             f"{given['model']} holds a {type(model).__name__}, which gives no labels; use its "
             "predict in Python."
@@ -279,7 +282,7 @@ def _second(
     model: SavedEstimator | Exported, given: str | None, trained_on: str | None, folder: str
 ) -> str | None:
     """Return the column of the second texts, or raise unless it is there for pairs alone."""
-    pairs = "{text2}" in str(getattr(model, "template", ""))
+    pairs = kind_of(model) in ("pair", "span")
     column = (given or trained_on) if pairs else given
     if pairs and column is None:
         raise ValueError(
@@ -295,7 +298,7 @@ def _threshold(
 ) -> float | None:
     if abstain is None:
         return None
-    if hasattr(model, "entities") or model.thresholds_ is not None:
+    if kind_of(model) not in ("label", "pair"):
         raise ValueError(
             f"abstain={abstain!r} is for models that give each text one label; {folder} holds "
             "another kind. Leave it out."
@@ -443,8 +446,8 @@ class Scorer:
 
     def __init__(self, model: SavedEstimator | Exported, job: Job, schema: Any = None) -> None:
         self.job, self.model = job, model
-        self._tags = hasattr(model, "entities")
-        self._several = not self._tags and model.thresholds_ is not None
+        self._kind = kind_of(model)
+        self._tags, self._several = self._kind == "tags", self._kind == "labels"
         self.added = {
             f"{job.prefix}{name}": kind
             for name, kind in _types(model).items()
@@ -483,7 +486,7 @@ class Scorer:
         numbers, found = self.inputs(shard)
         given: list[dict[str, Any]] = [self._nothing() for _ in shard]
         if found:
-            scored = self._entities(found) if self._tags else self._labels(found)
+            scored = self._scored(found)
             for number, values in zip(numbers, scored, strict=True):
                 given[number].update(values)
         count = {
@@ -499,10 +502,18 @@ class Scorer:
         ]
         return self._table.encoded(rows, header), count
 
+    def _scored(self, found: list[Any]) -> list[dict[str, Any]]:
+        if self._kind in WRITTEN:
+            name = WRITTEN[self._kind]
+            return [{name: text} for text in self.model.predict(found)]
+        return self._entities(found) if self._tags else self._labels(found)
+
     def _nothing(self) -> dict[str, Any]:
         """Return what a row without a text gets."""
         if self._tags:
             return {"entities": []}
+        if self._kind in WRITTEN:
+            return {WRITTEN[self._kind]: None}
         nothing = [] if self._several else None
         abstained = {} if self.job.abstain is None else {"abstained": False}
         return {"label": nothing, "probability": nothing, **abstained}
@@ -541,6 +552,8 @@ class Scorer:
 
     def _names(self, values: dict[str, Any]) -> list[str]:
         """Return what a row counts for in the summary."""
+        if self._kind in WRITTEN:  # every row has another one
+            return []
         if self._tags:
             return [entity["type"] for entity in values["entities"]]
         label = values["label"]
@@ -571,6 +584,8 @@ def _types(model: SavedEstimator | Exported) -> dict[str, Any]:
     import pyarrow as pa
 
     probability: Any = pa.float64()
+    if kind_of(model) in WRITTEN:
+        return {WRITTEN[kind_of(model)]: pa.string()}
     if hasattr(model, "entities"):
         names = {"start": pa.int64(), "end": pa.int64(), "text": pa.string(), "type": pa.string()}
         return {"entities": pa.list_(pa.struct({**names, "probability": probability}))}

@@ -118,7 +118,9 @@ def _visible(character: str) -> str:
 def _sections(card: Card, errors: Sequence[Card]) -> list[Section]:
     parts: list[tuple[str, Callable[[], list[Block]]]] = [
         ("Score", lambda: _score(card)),
+        ("Beside other ways", lambda: _rivals(card)),
         ("How it was measured", lambda: _measured(card)),
+        ("Where the rows come from", lambda: _origins(card)),
         ("Which labels are confused", lambda: _confusion(card)),
         ("Can the probabilities be believed?", lambda: _calibration(card)),
         ("When to ask a person", lambda: _abstention(card)),
@@ -145,6 +147,17 @@ _METRICS = {
         "balance of two shares, counted over all labels of all rows: how many of the labels it "
         "gave were right, and how many of the right labels it gave",
     ),
+    "exact_match": ("exact match", "share of rows whose text is right to the character"),
+    "normalized_match": (
+        "exact match, normalized",
+        "share of rows whose answer is right but for case, punctuation and articles",
+    ),
+    "answer_f1": ("answer F1", "overlap of the words of an answer and of the right one"),
+    "chrf": (
+        "chrF++",
+        "share of short runs of characters and words, 0 to 100, that the text and the right one "
+        "have in common",
+    ),
     "entity_f1": (
         "entity F1",
         "balance of two shares: how many of the entities it marked were right, in type and in "
@@ -156,6 +169,8 @@ _TASKS = {
     "labels": "gives a text any number of {count} labels, or none",
     "pair": "gives a pair of texts one of {count} labels",
     "tags": "marks entities of {count} types in a text",
+    "text": "writes a new text for each",
+    "span": "finds the answer to a question in a passage",
 }
 
 
@@ -312,6 +327,47 @@ def _weakest(labels: Sequence[str], counts: Sequence[Sequence[int]], what: str) 
     return [text, Table(["Label", _capital(what), "Recall", "Precision"], rows)]
 
 
+def _rivals(card: Card) -> list[Block]:
+    """Return the scores of other ways on the same rows, as `reptune build` measures them."""
+    rivals, score = card.get("rivals") or [], card.get("score") or {}
+    if not rivals:
+        return []
+    metric = score.get("metric") or "score"
+    rows = [["This model", _with_interval(metric, score), ""]]
+    for rival in rivals:
+        difference = rival.get("difference")
+        apart = _with_interval(metric, difference, sign=True) if difference else ""
+        rows.append([shown(rival["title"]), _with_interval(metric, rival.get("score")), apart])
+    text = (
+        "The same rows, answered in other ways. An interval of the difference that holds 0 means "
+        "that these rows do not tell the two apart."
+    )
+    return [text, Table(["Way", _capital(_metric_name(metric)), "This model minus it"], rows)]
+
+
+def _with_interval(metric: str, score: Card | None, sign: bool = False) -> str:
+    if not score or not _known(score.get("estimate")):
+        return "not measured"
+    plus = "+" if sign and score["estimate"] > 0 else ""
+    text = f"{plus}{_value(metric, score['estimate'])}"
+    if _known(score.get("low")) and _known(score.get("high")):
+        text += f" [{_value(metric, score['low'])}, {_value(metric, score['high'])}]"
+    return text
+
+
+def _origins(card: Card) -> list[Block]:
+    """Return where the rows to learn from come from, and what became of those that were made."""
+    origins = card.get("origins") or {}
+    blocks: list[Block] = []
+    if origins.get("rows"):
+        rows = [[shown(name, 120), f"{count:,}"] for name, count in origins["rows"].items()]
+        blocks.append(Table(["Origin", "Rows"], rows))
+    if origins.get("yield"):
+        rows = [[shown(step, 120), f"{count:,}"] for step, count in origins["yield"]]
+        blocks += ["Of the rows that the teacher wrote:", Table(["Step", "Rows"], rows)]
+    return [*blocks, *[shown(note, MOST_CHARACTERS) for note in origins.get("notes") or []]]
+
+
 def _calibration(card: Card) -> list[Block]:
     calibration = card.get("calibration")
     if not calibration:
@@ -428,8 +484,8 @@ def _model_card(card: Card) -> list[Block]:
 
 def _use(card: Card) -> str:
     """Return what the model is for, in a sentence; nothing where that is not known."""
-    task, labels = _TASKS.get(card.get("kind", "")), card.get("labels")
-    if not task or not labels:
+    task, labels = _TASKS.get(card.get("kind", "")), card.get("labels") or []
+    if not task or ("{count}" in task and not labels):
         return ""
     source = (card.get("data") or {}).get("name")
     like = f", for texts like those in {shown(source)}" if source else ""
@@ -492,7 +548,9 @@ def _value(metric: str, value: Any) -> str:
     """Return a score as it is usually written: accuracy as a percentage, F1 as a number."""
     if not _known(value):
         return "not measured"
-    return f"{value:.1%}" if "accuracy" in metric else f"{value:.3f}"
+    if metric == "chrf":
+        return f"{value:.1f}"
+    return f"{value:.1%}" if metric.endswith(("match", "accuracy")) else f"{value:.3f}"
 
 
 def _metric_name(metric: str) -> str:

@@ -98,13 +98,15 @@ def _dealt_out(
 
 def texts_of(examples: Examples) -> list[str]:
     """Return one string per row, for looking for duplicates."""
-    if examples.kind in ("pair", "tags"):
+    if examples.kind in ("pair", "tags", "span"):
         return [" ".join(row) for row in examples.inputs]
     return examples.inputs
 
 
 def strata_of(examples: Examples) -> list[str]:
     """Return what each fold should have its share of: the label, or the row's rarest one."""
+    if examples.kind in ("text", "span"):
+        return [""] * len(examples)
     if examples.kind in ("label", "pair"):
         return [str(label) for label in examples.targets]
     rows = examples.targets

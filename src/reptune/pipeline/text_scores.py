@@ -168,9 +168,9 @@ class BertScorer:
     The numbers compare systems under one model and layer. They are **not comparable with published
     values**, which come from XLM-R or RoBERTa, at other layers, often rescaled. All cosines of
     `multilingual-e5-small` are high: in study `ch07_scores` unrelated sentences score 0.71 and
-    paraphrases 0.92. It tells paraphrases from unrelated and cut sentences, and hardly notices
-    what keeps the words: a negation raises the score above a paraphrase's in six cases of ten,
-    shuffled words and exchanged names almost always. The model is cased, so that "Apple" and
+    paraphrases 0.92. It tells paraphrases from unrelated and from cut sentences, but hardly notices
+    what keeps the words: a negated copy scores above a paraphrase in six cases of ten, one with
+    shuffled words or exchanged names almost always. The model is cased, so that "Apple" and
     "apple" differ; an uncased one such as all-MiniLM-L6-v2 cannot tell them apart.
 
     Args:

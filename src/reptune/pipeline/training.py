@@ -24,7 +24,7 @@ from reptune.checks import check_number
 from reptune.estimator import SavedEstimator, tempered
 from reptune.folders import check_replaceable, write_folder
 from reptune.multilabel import multilabel_scores
-from reptune.pipeline.examples import Examples
+from reptune.pipeline.examples import Examples, kind_of
 from reptune.pipeline.intervals import CROSS_VALIDATED, share_interval
 from reptune.pipeline.methods import (
     NUMBERS,
@@ -41,6 +41,9 @@ from reptune.version import __version__
 FOLDS = 5  # a quick method is scored on every row, by five fits; another on one row in five
 LEAST_ROWS = 10
 ERRORS = 20  # that a report shows
+# Kinds whose targets are texts, not labels of a known list, and what they are scored by.
+TEXT_METRICS = {"text": "chrf", "span": "normalized_match"}
+WRITING = tuple(TEXT_METRICS)
 CONFUSED = 50  # labels that a confusion matrix has at most
 
 
@@ -219,7 +222,7 @@ def _check_rows(examples: Examples, test: Examples | None) -> None:
     if test.kind != examples.kind:
         raise ValueError(f"{test.name} holds {test.kind}, but {examples.name} {examples.kind}.")
     unknown = [label for label in test.labels if label not in examples.labels]
-    if unknown:
+    if unknown:  # there are none where a model writes texts
         raise ValueError(f"{test.name} has the label {unknown[0]!r}, which {examples.name} lacks.")
 
 
@@ -229,15 +232,11 @@ def learned_from(model: SavedEstimator) -> dict[str, Any]:
     Raises:
         ValueError: If the model predicts numbers.
     """
-    if not hasattr(model, "predict_proba"):
+    kind = kind_of(model)
+    if not hasattr(model, "predict_proba") and kind not in WRITING:
         raise ValueError(f"a {type(model).__name__} predicts numbers, which are not scored here.")
     if model.card_:
         return model.card_
-    kind = "pair" if "{text2}" in str(getattr(model, "template", "")) else "label"
-    if getattr(model, "thresholds_", None) is not None:
-        kind = "labels"
-    if type(model).__name__ == "EntityTagger":
-        kind = "tags"
     return {"kind": kind, "labels": _known_labels(model, kind)}
 
 
@@ -333,7 +332,8 @@ def _predict_held_out(
     for fold in range(count):
         known, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         training = examples.select(known.tolist())
-        if method.name != "label-names" and examples.kind != "tags" and len(training.labels) < 2:
+        learns = method.name != "label-names" and examples.kind not in ("tags", *WRITING)
+        if learns and len(training.labels) < 2:
             raise ValueError(
                 f"{examples.name}: without the rows held out for scoring, one class is left, "
                 f"{training.labels[0]!r}; label more texts of the others."
@@ -457,6 +457,8 @@ def _measured(scored: _Scored, model: SavedEstimator) -> dict[str, Any]:
         return found | {"calibration": None, "confusion": None}
     if scored.rows.kind == "labels":
         return _measured_lists(scored, model)
+    if scored.rows.kind in WRITING:
+        return _measured_texts(scored)
     right = [a == b for a, b in zip(gold, predicted, strict=True)]
     share = Counter(gold).most_common(1)[0][1] / len(gold)
     return {
@@ -481,6 +483,23 @@ def _measured_lists(scored: _Scored, model: SavedEstimator) -> dict[str, Any]:
         "score": _score("micro_f1", metrics.f1_interval(counts), len(gold)),
         "scores": multilabel_scores(gold, predicted, classes),
         "baseline": None, "calibration": None, "confusion": None,
+    }  # fmt: skip
+
+
+def _measured_texts(scored: _Scored) -> dict[str, Any]:
+    """Return score and scores where a model writes texts or finds answers."""
+    from reptune.pipeline.text_scores import text_scores  # it needs an extra
+
+    rows, metric = scored.rows, TEXT_METRICS[scored.rows.kind]
+    found = text_scores(rows.targets, scored.predicted)
+    baseline = None
+    if rows.kind == "text":  # a task that changes little scores high without any learning
+        copied = text_scores(rows.targets, rows.inputs)[metric].estimate
+        baseline = {"title": "the input, copied", "estimate": float(copied)}
+    return {
+        "score": _score(metric, found[metric], len(rows)),
+        "scores": {name: float(score.estimate) for name, score in found.items()},
+        "baseline": baseline, "calibration": None, "confusion": None,
     }  # fmt: skip
 
 

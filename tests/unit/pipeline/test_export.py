@@ -189,7 +189,7 @@ def test_what_cannot_be_exported_is_said_first(tiny_encoder, tmp_path):
     with pytest.raises(ValueError, match="SavedEstimator cannot be exported"):
         export_model(object.__new__(SavedEstimator), tmp_path / "out")
     model = fitted("frozen", tiny_encoder)
-    with pytest.raises(ValueError, match=r"to='onx'; use onnx or onnx-int8"):
+    with pytest.raises(ValueError, match=r"to='onx', did you mean 'onnx'\?; use onnx or onnx-int8"):
         export_model(model, tmp_path / "out", to="onx")
     with pytest.raises(ValueError, match="min_agreement=2"):
         export_model(model, tmp_path / "out", min_agreement=2)
