@@ -93,7 +93,10 @@ def test_abstention_and_costs_are_refused(written, kind, tmp_path):
 @pytest.mark.parametrize("kind", ["text", "span"])
 def test_a_file_is_read_as_the_model_wants_it_and_scored(written, kind, tmp_path):
     result, folder = written[kind]
-    rows = ["text,passage,answer", *(f"is it good,{p},{a}" for (_, p), a in zip(PAIRS, ANSWERS))]
+    rows = [
+        "text,passage,answer",
+        *(f"is it good,{p},{a}" for (_, p), a in zip(PAIRS, ANSWERS, strict=True)),
+    ]
     (tmp_path / "later.csv").write_text("\n".join(rows), encoding="utf-8")
     columns = {name: column for name, column in result.card["columns"].items() if column}
     later = read_examples(tmp_path / "later.csv", **columns, like=result.card)
