@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from reptune import logs
 from reptune.assets import AssetError
 from reptune.cli.assets import app as assets_app
+from reptune.cli.build import build
 from reptune.cli.compare import compare
 from reptune.cli.demo import demo
 from reptune.cli.doctor import doctor
@@ -55,6 +56,7 @@ for command, purpose in {
     predict: "Label a table of any length.",
     export: "Write a model as ONNX.",
     demo: "Try a model on a page, and correct it.",
+    build: "Build a model from a prompt, without data.",
     doctor: "Say what this machine has and lacks.",
 }.items():
     app.command(no_args_is_help=command is not doctor, short_help=purpose)(command)

@@ -1,0 +1,108 @@
+"""What gives a text a label without having learned from labeled texts (chapter 7).
+
+A labeler judges what a teacher wrote, and is what a student has to beat: the cosine with the
+labels' names costs nothing, and asking the teacher itself needs no student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import reptune.needs_torch  # noqa: F401
+
+import numpy as np
+
+from reptune.fewshot import FrozenClassifier
+from reptune.incontext import InContextClassifier
+from reptune.prompt2model.task import Task
+
+ENCODER = "all-MiniLM-L6-v2"
+TEACHER = "Qwen2.5-Coder-0.5B-Instruct"
+TEMPLATE = "Text: {text}\nLabel:"
+
+
+class Labeler(Protocol):
+    """What gives texts the probabilities of a task's labels."""
+
+    title: str
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Return shape `(n, labels)`, in the order of the task's labels."""
+        ...
+
+
+class NameLabeler:
+    """Label names: the label whose name lies nearest to the text, by the cosine of embeddings.
+
+    Args:
+        labels: Of the task.
+        model: The sentence encoder: an asset's name, a local folder or a Hub id.
+
+    >>> NameLabeler(["food", "film"]).probabilities(["fresh bread"]).argmax()
+    0
+
+    Source: chapter 2, "no labels at all".
+    """
+
+    def __init__(self, labels: Sequence[str], model: str = ENCODER) -> None:
+        self.title = f"label names, no training ({model})"
+        self._model = FrozenClassifier(model=model).fit_label_names(list(labels))
+        self._columns = [self._model.classes_.tolist().index(label) for label in labels]
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Return shape `(n, labels)`."""
+        return self._model.predict_proba(list(texts))[:, self._columns]
+
+
+class TeacherLabeler:
+    """The teacher itself, asked for the likelihood of each label after the text.
+
+    Args:
+        task: A classification.
+        model: A causal model: an asset's name, a local folder or a Hub id.
+        per_class: The user's demonstrations of each label in the prompt, where there are some.
+        random_state: Seed of their order.
+        calibrate: See `reptune.incontext.InContextClassifier`.
+        half_precision: Compute in bfloat16, where the device has it.
+
+    Raises:
+        ValueError: If the task is no classification.
+
+    >>> task = Task("…", "Is the film good?", kind="classification", labels=("good", "bad"))
+    >>> labeler = TeacherLabeler(task, model="SmolLM2-135M-Instruct")
+    >>> labeler.probabilities(["A dull film."]).shape
+    (1, 2)
+
+    Source: Zhao et al., *Calibrate Before Use* (2021); chapter 5.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: str = TEACHER,
+        *,
+        per_class: int = 0,
+        random_state: int = 0,
+        calibrate: str | None = "contextual",
+        half_precision: bool = True,
+    ) -> None:
+        if task.kind != "classification":
+            raise ValueError(f"a {task.kind} has no labels to choose from.")
+        self.title = f"the teacher, asked for each text ({model})"
+        shown = [(one.input, one.output) for one in task.demonstrations]
+        known = [pair for pair in shown if pair[1] in task.labels]
+        complete = {label for _, label in known} == set(task.labels)
+        if not (per_class and complete):  # the labels themselves: with none in the prompt, unread
+            known, per_class = [(label, label) for label in task.labels], 0
+        texts, labels = zip(*known, strict=True)
+        self._model = InContextClassifier(
+            model, TEMPLATE, description=task.instruction, per_class=per_class,
+            calibrate=calibrate, random_state=random_state,
+            fast=("shared_prefix", "half_precision") if half_precision else ("shared_prefix",),
+        ).fit(list(texts), list(labels))  # fmt: skip
+        self._columns = [self._model.classes_.tolist().index(label) for label in task.labels]
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Return shape `(n, labels)`."""
+        return self._model.predict_proba(list(texts))[:, self._columns]

@@ -1,0 +1,88 @@
+"""What the studies of chapter 7 share: the prompts, their test sets, and the rows written for them.
+
+What a teacher wrote is kept in `studies/data/generated/`, one compressed file for each task,
+teacher and seed, so that students can be trained on it without asking the teacher again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reptune import data
+from reptune.prompt2model.prompt import parse_prompt
+from reptune.prompt2model.task import Sample, Task
+from shared.common import splits
+
+QWEN, SMOLLM = "Qwen2.5-Coder-0.5B-Instruct", "SmolLM2-135M-Instruct"
+MINILM, MPNET = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
+SENTIMENT, TOPICS = "rotten_tomatoes", "bbc_news"
+SEEDS = (42, 43, 44, 45, 46)  # of generation; the same seed then trains the students
+ROWS = 1000  # that the teacher is asked for
+
+PROMPTS = {
+    SENTIMENT: "Decide whether a sentence from a film review is positive or negative about the "
+    "film.",
+    TOPICS: "Sort the beginning of a news article into one of five sections: business, "
+    "entertainment, politics, sport or tech.",
+}
+# The label names of the prompts, in the order of the data set's label ids.
+NAMES = {
+    SENTIMENT: ("negative", "positive"),
+    TOPICS: ("business", "entertainment", "politics", "sport", "tech"),
+}
+MAX_LENGTH = 128  # tokens that students read: all of a sentence, the beginning of an article
+GENERATED = Path(__file__).resolve().parents[1] / "data" / "generated"
+
+
+def task_of(name: str) -> Task:
+    """The task that a prompt describes, as the parser reads it; it must name the right labels."""
+    task = parse_prompt(PROMPTS[name])
+    if task.kind != "classification" or set(task.labels) != set(NAMES[name]):
+        raise ValueError(f"{name}: the parser read {task}")
+    return task
+
+
+def test_set(name: str) -> tuple[list[str], np.ndarray]:
+    """Texts and label names of the test split."""
+    return named(name, "test")
+
+
+def named(name: str, split: str) -> tuple[list[str], np.ndarray]:
+    """Texts and label names of a split."""
+    texts, ids = splits(name)[split]
+    return texts, np.array(NAMES[name])[ids]
+
+
+def file_of(task: str, teacher: str, seed: int) -> Path:
+    """Where the rows of a teacher lie."""
+    return GENERATED / f"{task}-{teacher}-{seed}.jsonl.gz"
+
+
+def write_generated(samples: list[Sample], file: Path) -> None:
+    """Write rows; the same rows give the same bytes."""
+    lines = [
+        json.dumps({"input": s.input, "output": s.output, "origin": dict(s.origin)},
+                   ensure_ascii=False)
+        for s in samples
+    ]  # fmt: skip
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+
+
+def read_generated(task: str, teacher: str, seed: int) -> list[Sample]:
+    """The rows that a teacher wrote."""
+    lines = gzip.decompress(file_of(task, teacher, seed).read_bytes()).decode().split("\n")
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return [Sample(row["input"], row["output"], origin=row["origin"]) for row in rows]
+
+
+def unlabeled(name: str, count: int, seed: int) -> list[str]:
+    """Real texts of the task, without their labels, from the train split."""
+    texts = data.load(name)["train"]["text"][:]
+    order = np.random.default_rng(seed).permutation(len(texts))[:count]
+    return [texts[row] for row in order]
