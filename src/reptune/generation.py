@@ -33,6 +33,7 @@ from reptune.checks import (
 from reptune.estimator import SavedEstimator, in_chunks
 from reptune.meter import Meter
 from reptune.models.causal import CausalLM, end_ids, load_causal_lm
+from reptune.models.decoding import BATCH_SIZE, generate_many
 from reptune.models.lowrank import add_low_rank, apply_adapter, save_adapter
 from reptune.models.prompts import check_text
 from reptune.tokens import batches_by_length
@@ -44,8 +45,7 @@ TEMPLATE = "{input}\n=>\n"
 DEFAULT_LEARNING_RATE = 5e-4
 ADAPTER = "adapter.safetensors"
 IGNORED = -100  # PyTorch's cross-entropy leaves these labels out
-SCORED_TOKENS = 4096  # per batch, where losses are computed and no number of texts is asked for
-PREDICTION_BATCH = 16
+SCORED_TOKENS = 2048  # per batch, where losses are computed and no number of texts is asked for
 NO_CLASSES = np.array([], dtype=str)
 
 
@@ -88,7 +88,7 @@ class TextGenerator(SavedEstimator):
         fast: `True` for all of `FAST_OPTIONS`, a tuple of some of them, or `False` for random order
             and float32.
         device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
-        prediction_batch_size: Prompts that are answered together; `None` for 16.
+        prediction_batch_size: Prompts that are answered together; `None` for 48.
         callbacks: Called with each new record of `history_` as training goes on, such as `[print]`.
         random_state: Seed of the additions' first weights and of the order of texts. The same seed
             on the same CPU and thread count gives the same model, bit for bit.
@@ -233,18 +233,15 @@ class TextGenerator(SavedEstimator):
         for texts in self._chunks(inputs):
             prompts, cut = self._prompts(self.lm_, texts)
             num_cut += cut
-            found += self._written(prompts)
+            found += generate_many(
+                self.lm_,
+                prompts,
+                max_new_tokens=int(self.max_new_tokens),
+                stop=(),
+                batch_size=int(self.prediction_batch_size or BATCH_SIZE),
+            )
         self._warn_of_cuts(num_cut, len(found))
         return found
-
-    def _written(self, prompts: list[str]) -> list[str]:
-        most = int(self.max_new_tokens)
-        try:
-            from reptune.models.decoding import generate_many
-        except ImportError:
-            return [self.lm_.generate(text, max_new_tokens=most, stop=()) for text in prompts]
-        size = int(self.prediction_batch_size or PREDICTION_BATCH)
-        return generate_many(self.lm_, prompts, max_new_tokens=most, stop=(), batch_size=size)
 
     def losses(self, inputs: Iterable[str], outputs: Iterable[str]) -> np.ndarray:
         """Return how unlikely the model finds each output after its input.
