@@ -214,6 +214,11 @@ def translator(teacher: Teacher, *, max_new_tokens: int = 200) -> Callable[[str]
     return translate
 
 
+def _find(pattern: str, text: str) -> re.Match[str] | None:
+    """Search for a pattern; `re` keeps it compiled, and importing this module compiles few."""
+    return re.search(pattern, text, re.IGNORECASE | re.MULTILINE)
+
+
 # --- kind ----------------------------------------------------------------------------------------
 
 
@@ -265,10 +270,6 @@ _CUES: dict[Kind, tuple[str, ...]] = {
         r"\bfasse\b", r"\brésum", r"\btradui", r"\bécri", r"\btraduce", r"\bescrib", r"\bresum",
     ),
 }  # fmt: skip
-_KINDS = {
-    kind: [re.compile(cue, re.IGNORECASE | re.MULTILINE) for cue in cues]
-    for kind, cues in _CUES.items()
-}
 _ORDERS = re.compile(
     r"\b(?:ignore|disregard|forget)\b[^.\n]{0,40}\b(?:above|previous|instructions?|prompt)\b"
     r"|\bsystem prompt\b|忽略(?:以上|之前)|(?:上|以前)の指示を無視",
@@ -279,7 +280,7 @@ _ORDERS = re.compile(
 def _kind(text: str, demonstrations: Sequence[Demonstration]) -> Kind | None:
     """Return the kind for which most speaks, words and demonstrations; `None` if nothing does."""
     points = {
-        kind: sum(cue.search(text) is not None for cue in cues) for kind, cues in _KINDS.items()
+        kind: sum(_find(cue, text) is not None for cue in cues) for kind, cues in _CUES.items()
     }
     shown = _shown_kind(demonstrations)
     if shown is not None:
@@ -297,7 +298,7 @@ def _kind(text: str, demonstrations: Sequence[Demonstration]) -> Kind | None:
 
 def _first(text: str, kind: Kind) -> int:
     """Return where the first cue of a kind stands: what a prompt asks for mostly comes first."""
-    found = [match.start() for cue in _KINDS[kind] if (match := cue.search(text))]
+    found = [match.start() for cue in _CUES[kind] if (match := _find(cue, text))]
     return min(found, default=len(text))
 
 
@@ -355,35 +356,29 @@ _NAMED = (
     r"\b(?:labels?|class(?:es)?|categor(?:y|ies)|tags?|types?|outputs?|options?|departments?|teams?"
     r"|abteilungen|kategorien|catégories|categorías)(?: (?:are|is|zu))? ?[:=] ?"
 )
-_LISTS = [
-    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
-    for pattern in (
-        rf"{_NAMED}(?P<list>{_AND}|{_COMMAS})",
-        rf"\((?P<list>{_COMMAS}|{_OR})\)",
-        r"\b(?:into|one of|either|(?:distinguish|decide|choose|tell) between)(?: the)?"
-        rf"(?: (?:classes|categories|groups))?:? (?P<list>{_AND}|{_COMMAS})",
-        rf"\b(?:answer|return|say|output|reply|respond)(?: with)?:? (?!is |are |to |if |whether )"
-        rf"(?P<list>{_OR}|{_COMMAS})",
-        rf"(?:^|(?<=[.!?:]\s))is (?:an?|the|this|each|every) \w+ (?P<list>{_OR})",
-        rf"\b(?:is|are|was|were|as|to|zu:|est|es)(?: an?)? (?P<list>{_OR})",
-        rf"^[^\w\n]*(?P<list>{_OR})(?=\?)",
-    )
-]  # fmt: skip
-_TYPES = [
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"{_NAMED}(?P<list>{_AND}|{_COMMAS})",
-        rf"\bnames? of (?:all )?(?P<list>{_AND})",
-        rf"\b(?:extract|find|mark|tag|copy|list|locate|highlight)(?: all| every| the)* "
-        rf"(?P<list>{_AND})",
-    )
-]
-_CJK_PAIRS = [
-    re.compile(pattern)
-    for pattern in (r"是(\w{1,8}?)的?还是(\w{1,8}?)的?(?!\w)", r"(\w{1,8}?)인지 (\w{1,8}?)인지",
-                    r"(\w{1,8}?)か(\w{1,8}?)かを")
-]  # fmt: skip
-_CJK_LIST = re.compile(
+_LISTS = (
+    rf"{_NAMED}(?P<list>{_AND}|{_COMMAS})",
+    rf"\((?P<list>{_COMMAS}|{_OR})\)",
+    r"\b(?:into|one of|either|(?:distinguish|decide|choose|tell) between)(?: the)?"
+    rf"(?: (?:classes|categories|groups))?:? (?P<list>{_AND}|{_COMMAS})",
+    rf"\b(?:answer|return|say|output|reply|respond)(?: with)?:? (?!is |are |to |if |whether )"
+    rf"(?P<list>{_OR}|{_COMMAS})",
+    rf"(?:^|(?<=[.!?:]\s))is (?:an?|the|this|each|every) \w+ (?P<list>{_OR})",
+    rf"\b(?:is|are|was|were|as|to|zu:|est|es)(?: an?)? (?P<list>{_OR})",
+    rf"^[^\w\n]*(?P<list>{_OR})(?=\?)",
+)
+_TYPES = (
+    rf"{_NAMED}(?P<list>{_AND}|{_COMMAS})",
+    rf"\bnames? of (?:all )?(?P<list>{_AND})",
+    rf"\b(?:extract|find|mark|tag|copy|list|locate|highlight)(?: all| every| the)* "
+    rf"(?P<list>{_AND})",
+)
+_CJK_PAIRS = (
+    r"是(\w{1,8}?)的?还是(\w{1,8}?)的?(?!\w)",
+    r"(\w{1,8}?)인지 (\w{1,8}?)인지",
+    r"(\w{1,8}?)か(\w{1,8}?)かを",
+)
+_CJK_LIST = (
     r"(?:[：:。]|抽取|提取|找出|から|为|成)"
     r"(?P<list>\w{1,10}(?:[、，]\w{1,10})*[、，和或]\w{1,10}?)(?=を|に|のいずれか|[。\n]|$)"
 )
@@ -437,10 +432,10 @@ def _named_labels(text: str) -> list[str]:
     if re.search(r"\byes ?(?:or|/|,) ?no\b", text, re.IGNORECASE):
         return ["yes", "no"]
     for pattern in _CJK_PAIRS:
-        if match := pattern.search(text):
+        if match := _find(pattern, text):
             return [match[1], match[2]]
     for pattern in (*_LISTS, _CJK_LIST):
-        for match in pattern.finditer(text):
+        for match in re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE):
             if len(labels := _items(match["list"])) > 1:
                 return labels
     return []
@@ -453,7 +448,7 @@ def _types(text: str, demonstrations: Sequence[Demonstration]) -> list[str]:
     if all(keys) and len(shown) > 1:
         return shown
     for pattern in (*_TYPES, _CJK_LIST):
-        if (match := pattern.search(text)) and len(found := _items(match["list"])) > 1:
+        if (match := _find(pattern, text)) and len(found := _items(match["list"])) > 1:
             return found
     return []
 
