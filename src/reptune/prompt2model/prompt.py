@@ -366,6 +366,7 @@ _LISTS = (
     rf"(?:^|(?<=[.!?:]\s))is (?:an?|the|this|each|every) \w+ (?P<list>{_OR})",
     rf"\b(?:is|are|was|were|as|to|zu:|est|es)(?: an?)? (?P<list>{_OR})",
     rf"^[^\w\n]*(?P<list>{_OR})(?=\?)",
+    rf":\s+(?P<list>{_AND}|{_COMMAS})(?=[.\n]|$)",  # whatever the labels are called
 )
 _TYPES = (
     rf"{_NAMED}(?P<list>{_AND}|{_COMMAS})",
@@ -486,7 +487,8 @@ def _quoted_labels(text: str) -> list[str]:
 
 # What goes on with the sentence after the last label.
 _FOLLOWING = re.compile(
-    r" (?:in|on|of|for|from|by|with|based|depending|according|given|to|that|which|as|using)(?= |$)"
+    r" (?:in|on|of|for|from|by|with|about|over|at|towards?|regarding|when|if|based|depending"
+    r"|according|given|to|that|which|as|using)(?= |$)"
     r"| (?:sentiments?|tones?|labels?|class(?:es)?|categor(?:y|ies)|groups?)$",
     re.IGNORECASE,
 )

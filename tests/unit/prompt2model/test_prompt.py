@@ -213,6 +213,18 @@ class TestLabels:
                 "Assign each mail to sales, support or the press office.",
                 ["sales", "support", "press office"],
             ),
+            (
+                "Decide whether a sentence is positive or negative about the film.",
+                ["positive", "negative"],
+            ),
+            (
+                "Sort an article into one of three sections: business, sport or tech.",
+                ["business", "sport", "tech"],
+            ),
+            (
+                "Label each ticket with the team that should answer it: billing, returns or sales.",
+                ["billing", "returns", "sales"],
+            ),
             ("Classify tweets.", []),
         ],
     )
