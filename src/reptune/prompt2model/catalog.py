@@ -260,7 +260,12 @@ def _cached(asset: str, kind: type[T], read: Callable[[Path], list[T]]) -> list[
     path = assets.cache_dir() / "catalog" / f"{asset}-{assets.info(asset).pin}-{FORMAT}.json"
     try:
         return [_entry(kind, row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:  # not there, cut off, or of another shape
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:  # not there, cut off, or of another shape
         logger.debug("%s is read anew: %s", asset, error)
     entries = read(assets.get(asset))
     write_whole(path, json.dumps([asdict(entry) for entry in entries]).encode())
