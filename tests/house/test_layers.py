@@ -10,7 +10,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MOST_FLOORS = 7
+MOST_FLOORS = 8
 
 
 @pytest.fixture(scope="module")
