@@ -186,6 +186,26 @@ def test_rows_that_have_ended_leave_and_others_take_their_places(lm, passes):
     assert max(rows for rows, _ in passes) <= 6
 
 
+def test_others_join_those_that_go_on(lm, monkeypatch):
+    beside = []
+    add = decoding._Batch.add
+
+    def watched(batch, rows):
+        beside.append(len(batch.rows))
+        add(batch, rows)
+
+    monkeypatch.setattr(decoding._Batch, "add", watched)
+    mark = _one_by_one(lm, PROMPTS, max_new_tokens=20, stop=())[0][:2]
+    generate_many(lm, PROMPTS * 2, max_new_tokens=20, stop=(mark,), batch_size=6)
+    assert beside[0] == 0 and max(beside[1:]) > 0
+
+
+def test_a_model_without_positions_reads_one_prompt_at_a_time():
+    encoded = [[1, 2], [1, 3]]
+    assert decoding._Batch(OTHERS["no positions"](), encoded, 48).room == 1
+    assert decoding._Batch(OTHERS["gpt2"](), encoded, 48).room == 48
+
+
 def test_columns_that_nobody_sees_any_more_are_dropped(lm, monkeypatch):
     widths = []
     follow = decoding._Batch.follow

@@ -414,6 +414,9 @@ def test_weights_are_halved_where_the_device_computes_so(
     teacher = LocalTeacher(tiny_causal_lm, device="cpu", half_precision=wanted)
     assert teacher.lm.model.dtype == dtype
     assert len(teacher.generate(["the film", "a"], max_new_tokens=3, stop=())) == 2
+    asked = ["the film is good", "a very bad movie"], [" good", " bad plot"]
+    scores = load_causal_lm(tiny_causal_lm, "cpu").continuation_scores(*asked)
+    assert teacher.lm.continuation_scores(*asked) == pytest.approx(scores, abs=0.1)
 
 
 def test_a_loaded_model_is_taken_as_it_is(tiny_causal_lm):
