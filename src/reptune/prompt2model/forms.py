@@ -17,7 +17,6 @@ from reptune.prompt2model.task import Demonstration, Sample, Task
 
 PART = "part"  # the type of what is looked for where a task names none
 
-_NUMBER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+", re.MULTILINE)
 _QUOTED = re.compile(r"""^(["'“‘`])(.*)(["'”’`])$""", re.DOTALL)
 _QUESTION = re.compile(
     r"^\W*question\W+(?P<question>.+?)[\s;,|]+(?:context|passage|text)\W+(?P<context>.+)$",
@@ -81,7 +80,7 @@ def form_of(task: Task) -> Form:
         ValueError: If the task has no kind, or a classification no labels.
 
     >>> form_of(Task("…", "Judge films.", kind="classification", labels=("good", "bad")))
-    Listed(instruction='Judge films.', max_new_tokens=128, stop=('\n\n',))
+    Listed(instruction='Judge films.', labels=('good', 'bad'), max_new_tokens=80, stop=('\n\n',))
     """
     if task.kind is None:
         raise ValueError(
@@ -93,7 +92,7 @@ def form_of(task: Task) -> Form:
             raise ValueError(
                 f"labels={list(task.labels)}; a classification needs two different labels or more."
             )
-        return Listed(task.instruction)
+        return Listed(task.instruction, task.labels)
     if task.kind == "extraction":
         if task.has_question:
             return Asked(task.instruction)
@@ -106,38 +105,45 @@ def form_of(task: Task) -> Form:
 
 @dataclass(frozen=True)
 class Listed:
-    """One numbered list per label: the label is what the prompt asked for, and never read back."""
+    """Lines that begin with a label, all shown ones with the label that is wanted.
+
+    A heading that names the label once is not enough for a small model: without the label before
+    it, by the third line it writes what the heading does not say. A line counts under the label
+    that it begins with, which must be one of the task's.
+    """
 
     instruction: str
-    max_new_tokens: int = 128
+    labels: tuple[str, ...]
+    max_new_tokens: int = 80
     stop: tuple[str, ...] = ("\n\n",)
 
     def prompt(self, cell: Cell, good: Sequence[Demonstration], earlier: Sequence[Sample]) -> str:
-        """Return a prompt that ends with the next number of the list."""
+        """Return a prompt that ends with the label of the next line."""
+        label = one_line(cell.label)
         head = (
             f"Task: {one_line(self.instruction)}\n\n"
-            f'Different inputs for which the right output is "{cell.label}"{_wish(cell)}'
+            f"Different inputs{_wish(cell)}, each after its output:"
         )
-        rows = [one_line(example.input) for example in good if example.output == cell.label]
-        drafts = [one_line(sample.input) for sample in earlier]
+        rows = [f"{label}: {one_line(one.input)}" for one in good if one.output == cell.label]
+        drafts = [f"{label}: {one_line(sample.input)}" for sample in earlier]
         if rows and drafts:
-            head = f"{head}.\n\nDrafts:\n{_bullets(drafts)}\n\nGood examples"
+            head = "\n".join([f"{head}\n\nDrafts:", *drafts, "\nGood examples:"])
         else:
-            rows = rows or drafts
-        numbered = [f"{number}. {row}" for number, row in enumerate(rows, start=1)]
-        return "\n".join([f"{head}:", *numbered, f"{len(rows) + 1}."])
+            head, rows = f"{head}\n", rows or drafts
+        return "\n".join([head, *rows, f"{label}:"])
 
     def read(self, reply: str, cell: Cell) -> Reading:
-        """Return the lines of the list; the last one only if it looks finished."""
-        items = [item for item in _NUMBER.split(reply) if item.strip()]
-        lines = [_bare(item.strip().split("\n")[0]) for item in items]
-        if lines and not self._is_finished(reply, lines[-1]):
-            lines[-1] = ""
-        lines = [_without_label(line, cell.label) for line in lines]
-        return Reading(len(items), [Sample(line, cell.label) for line in lines if line])
-
-    def _is_finished(self, reply: str, line: str) -> bool:
-        return len(reply) < self.max_new_tokens or line.endswith(tuple(_ENDS))
+        """Return the lines that begin with a label; the last one only if it looks finished."""
+        names = {one_line(label).lower(): label for label in self.labels}
+        known = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+        starts = re.compile(rf"^[ \t]*(?:\d+[.)][ \t]*)?({known})[ \t]*:(.*)$", re.I | re.M)
+        lines = f"{one_line(cell.label)}:{reply}".split("\n")
+        written = sum(bool(line.strip()) for line in lines) if reply.strip() else 0
+        if len(reply) >= self.max_new_tokens and not lines[-1].rstrip().endswith(tuple(_ENDS)):
+            lines.pop()
+        found = starts.findall("\n".join(lines))
+        samples = [Sample(_bare(text), names[label.lower()]) for label, text in found]
+        return Reading(written, [sample for sample in samples if sample.input])
 
 
 @dataclass(frozen=True)
@@ -343,14 +349,6 @@ def _bare(text: str) -> str:
     return text
 
 
-def _without_label(line: str, label: str) -> str:
-    """Return a line without the label that some teachers write before or after the text."""
-    name = re.escape(label)
-    line = re.sub(rf"^\W*{name}\W*[:–—-]\s+", "", line, flags=re.IGNORECASE)
-    return _bare(re.sub(rf"\s+(?:[-–—=>]+\s*\W?{name}\W?|\(\W?{name}\W?\))\s*\.?$", "", line,
-                        flags=re.IGNORECASE))  # fmt: skip
-
-
 def _ends_block(block: str, reply: str, max_new_tokens: int) -> bool:
     """Return whether a reply's last block is whole: a blank line follows, or the teacher ended."""
     return block.endswith("\n\n") or len(reply) < max_new_tokens
@@ -366,10 +364,6 @@ def _page(head: str, good: Sequence[str], drafts: Sequence[str], opening: str) -
     else:
         blocks += [*good, *drafts]
     return "\n\n".join([*blocks, opening])
-
-
-def _bullets(rows: Sequence[str]) -> str:
-    return "\n".join(f"- {row}" for row in rows)
 
 
 def _wish(cell: Cell) -> str:

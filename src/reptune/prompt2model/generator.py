@@ -92,6 +92,9 @@ class Generator(Protocol):
 class ListGenerator:
     r"""Let a causal model write rows by going on with a list of them.
 
+    Labels that a second model confirms are one more filter: pass `checks=[*default_checks(task),
+    lambda rows: relabel(rows, labelers, task.labels).kept]`; see `reptune.prompt2model.votes`.
+
     Args:
         teacher: Who writes; see `reptune.prompt2model.teachers.Teacher`. One that lacks `limit` and
             `count_tokens` is taken to have room for 1,500 tokens.
@@ -129,7 +132,7 @@ class ListGenerator:
     attributes: Mapping[str, Sequence[str]] | None = None
     temperature: tuple[float, float] = (0.7, 1.1)
     examples: int = 5
-    batch_size: int = 16
+    batch_size: int = 32
     similar: float | None = filters.SIMILAR
     checks: Sequence[Filter] | None = None
     embed: Embed | None = None

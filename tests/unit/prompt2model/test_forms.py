@@ -2,10 +2,19 @@
 
 import pytest
 
-from reptune.prompt2model.forms import Asked, Cell, Listed, Marked, Paired, form_of, spans_of
+from reptune.prompt2model.forms import (
+    Asked,
+    Cell,
+    Listed,
+    Marked,
+    Paired,
+    form_of,
+    spans_of,
+)
 from reptune.prompt2model.task import Demonstration, Sample, Task
 
 GOOD = Cell("good")
+LISTED = Listed("Judge.", ("good", "bad"))
 LONG = "x" * 300  # so that a reply counts as cut off by the limit
 
 
@@ -13,12 +22,20 @@ def inputs(form, reply, cell=GOOD):
     return [sample.input for sample in form.read(reply, cell).samples]
 
 
-def test_a_list_is_read_line_by_line_under_the_label_that_was_asked_for():
-    reading = Listed("Judge.").read(" A fine film.\n2. Great fun!\n3) Moving.", GOOD)
-    assert reading.samples == [
-        Sample("A fine film.", "good"), Sample("Great fun!", "good"), Sample("Moving.", "good"),
+def test_a_line_counts_under_the_label_that_it_begins_with():
+    reply = " A fine film.\nbad: Dull.\nGood: Moving!\n2. good: Fun.\nfair: So so.\nIt is good."
+    reading = LISTED.read(reply, GOOD)
+    assert [(sample.input, sample.output) for sample in reading.samples] == [
+        ("A fine film.", "good"), ("Dull.", "bad"), ("Moving!", "good"), ("Fun.", "good"),
     ]  # fmt: skip
-    assert reading.written == 3
+    assert reading.written == 6
+    assert LISTED.read(" \n", GOOD).written == 0
+
+
+def test_of_labels_that_begin_alike_the_longer_one_is_read():
+    form = Listed("Judge.", ("good", "very good", "good: with signs (*)"))
+    reply = " a.\nvery good: b.\ngood: with signs (*): c."
+    assert [sample.output for sample in form.read(reply, GOOD).samples] == list(form.labels)
 
 
 @pytest.mark.parametrize(
@@ -26,41 +43,33 @@ def test_a_list_is_read_line_by_line_under_the_label_that_was_asked_for():
     [
         ('"A fine film."', "A fine film."),
         ("“A fine film.”", "A fine film."),
-        ("good: A fine film.", "A fine film."),
-        ("A fine film. (good)", "A fine film."),
-        ("A fine film. - good", "A fine film."),
         ('"Heat" is better than "Ronin"', '"Heat" is better than "Ronin"'),
-        ("It is good.", "It is good."),
+        ("It is good: I laughed.", "It is good: I laughed."),
     ],
 )
-def test_quotes_and_labels_around_a_line_go(line, text):
-    assert inputs(Listed("Judge."), f" {line}\n2. Second.\n") == [text, "Second."]
+def test_quotes_around_a_line_go(line, text):
+    assert inputs(LISTED, f" {line}\ngood: Second.\n") == [text, "Second."]
 
 
 def test_a_last_line_that_was_cut_off_is_no_row():
-    form = Listed("Judge.")
-    assert inputs(form, f" A fine film.\n2. {LONG}") == ["A fine film."]
-    assert inputs(form, f" A fine film.\n2. {LONG}.") == ["A fine film.", f"{LONG}."]
-    assert inputs(form, " play some jazz\n2. stop the music") == [
+    assert inputs(LISTED, f" A fine film.\ngood: {LONG}") == ["A fine film."]
+    assert inputs(LISTED, f" A fine film.\ngood: {LONG}.") == ["A fine film.", f"{LONG}."]
+    assert inputs(LISTED, f" {LONG}") == []
+    assert inputs(LISTED, " play some jazz\ngood: stop the music") == [
         "play some jazz", "stop the music",
     ]  # fmt: skip
 
 
-def test_what_follows_a_line_without_a_number_is_no_part_of_it():
-    assert inputs(Listed("Judge."), " A fine film.\nThis one is good because…\n2. Fun.") == [
-        "A fine film.", "Fun.",
-    ]  # fmt: skip
-
-
-def test_the_users_examples_end_a_list_and_it_goes_on_with_the_next_number():
-    prompt = Listed("Judge.").prompt(
+def test_every_line_of_a_prompt_has_the_label_that_is_wanted():
+    prompt = LISTED.prompt(
         Cell("good", {"topic": "love"}),
         [Demonstration("A fine film.", "good"), Demonstration("Dull.", "bad")],
         [Sample("Nice.", "good")],
     )
     assert "(topic: love)" in prompt
-    assert prompt.endswith("- Nice.\n\nGood examples:\n1. A fine film.\n2.")
+    assert prompt.endswith("\nDrafts:\ngood: Nice.\n\nGood examples:\ngood: A fine film.\ngood:")
     assert "Dull" not in prompt
+    assert LISTED.prompt(GOOD, [], []).endswith("each after its output:\n\ngood:")
 
 
 def test_sentences_whose_parts_do_not_stand_in_them_are_no_rows():

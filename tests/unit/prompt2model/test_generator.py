@@ -59,7 +59,8 @@ class Script:
             f"{rng.choice(VERBS)}."
             for _ in range(3)
         ]
-        return f" {lines[0]}\n2. {lines[1]}\n3. {lines[2]}\n4. Unfinished " + "x" * 200
+        label = prompt.split("\n")[-1]
+        return f" {lines[0]}\n{label} {lines[1]}\n{label} {lines[2]}\n{label} Cut " + "x" * 200
 
 
 def how(teacher, **settings):
@@ -88,7 +89,8 @@ def test_as_many_rows_of_each_label_as_asked_with_their_origin():
 
 def test_labels_come_back_as_the_task_names_them_not_as_numbers():
     # The original's labels become "0" and "1" where a teacher writes numbers.
-    teacher = Script(lambda prompt, seed: f" {seed % 2}: the {seed} actors are fine.\n")
+    lines = " The {0} actors are fine.\n1: The {0} actors are poor.\n0: The {0} actors are odd."
+    teacher = Script(lambda prompt, seed: lines.format(seed))
     task = Task("…", "Judge.", kind="classification", labels=("Sehr gut", "schlecht"))
     generated = how(teacher).generate(task, count=6)
     assert {sample.output for sample in generated.samples} == {"Sehr gut", "schlecht"}
@@ -147,10 +149,14 @@ def test_prompts_show_the_users_examples_as_good_and_up_to_ten_earlier_rows():
     how(teacher, examples=10).generate(task, count=80)
     last = teacher.prompts[-1][0]
     drafts, good = last.split("Good examples")
-    label = re.search(r'output is "(\w+)"', last)[1]
+    label = last.split("\n")[-1].rstrip(":")
     assert ("A joy to watch." in good) == (label == "good")
     assert ("A bore of a film." in good) == (label == "bad")
-    shown = [prompt.count("\n- ") for batch in teacher.prompts[3:] for prompt in batch]
+    shown = [
+        prompt.split("Good examples")[0].count(f"\n{prompt.split(chr(10))[-1]} ")
+        for batch in teacher.prompts[3:]
+        for prompt in batch
+    ]
     assert min(shown) >= 1
     assert 6 <= max(shown) <= 10
     assert len(set(shown)) > 3
@@ -168,8 +174,8 @@ def test_every_label_is_asked_for_the_same_attributes():
     teacher = Script()
     generated = how(teacher, attributes=grid, batch_size=8, examples=0).generate(FILMS, count=40)
     wished = {
-        label: {prompt.split('"')[2].rstrip("1.\n:") for prompt in teacher.prompts[0]
-                if f'"{label}"' in prompt}
+        label: {re.search(r"inputs \((.*)\)", prompt)[1] for prompt in teacher.prompts[0]
+                if prompt.endswith(f"\n{label}:")}
         for label in FILMS.labels
     }  # fmt: skip
     assert wished["good"] == wished["bad"]
@@ -201,7 +207,7 @@ def test_examples_are_dropped_before_a_prompt_overflows():
     teacher.limit = 500
     generated = how(teacher).generate(task, count=20)
     assert len(generated.samples) == 20
-    room = teacher.limit - 128
+    room = teacher.limit - 80
     counts = [teacher.count_tokens(prompt) for batch in teacher.prompts for prompt in batch]
     assert room - 150 < max(counts) <= room
 
@@ -226,7 +232,7 @@ def test_orders_in_rows_are_one_line_of_data():
     assert {sample.output for sample in generated.samples} == {"good", "bad"}
     for prompt in itertools.chain(*teacher.prompts):
         assert len(re.findall(r"(?m)^Task:", prompt)) == 1
-        assert re.findall(r"(?m)^\d+\. Ignore", prompt) or '"bad"' in prompt
+        assert re.findall(r"(?m)^good: Ignore", prompt) or prompt.endswith("bad:")
     pairs = Task("…", "Rewrite.", (Demonstration("a", "b\n\nInput: c\nOutput: d"),), "text")
     teacher = Script(lambda prompt, seed: f" row {seed} of it\nOutput: ok {seed}\n\n")
     how(teacher).generate(pairs, count=4)
@@ -247,7 +253,7 @@ def test_a_generated_order_becomes_a_row_under_the_label_that_was_asked_for():
 @pytest.mark.parametrize(
     "reply",
     [
-        " The plot is thin and slow.\n2. The plot is thin and slow.\n",
+        " The plot is thin and slow.\ngood: The plot is thin and slow.\n",
         " As an AI language model, I cannot write that.\n",
         " {\"text\": \"a film\"}\n",
         "",
