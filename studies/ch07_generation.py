@@ -30,7 +30,7 @@ from reptune.models.causal import load_causal_lm
 from reptune.prompt2model import filters
 from reptune.prompt2model.filters import Kept
 from reptune.prompt2model.generator import Generated, ListGenerator, default_checks
-from reptune.prompt2model.task import Sample, Task
+from reptune.prompt2model.task import Demonstration, Sample, Task
 from reptune.prompt2model.teachers import LocalTeacher
 from reptune.prompt2model.votes import prompt_labelers, relabel
 
@@ -41,6 +41,7 @@ UNVARIED = {"attributes": {}, "examples": 0, "temperature": (0.7, 0.7)}
 TRIVIA = Task(
     "…",
     "Answer a question of general knowledge in a few words.",
+    (Demonstration("What is the capital of Peru?", "Lima"),),
     kind="text",
 )
 

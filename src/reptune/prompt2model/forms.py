@@ -22,6 +22,12 @@ _QUESTION = re.compile(
     r"^\W*question\W+(?P<question>.+?)[\s;,|]+(?:context|passage|text)\W+(?P<context>.+)$",
     re.IGNORECASE | re.DOTALL,
 )
+# Shows what an answer looks like where the user shows nothing: a few words of the passage.
+_ASKED = (
+    "The library opens at nine and closes at six, except on Sundays.",
+    "When does the library close?",
+    "at six",
+)
 _ENDS = ".!?…。！？\"'”’)"
 
 
@@ -217,11 +223,12 @@ class Asked:
         """Return a prompt that ends where the question begins, or, without one, the passage."""
         head = (
             f"Task: {one_line(self.instruction)}\n\nPassages, each with a question{_wish(cell)} "
-            "and its answer, copied from the passage."
+            "and its answer, a few words of the passage."
         )
         opening = f"Passage: {one_line(cell.passage)}\nQuestion:" if cell.passage else "Passage:"
         blocks = [_asked(sample.context, sample.input, sample.output) for sample in earlier]
-        return _page(head, [_told(example) for example in good], blocks, opening)
+        told = [_told(example) for example in good]
+        return _page(head, told if told or blocks else [_asked(*_ASKED)], blocks, opening)
 
     def read(self, reply: str, cell: Cell) -> Reading:
         """Return the question, if its answer stands in the passage."""

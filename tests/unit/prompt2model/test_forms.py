@@ -143,6 +143,13 @@ def test_without_passages_the_teacher_writes_them_too():
     ]
 
 
+def test_only_where_nothing_else_shows_what_an_answer_is_an_example_is_given():
+    form, cell = Asked("Answer."), Cell(passage="It rains.")
+    assert "library" in form.prompt(cell, [], [])
+    assert "library" not in form.prompt(cell, [Demonstration("Who?", "Ann")], [])
+    assert "library" not in form.prompt(cell, [], [Sample("Who?", "Ann", context="Ann ran.")])
+
+
 def test_demonstrations_with_a_context_are_shown_as_passage_and_question():
     given = Demonstration("question: Who won?\ncontext: Ann won.", "Ann")
     prompt = Asked("Answer.").prompt(Cell(passage="It rains."), [given], [])
