@@ -1,4 +1,4 @@
-"""A real catalog of data sets and models: some 700 English ones and 900 encoders (chapter 7).
+"""A real catalog of text data sets, some 600 with English, and of 900 encoders (chapter 7).
 
 The metadata come from MTEB's wheel, as Python source. Nothing of it is imported or run: `ast`
 reads it, and a small evaluator understands literals, constants and sums of them, nothing else.
