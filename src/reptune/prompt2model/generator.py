@@ -42,6 +42,7 @@ TRIES = 2  # of a round in which the teacher fails
 FAILURES = (RuntimeError, OSError, ValueError)  # what a model, a server or a prompt may bring
 # Rows that a prompt is expected to bring until some have been counted, and at the very least.
 EXPECTED, LEAST_EXPECTED = 2.0, 0.25
+LEAST_ROUND = 8  # prompts: for fewer, a round takes hardly less time
 STYLES = ("plain", "informal", "formal", "vivid")
 LENGTHS = ("a short sentence", "one long sentence")
 _LANGUAGES = re.compile(
@@ -467,7 +468,7 @@ class _Run:
         expected = max(expected, LEAST_EXPECTED)
         wanted = math.ceil(1.5 * sum(missing.values()) / expected)
         cells = []
-        for _ in range(min(max(wanted, 1), self.batch_size)):
+        for _ in range(min(max(wanted, LEAST_ROUND), self.batch_size)):
             label = max(missing, key=lambda name: missing[name])
             missing[label] -= expected
             number = self.used[label]
