@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,6 +80,7 @@ def build(
         progress=lambda line: typer.echo(line, err=True), random_state=random_state,
     )  # fmt: skip
     built.save(out)
+    shutil.rmtree(f"{out}.parts", ignore_errors=True)  # what the teacher wrote, now in rows.jsonl
     lines = [summary_line(built.result.card)]
     for rival in built.result.card["rivals"]:
         lines.append(f"{rival['title']}: {rival['score']['estimate']:.3f}")

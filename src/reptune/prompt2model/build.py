@@ -214,9 +214,10 @@ def understood(prompt: str, parser: PromptParser, teacher: Teacher | None) -> Ta
     if task.kind is None:
         raise ValueError("; ".join(task.notes) or "the prompt names no task; say what to do.")
     if task.kind == "classification" and len(task.labels) < 2:
+        known = f"only the label {task.labels[0]!r}" if task.labels else "no labels"
         raise ValueError(
-            f"the prompt names {len(task.labels) or 'no'} labels ({', '.join(task.labels)}); name "
-            "at least two, such as 'Label each message as spam or ham.'"
+            f"the prompt names {known}; name at least two, such as 'Label each message as spam or "
+            "ham.'"
         )
     return task
 

@@ -17,7 +17,7 @@ from reptune.pipeline.text_scores import text_differences, text_scores
 from reptune.pipeline.training import TEXT_METRICS
 from reptune.prompt2model.labelers import NameLabeler, TeacherLabeler
 from reptune.prompt2model.task import Task
-from reptune.prompt2model.teachers import LocalTeacher, Teacher
+from reptune.prompt2model.teachers import LocalTeacher, Teacher, TeacherStopped
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +64,13 @@ def ask(teacher: Teacher, task: Task, rows: Examples, random_state: int = 42) ->
         One answer per row, in the words of a label where the task has labels.
     """
     prompts = [_prompt(task, given) for given in rows.inputs]
-    answers = teacher.generate(
-        prompts, max_new_tokens=64, temperature=0.0, stop=("\n",), random_state=random_state
-    )
+    try:
+        answers: Sequence[str | None] = teacher.generate(
+            prompts, max_new_tokens=64, temperature=0.0, stop=("\n",), random_state=random_state
+        )
+    except TeacherStopped as stopped:  # a limit, or requests that failed: those count as wrong
+        logger.warning("%s: %d answers are missing", stopped, stopped.answers.count(None))
+        answers = stopped.answers
     answers = [(answer or "").strip() for answer in answers]
     if not task.labels or rows.kind != "label":
         return answers

@@ -1,0 +1,97 @@
+"""`reptune build`: what it reads, shows and says; the work itself is tested in prompt2model."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from reptune.cli.main import app
+from reptune.prompt2model import build as module
+from tests.unit.prompt2model import test_build as parts
+
+PROMPT = "Is a meal good or bad?"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `build` was called with; the stand-ins of its own tests do the work."""
+    calls = []
+
+    def build(prompt, *, show, teacher, progress, **given):
+        calls.append({**given, "teacher": teacher})
+        if show is not None and not show(parts.rows("generated")[:2]):
+            raise ValueError("stopped at the first rows; change the prompt.")
+        progress("training")
+        test = given["test"] or parts.TEST
+        return parts.made(test=test, retrieve=given["retrieve"], generate=given["generate"])
+
+    monkeypatch.setattr(module, "build", build)
+    return calls
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    monkeypatch.setattr(module, "drop_leaks", parts._drop_equal)
+    monkeypatch.setattr(
+        module, "score_rivals",
+        lambda *_: [{"title": "label names", "score": {"estimate": 0.5}, "difference": None}],
+    )  # fmt: skip
+
+
+def run(tmp_path: Path, *arguments: str, prompt: str = PROMPT, typed: str | None = None):
+    (tmp_path / "prompt.txt").write_text(prompt, encoding="utf-8")
+    command = ["build", str(tmp_path / "prompt.txt"), "--out", str(tmp_path / "model"), *arguments]
+    return CliRunner().invoke(app, command, input=typed)
+
+
+def test_a_model_with_rivals_and_the_folder_named_last(asked, tmp_path):
+    (tmp_path / "model.parts").mkdir()
+    ran = run(tmp_path)
+    assert ran.exit_code == 0, ran.output
+    lines = ran.stdout.splitlines()
+    assert lines[0].startswith("accuracy ") and lines[1] == "label names: 0.500"
+    assert str(tmp_path / "model" / "report.html") in lines[-1]
+    assert (tmp_path / "model" / "rows.jsonl").is_file()
+    assert not (tmp_path / "model.parts").exists(), "the rows are in the folder now"
+    assert "fine soup" in ran.stderr and "training" in ran.stderr
+
+
+def test_json_is_one_object(asked, tmp_path):
+    ran = run(tmp_path, "--json", "--yes")
+    found = json.loads(ran.stdout)
+    assert found["rivals"][0]["title"] == "label names" and found["origins"]["rows"]
+
+
+def test_options_reach_the_work(asked, tmp_path):
+    run(tmp_path, "--no-retrieve", "--minutes", "2", "--student", "frozen", "--exclude", "imdb")
+    (given,) = asked
+    assert (given["retrieve"], given["generate"], given["minutes"]) == (False, True, 2)
+    assert (given["student"], given["exclude"]) == ("frozen", ["imdb"])
+    assert given["teacher"] == "Qwen2.5-Coder-0.5B-Instruct"
+
+
+def test_a_test_file_is_read_by_the_labels_of_the_prompt(asked, tmp_path):
+    (tmp_path / "mine.csv").write_text("body,verdict\nfine tea,good\nawful tea,bad\n")
+    run(tmp_path, "--test", str(tmp_path / "mine.csv"), "--text", "body", "--label", "verdict")
+    assert asked[0]["test"].targets == ["good", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "arguments", "words"),
+    [
+        ("", [], "empty"),
+        (PROMPT, ["--test", "missing.csv"], "missing.csv"),
+        (PROMPT, ["--passages", "missing.txt"], "missing.txt"),
+        ("Nice weather.", ["--test", "missing.csv"], "what to do"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, prompt, arguments, words):
+    ran = run(tmp_path, *arguments, prompt=prompt)
+    assert ran.exit_code == 1 and ran.stderr.count("\n") == 1 and words in ran.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_prompt_that_is_missing(tmp_path):
+    ran = CliRunner().invoke(app, ["build", str(tmp_path / "no.txt"), "--out", str(tmp_path / "m")])
+    assert ran.exit_code == 1 and "no.txt" in ran.stderr

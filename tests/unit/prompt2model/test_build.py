@@ -1,0 +1,246 @@
+"""The components one after another, each of them replaced by a stand-in that says what it got."""
+
+import json
+
+import numpy as np
+import pytest
+
+from reptune.estimator import load
+from reptune.pipeline.examples import Examples, read_examples
+from reptune.prompt2model import build as module
+from reptune.prompt2model import rivals
+from reptune.prompt2model.build import build, examples_of, kind_of_task, understood
+from reptune.prompt2model.catalog import DataSetEntry
+from reptune.prompt2model.dataset_retriever import Candidate, Retrieved
+from reptune.prompt2model.generator import Generated
+from reptune.prompt2model.prompt import parse_prompt
+from reptune.prompt2model.task import Demonstration, Sample, Task
+from reptune.prompt2model.teachers import TeacherStopped
+
+PROMPT = 'Is a meal good or bad? "Lovely soup." -> good'
+FOODS = ("soup", "bread", "rice", "fish", "salad", "cake", "pie", "stew", "pasta", "curry")
+WHO = ("my aunt", "the cook", "a waiter", "our host", "the baker")
+TEST = Examples(
+    "label", ["fine tea on the terrace", "awful tea, cold too", "fine buns", "awful buns"],
+    ["good", "bad", "good", "bad"], "mine.csv", "ab" * 32,
+)  # fmt: skip
+
+
+def rows(by, start=0):
+    """A hundred rows that differ, of two labels."""
+    words = {"good": "fine", "bad": "awful"}
+    return [
+        Sample(f"{words[label]} {food} from {who} on day {start}", label,
+               origin={"by": by, "teacher": "stand-in", "data_set": "Meals", "row": number})
+        for number, (food, who, label) in enumerate(
+            (food, who, label) for food in FOODS for who in WHO for label in ("good", "bad")
+        )
+    ]  # fmt: skip
+
+
+class Writer:
+    """Stands for a generator."""
+
+    def __init__(self, samples):
+        self.samples, self.asked = samples, []
+
+    def generate(self, task, **how):
+        self.asked.append(how)
+        kept = tuple(self.samples[: how["count"]])
+        return Generated(kept, (("asked", how["count"]), ("kept", len(kept))), {})
+
+
+class Finder:
+    """Stands for a retriever."""
+
+    def __init__(self, samples, reasons=()):
+        self.samples, self.reasons, self.asked = samples, reasons, []
+
+    def retrieve(self, task, **how):
+        self.asked.append((task, how))
+        found = Candidate(DataSetEntry("Meals"), 1.0, 0.9)
+        return Retrieved((found,), found if self.samples else None, tuple(self.samples),
+                         self.reasons)  # fmt: skip
+
+
+class Silent:
+    """Stands for a teacher."""
+
+    name, limit = "stand-in", 100
+
+    def __init__(self, answers=None):
+        self.answers = answers
+
+    def generate(self, prompts, **_):
+        if self.answers is not None:
+            raise TeacherStopped("the limit is reached", self.answers, True)
+        return [" good, I would say" if "fine" in prompt else " bad" for prompt in prompts]
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch):
+    """Label names without an encoder: always the first one."""
+
+    class First:
+        title = "label names"
+
+        def __init__(self, labels):
+            self.labels = labels
+
+        def probabilities(self, texts):
+            return np.tile(np.eye(len(self.labels))[0], (len(texts), 1))
+
+    monkeypatch.setattr(rivals, "NameLabeler", First)
+    monkeypatch.setattr(module, "drop_leaks", _drop_equal)
+
+
+def _drop_equal(samples, texts):
+    from reptune.prompt2model.filters import keep_where
+
+    return keep_where(samples, [sample.input not in texts for sample in samples], "near a test")
+
+
+def made(**changes):
+    given = {
+        "teacher": Silent(), "test": TEST, "student": "tfidf", "retriever": Finder(rows("retrieved")),
+        "generator": Writer(rows("generated", 1)),
+    }  # fmt: skip
+    return build(PROMPT, **{**given, **changes})
+
+
+def test_both_sources_are_mixed_and_shuffled_and_keep_their_origin():
+    built = made()
+    origins = [sample.origin["by"] for sample in built.samples]
+    assert origins.count("generated") == origins.count("retrieved") == 100
+    assert origins.count("user") == 1
+    assert len(set(origins[:20])) > 1, "in the order they came, the first twenty would be alike"
+    assert built.result.card["origins"]["rows"] == {
+        "retrieved from Meals": 100, "written by stand-in": 100, "your examples": 1,
+    }  # fmt: skip
+
+
+def test_no_row_of_the_test_is_learned_from():
+    leak = Sample(TEST.inputs[0], "good", origin={"by": "generated"})
+    built = made(generator=Writer([leak, *rows("generated", 1)]))
+    assert TEST.inputs[0] not in [sample.input for sample in built.samples]
+
+
+def test_label_names_and_the_teacher_stand_beside_the_student():
+    card = made().result.card
+    first, teacher = card["rivals"]
+    assert first["title"] == "label names" and first["score"]["estimate"] == 0.5
+    assert teacher["score"]["estimate"] == 1.0
+    assert first["difference"]["estimate"] == card["score"]["estimate"] - 0.5
+    assert first["difference"]["low"] < first["difference"]["estimate"]
+
+
+def test_answers_that_did_not_come_count_as_wrong():
+    card = made(teacher=Silent(["good", None, None, "bad"])).result.card
+    assert card["rivals"][1]["score"]["estimate"] == 0.5
+
+
+def test_the_folder_holds_everything_and_its_rows_can_be_trained_on(tmp_path):
+    built = made(out=tmp_path / "model")
+    folder = built.save(tmp_path / "model")
+    assert load(folder).predict(["fine soup"]).tolist() == ["good"]
+    assert (folder / "prompt.txt").read_text("utf-8") == PROMPT
+    page, card = (folder / "report.md").read_text(), (folder / "data_card.md").read_text()
+    assert "Beside other ways" in page and "label names" in page
+    assert "Where the rows come from" in page and "written by stand-in" in page
+    assert "| retrieved from Meals | 100 |" in card and "terms" in card
+    read = read_examples(folder / "rows.jsonl")
+    assert (len(read), read.labels) == (201, ["bad", "good"])
+    lines = (folder / "rows.jsonl").read_text("utf-8").splitlines()
+    origins = [json.loads(line)["origin"]["by"] for line in lines]
+    assert set(origins) == {"user", "generated", "retrieved"}
+
+
+def test_a_source_that_is_off_is_not_asked():
+    finder, writer = Finder(rows("retrieved")), Writer(rows("generated"))
+    built = made(retrieve=False, retriever=finder)
+    assert not finder.asked and built.candidates == ()
+    built = made(generate=False, generator=writer, teacher=None)
+    assert not writer.asked and len(built.result.card["rivals"]) == 1
+    with pytest.raises(ValueError, match="Leave one on"):
+        made(retrieve=False, generate=False)
+
+
+def test_an_empty_retrieval_is_no_end():
+    built = made(retriever=Finder([], ("None fits.",)))
+    assert len(built.samples) == 101 and "None fits." in built.notes
+
+
+def test_the_data_set_of_the_test_is_not_retrieved():
+    finder = Finder(rows("retrieved"))
+    made(retriever=finder, exclude=["Meals"])
+    assert finder.asked[0][1]["exclude"] == ["Meals"]
+
+
+def test_without_rows_of_ones_own_real_ones_are_held_out():
+    built = made(test=None)
+    held = built.result.card["splits"]["scored_on"]
+    assert held == 20 and len(built.samples) == 181
+    assert "neither the teacher nor the student" in built.result.card["origins"]["notes"][-1]
+
+
+def test_a_score_on_the_teachers_own_rows_says_so():
+    built = made(test=None, retriever=Finder([]), generator=Writer(rows("generated")))
+    assert "not how well it does the task" in built.result.card["origins"]["notes"][-1]
+
+
+def test_ten_rows_are_shown_before_more_are_made():
+    writer, seen = Writer(rows("generated")), []
+    made(generator=writer, show=lambda first: seen.extend(first) or True)
+    assert len(seen) == 10 and writer.asked[0]["count"] == 10 and writer.asked[1]["count"] > 10
+    with pytest.raises(ValueError, match="stopped at the first rows"):
+        made(generator=Writer(rows("generated")), show=lambda first: False)
+
+
+def test_too_few_rows_end_with_the_yield():
+    with pytest.raises(ValueError, match=r"6 rows came of the prompt.*'kept': 5"):
+        made(retriever=Finder([]), generator=Writer(rows("generated")[:5]))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("", "empty"),
+        ("The weather is nice.", "what to do"),
+        ("Classify tweets.", "no labels; name at least two"),
+    ],
+)
+def test_a_prompt_without_a_task_says_what_it_lacks(prompt, words):
+    with pytest.raises(ValueError, match=words):
+        understood(prompt, parse_prompt, None)
+
+
+def test_a_test_of_another_kind_or_label_is_refused_before_any_work():
+    finder = Finder(rows("retrieved"))
+    strange = Examples("label", ["a", "b"], ["good", "fair"], "mine.csv", "")
+    with pytest.raises(ValueError, match=r"mine.csv has the label 'fair', but the prompt names"):
+        made(test=strange, retriever=finder)
+    with pytest.raises(ValueError, match="'text' rows, but the prompt asks for 'label'"):
+        made(test=Examples("text", ["a"], ["b"], "mine.csv", ""), retriever=finder)
+    assert not finder.asked
+
+
+def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    finder = Finder(rows("retrieved"))
+    with pytest.raises(ValueError, match="mine"):
+        made(out=tmp_path / "mine", retriever=finder)
+    assert not finder.asked
+
+
+def test_each_kind_of_task_becomes_its_kind_of_rows():
+    task = Task("…", "…", kind="extraction", labels=("TIME",))
+    sample = Sample("Come on Monday .", "Monday", spans=((8, 14, "TIME"),))
+    found = examples_of([sample], task, "rows")
+    assert found.kind == kind_of_task(task) == "tags"
+    assert found.targets == [["O", "O", "B-TIME", "O"]]
+    task = Task("…", "…", kind="extraction", has_question=True)
+    found = examples_of([Sample("Who?", "Ann", context="Ann came.")], task, "rows")
+    assert (found.kind, found.inputs, found.targets) == ("span", [("Who?", "Ann came.")], ["Ann"])
+    task = Task("…", "…", (Demonstration("a", "b"),), kind="text")
+    assert examples_of([Sample("a", "b")], task, "rows").kind == "text"
