@@ -102,8 +102,8 @@ def _drop_equal(samples, texts):
 
 def made(**changes):
     given = {
-        "teacher": Silent(), "test": TEST, "student": "tfidf", "retriever": Finder(rows("retrieved")),
-        "generator": Writer(rows("generated", 1)),
+        "teacher": Silent(), "test": TEST, "student": "tfidf",
+        "retriever": Finder(rows("retrieved")), "generator": Writer(rows("generated", 1)),
     }  # fmt: skip
     return build(PROMPT, **{**given, **changes})
 
