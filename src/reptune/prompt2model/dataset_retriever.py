@@ -239,8 +239,8 @@ class CatalogRetriever:
             tried = [one for one in found if one.similarity >= self._threshold]
             if found and not tried:
                 best = max(one.similarity for one in found)
-                reasons.append(f"None fits: the most similar has {best:.2f}, below "
-                               f"{self._threshold:.2f}.")  # fmt: skip
+                reasons.append(f"None fits: the most similar has {best:.3f}, below "
+                               f"{self._threshold:.3f}.")  # fmt: skip
         else:
             tried = _picked(found, choose)
             reasons += [] if tried or not found else ["None was chosen."]
