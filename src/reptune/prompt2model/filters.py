@@ -153,6 +153,18 @@ def drop_echoes(
     return keep_where(samples, stays, "echo of the prompt")
 
 
+def drop_label_names(samples: Sequence[Sample], labels: Sequence[str]) -> Kept:
+    """Drop inputs that name a label, such as "The review is very positive".
+
+    Small teachers write about the label instead of writing such a text, and who learns from that
+    learns the label's name. Names below five letters are words like any other, and are let be.
+    """
+    names = [re.escape(label) for label in labels if len(label) >= 5]
+    pattern = re.compile(rf"\b({'|'.join(names)})\b", re.IGNORECASE)
+    stays = (not names or not pattern.search(sample.input) for sample in samples)
+    return keep_where(samples, stays, "names a label")
+
+
 # --- the same twice ------------------------------------------------------------------------------
 
 

@@ -43,6 +43,11 @@ FAILURES = (RuntimeError, OSError, ValueError)  # what a model, a server or a pr
 # Rows that a prompt is expected to bring until some have been counted, and at the very least.
 EXPECTED, LEAST_EXPECTED = 2.0, 0.25
 LEAST_ROUND = 8  # prompts: for fewer, a round takes hardly less time
+TOPIC_LISTS = 4  # that the teacher is asked for; what it names more often comes first
+_TOPICS = (
+    "Task: Decide whether a hotel guest is content.\n"
+    "What such texts are about: the room; the breakfast; the staff; the price; the noise\n\n"
+)
 STYLES = ("plain", "informal", "formal", "vivid")
 LENGTHS = ("a short sentence", "one long sentence")
 _LANGUAGES = re.compile(
@@ -239,6 +244,8 @@ def default_checks(
     if like:
         checks.append(lambda rows: filters.drop_other_scripts(rows, like, language))
     checks.append(lambda rows: filters.drop_echoes(rows, task.instruction, task.demonstrations))
+    if task.kind == "classification":
+        checks.append(lambda rows: filters.drop_label_names(rows, task.labels))
     if test_texts:
         checks.append(lambda rows: filters.drop_leaks(rows, test_texts, embed=embed))
     return checks
@@ -258,19 +265,27 @@ def propose_topics(
         random_state: Seed of the draw.
         most: How many topics at most.
     """
-    prompt = f"Task: {one_line(task.instruction)}\n\nDifferent topics of such inputs:\n1."
-    (reply,) = teacher.generate(
-        [prompt], max_new_tokens=96, temperature=0.7, stop=("\n\n",), random_state=random_state
+    prompt = f"{_TOPICS}Task: {one_line(task.instruction)}\nWhat such texts are about:"
+    replies = teacher.generate(
+        [prompt] * TOPIC_LISTS,
+        max_new_tokens=48,
+        temperature=0.7,
+        stop=("\n",),
+        random_state=random_state,
     )
     labels = {word for label in task.labels for word in re.findall(r"\w+", label.lower())}
-    topics: dict[str, None] = {}
-    for line in re.split(r"(?m)^\s*\d+[.)]\s*", reply)[:-1] or [reply]:
-        topic = one_line(re.split(r"[:(\n]| [-–—] ", line.strip())[0]).strip(" .,;*\"'`").lower()
+    named: Counter[str] = Counter()
+    for reply in replies:
+        parts = re.split(r"[;,]", reply)
+        if len(parts) >= 3:  # else it is no list; and its last one may be cut off
+            named.update(sorted({part.strip(" .*\"'`").lower() for part in parts[:-1]}))
+    found = []
+    for topic, _ in named.most_common():
         words = re.findall(r"\w+", topic)
-        plain = re.fullmatch(r"[\w' &-]+", topic) and not topic.isdigit()
-        if plain and 1 <= len(words) <= 4 and labels.isdisjoint(words):
-            topics.setdefault(topic)
-    return list(topics)[:most] if len(topics) >= 3 else []
+        plain = re.fullmatch(r"[^\W\d][\w' &-]+", topic)
+        if plain and len(words) <= 4 and labels.isdisjoint(words) and topic not in _TOPICS:
+            found.append(topic)
+    return found[:most] if len(found) >= 3 else []
 
 
 def yield_table(

@@ -135,6 +135,14 @@ def test_echoes_of_the_instruction_and_of_demonstrations_go():
     assert filters.drop_echoes(found[3:], "", []).dropped == 0
 
 
+def test_rows_that_name_a_label_go_but_short_names_are_ordinary_words():
+    found = rows("The review is very Negative.", "A negatively charged film.", "It is bad.")
+    assert left(filters.drop_label_names(found, ["negative", "bad"])) == [
+        found[1].input, found[2].input,
+    ]  # fmt: skip
+    assert filters.drop_label_names(found, ["bad"]).dropped == 0
+
+
 def test_exact_duplicates_go_but_not_the_same_question_about_another_passage():
     first = Sample("Who won?", "Ann", context="Ann won the race.")
     other = Sample("Who won?", "Bob", context="Bob won the match.")

@@ -185,19 +185,21 @@ def test_every_label_is_asked_for_the_same_attributes():
 
 
 def test_topics_are_proposed_by_the_teacher_and_checked():
-    reply = (
-        " The acting\n2. the acting\n3. Music: songs and score\n4. good films\n5. 42\n"
-        "6. a very long topic of far too many words\n7. special effects\n8. cut of"
-    )
-    assert propose_topics(FILMS, Script(lambda *_: reply)) == [
-        "the acting", "music", "special effects",
-    ]  # fmt: skip
+    replies = [
+        " Special effects; the music; good films; 42; the ac",
+        " the music; The Room; a very long topic of far too many words; special effects; cut",
+        " the acting; the music; http://x.org; special effects; more",
+        " I am an AI.",
+    ]
+    teacher = Script(lambda prompt, seed: replies[seed % 4])
+    named = ["special effects", "the music", "the acting"]
+    assert propose_topics(FILMS, teacher, random_state=4) == named
     assert propose_topics(FILMS, Script(lambda *_: "I am an AI.")) == []
-    teacher = Script(lambda prompt, seed: reply if "topics" in prompt else Script._list("", seed))
+    teacher = Script(
+        lambda prompt, seed: replies[seed % 4] if "hotel" in prompt else Script._list(prompt, seed)
+    )
     generated = how(teacher, attributes=None).generate(FILMS, count=10)
-    assert {cell["topic"] for cell in generated.settings["grid"]} == {
-        "the acting", "music", "special effects",
-    }  # fmt: skip
+    assert {cell["topic"] for cell in generated.settings["grid"]} >= set(named)
 
 
 def test_examples_are_dropped_before_a_prompt_overflows():
