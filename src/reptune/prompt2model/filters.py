@@ -36,7 +36,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _DEBRIS = re.compile(
-    r"(^\s*(\d+\s*[.)]|[-*•#>{}\[\]|]|```))"  # a list's or a table's beginning
+    r"(^\s*(\d+\s*[.)]|[-*•#>{}\[\](|]|```))"  # a list's or a table's beginning
     r"|\b(Input|Output|Sentence|Question|Answer|Passage|Label|Task|Example)s?( \d+)?\s*:"
     r"|<\|?\w+\|?>|https?://|\[[A-Z][\w ]*\]|_{3,}|\.{4,}|�"
 )

@@ -449,7 +449,7 @@ class _Run:
             self.written += reading.written
             origin = self._origin(cell, heat, self.calls + index)
             found += [replace(sample, origin=origin) for sample in reading.samples]
-        self.calls += len(prompts)
+        self.calls += sum(reply is not None for reply in replies)
         self.parsed += len(found)
         self._take(found)
         self.idle = 0 if len(self.kept) > before else self.idle + 1

@@ -64,6 +64,7 @@ def test_sentences_that_only_sound_like_refusals_stay(text):
     [
         "2. A dull film.",
         "- A dull film.",
+        "(example: a dull film)",
         "A dull film. Label: negative",
         "Output: negative",
         '{"text": "A dull film."}',

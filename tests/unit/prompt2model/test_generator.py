@@ -322,6 +322,7 @@ def test_a_teacher_that_keeps_failing_ends_the_run_and_what_was_made_is_kept():
     teacher = Failing(range(3, 99), RuntimeError("no credits"))
     generated = how(teacher).generate(FILMS, count=60)
     assert generated.stopped == "the teacher failed: no credits"
+    assert steps(generated)["prompts"] == 8
     assert teacher.tries == 4
     assert 12 <= len(generated.samples) <= 24
 
