@@ -24,11 +24,30 @@ SENTIMENT, TOPICS = "rotten_tomatoes", "bbc_news"
 SEEDS = (42, 43, 44, 45, 46)  # of generation; the same seed then trains the students
 ROWS = 1000  # that the teacher is asked for
 
+# As a user would write them: a sentence, and two examples for each label, invented here.
 PROMPTS = {
-    SENTIMENT: "Decide whether a sentence from a film review is positive or negative about the "
-    "film.",
-    TOPICS: "Sort the beginning of a news article into one of five sections: business, "
-    "entertainment, politics, sport or tech.",
+    SENTIMENT: """Decide whether a sentence from a film review is positive or negative about the \
+film.
+
+"A warm, funny story that never talks down to its audience." -> positive
+"The two leads are so good that you forget how often you have seen this plot." -> positive
+"Ninety minutes of noise in search of an idea." -> negative
+"I wanted to like it, but the jokes fall flat and the ending makes no sense." -> negative
+""",
+    TOPICS: """Sort the beginning of a news article into one of five sections: business, \
+entertainment, politics, sport or tech.
+
+"Shares in the airline rose by 4% after it reported higher profits." -> business
+"The central bank has left interest rates unchanged for a third month." -> business
+"The singer will open the festival with songs from her new album." -> entertainment
+"The thriller led the box office for a second weekend, ahead of two comedies." -> entertainment
+"Ministers face a vote on the new housing bill in parliament next week." -> politics
+"The opposition leader has called for an inquiry into party donations." -> politics
+"The striker scored twice as the home side reached the cup final." -> sport
+"The champion withdrew from the tournament with a knee injury." -> sport
+"A new phone with a folding screen goes on sale in May, its maker said." -> tech
+"Security experts warn of a worm that spreads through shared folders." -> tech
+""",
 }
 # The label names of the prompts, in the order of the data set's label ids.
 NAMES = {
