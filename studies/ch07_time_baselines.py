@@ -24,12 +24,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from shared.common import Job, main
+from shared.dates import forward, looks_forward, mark, read, resolve
 
 from reptune import data, meter
 from reptune.book import results
 from reptune.metrics import mcnemar_p
 from reptune.pipeline.intervals import difference_interval, share_interval
-from reptune.prompt2model.calendar import forward, looks_forward, mark, read, resolve
 
 FILE = Path(__file__).parent / "data" / "ch07_time_expressions.jsonl"
 TASK = "time expressions"

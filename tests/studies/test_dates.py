@@ -2,9 +2,8 @@ import datetime
 import re
 
 import pytest
-
-from reptune.prompt2model import calendar
-from reptune.prompt2model.calendar import Program, cases, forward, looks_forward, read, resolve
+from shared import dates
+from shared.dates import Program, cases, forward, looks_forward, read, resolve
 
 FRIDAY = "1996-12-06"
 
@@ -128,7 +127,7 @@ def test_named_days_agree_with_a_search_day_by_day():
         (lambda: resolve(Program("month", name=1, years=9000), FRIDAY), "use 1 to 9999"),
         (lambda: cases(0), "num"),
         (lambda: cases(1, random_state=-1), "random_state"),
-        (lambda: calendar.mark("abc", 2, 2), "not in a text of 3"),
+        (lambda: dates.mark("abc", 2, 2), "not in a text of 3"),
     ],
 )
 def test_what_means_nothing_is_refused(make, message):
@@ -212,7 +211,7 @@ def test_cases_are_what_their_words_say_and_never_of_the_test_month():
     drawn = cases(1500, random_state=3)
     assert drawn == cases(1500, random_state=3)
     assert drawn != cases(1500, random_state=4)
-    assert not any(case.date.startswith(calendar.UNSEEN) for case in drawn)
+    assert not any(case.date.startswith(dates.UNSEEN) for case in drawn)
     for case in drawn:
         plain = read(case.expression)
         readings = {resolve(plain, case.date), resolve(forward(plain, case.date), case.date)}
@@ -232,12 +231,12 @@ def test_the_tense_of_a_case_is_the_direction_of_its_value():
 
 def test_every_template_sentence_is_accepted_and_others_are_rejected_with_a_reason():
     drawn = cases(400, random_state=7)
-    assert all(calendar.problem_of(calendar.template_sentence(c, 1), c) is None for c in drawn)
+    assert all(dates.problem_of(dates.template_sentence(c, 1), c) is None for c in drawn)
     case = next(c for c in drawn if c.phrase.startswith("on ") and c.tense == "past")
     phrase = case.phrase
 
     def problem(sentence):
-        return calendar.problem_of(sentence, case)
+        return dates.problem_of(sentence, case)
 
     assert problem(f"The plant was sold {phrase} .") is None
     assert problem(f"{phrase.capitalize()} the plant was sold.") is None
@@ -252,13 +251,13 @@ def test_every_template_sentence_is_accepted_and_others_are_rejected_with_a_reas
 
 
 def test_a_sample_shows_date_and_brackets_and_where_it_comes_from():
-    case = calendar.Case(
+    case = dates.Case(
         "on Tuesday", "Tuesday", FRIDAY, "1996-12-03", Program("weekday", 0, 2), "past"
     )
-    sample = calendar.sample_of("On Tuesday the plant was sold .", case, teacher="none")
+    sample = dates.sample_of("On Tuesday the plant was sold .", case, teacher="none")
     assert sample.input == "Friday 1996-12-06: On [Tuesday] the plant was sold ."
     assert sample.output == "1996-12-03"
     assert sample.origin == {"by": "generated", "date": FRIDAY, "teacher": "none"}
     with pytest.raises(ValueError, match="phrase missing"):
-        calendar.sample_of("The plant was sold .", case)
-    assert '"on Tuesday"' in calendar.instruction_for(case)
+        dates.sample_of("The plant was sold .", case)
+    assert '"on Tuesday"' in dates.instruction_for(case)

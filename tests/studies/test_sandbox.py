@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-
-from reptune.prompt2model import sandbox
-from reptune.prompt2model.sandbox import run_code
+from shared import sandbox
+from shared.sandbox import run_code
 
 # Beside other work a process may take seconds to start.
 PATIENT = {"seconds": 60}
-JAPANESE = Path(__file__).parents[3] / "studies" / "data" / "ch07_japanese_python.jsonl"
+JAPANESE = Path(__file__).parents[2] / "studies" / "data" / "ch07_japanese_python.jsonl"
 
 confined = pytest.mark.skipif(not sandbox._can_confine(), reason="needs Linux on x86-64")
 WAYS = [pytest.param(False, marks=confined, id="kernel"), pytest.param(True, id="hook")]

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from shared.dates import forward, read, resolve
 
 from reptune import assets, data
-from reptune.prompt2model.calendar import forward, read, resolve
 
-FILE = Path(__file__).parents[3] / "studies" / "data" / "ch07_time_expressions.jsonl"
+FILE = Path(__file__).parents[2] / "studies" / "data" / "ch07_time_expressions.jsonl"
 FIELDS = {"id", "document", "start", "end", "date", "value", "split"}
 VALUE = re.compile(
     r"\d{4}(-(\d\d(-\d\d(T(MO|AF|EV|NI))?)?|W\d\d(-WE)?|Q[1-4]|H[12]|SP|SU|FA|WI))?|\d{3}|\d\d"
