@@ -11,7 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from reptune.prompt2model.dataset_retriever import Candidate, CatalogRetriever, 
 from reptune.prompt2model.filters import drop_duplicates, drop_leaks
 from reptune.prompt2model.generator import Generated, Generator, ListGenerator
 from reptune.prompt2model.prompt import PromptParser, parse_prompt, translator
+from reptune.prompt2model.questions import check_question, cloze_questions
 from reptune.prompt2model.rivals import score_rivals
 from reptune.prompt2model.task import Sample, Task
 from reptune.prompt2model.teachers import LocalTeacher, Teacher
@@ -174,8 +175,9 @@ def build(
             passages=passages, folder=None if out is None else f"{out}.parts",
             random_state=random_state,
         )  # fmt: skip
+    ruled = _by_rule(task, passages, random_state) if generate else []
     users = _own(task)
-    pool, test, how = _divided(task, retrieved, list(written.samples), test, random_state)
+    pool, test, how = _divided(task, retrieved, [*written.samples, *ruled], test, random_state)
     pool = drop_leaks(drop_duplicates([*users, *pool]).samples, _texts(test)).samples
     samples = [pool[row] for row in np.random.default_rng(random_state).permutation(len(pool))]
     if len(samples) < LEAST_ROWS:
@@ -281,8 +283,19 @@ def _written(
     written = generator.generate(
         task, count=MOST_GENERATED, test_texts=held_texts, max_seconds=60 * minutes, **options
     )
+    if kind_of_task(task) == "span":
+        fit = tuple(sample for sample in written.samples if check_question(sample) is None)
+        step = ("after: question that copies or does not fit", len(fit))
+        written = replace(written, samples=fit, yields=(*written.yields, step))
     say(f"generated: {len(written.samples):,} rows")
     return written
+
+
+def _by_rule(task: Task, passages: Sequence[str] | None, random_state: int) -> list[Sample]:
+    """Return questions about the passages that no teacher is needed for."""
+    if passages is None or kind_of_task(task) != "span":
+        return []
+    return cloze_questions(passages, random_state=random_state)[:MOST_GENERATED]
 
 
 def _divided(
@@ -327,6 +340,8 @@ def _counted(samples: Sequence[Sample]) -> dict[str, int]:
 
     def words(sample: Sample) -> str:
         by, origin = sample.origin.get("by"), sample.origin
+        if origin.get("with") == "rules":
+            return "made by rule from your passages"
         if by == "generated":
             return f"written by {origin.get('teacher', 'a teacher')}"
         return f"retrieved from {origin.get('data_set')}" if by == "retrieved" else "your examples"

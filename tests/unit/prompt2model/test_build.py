@@ -233,6 +233,32 @@ def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
     assert not finder.asked
 
 
+def test_questions_by_rule_are_a_source_of_their_own(monkeypatch):
+    passages = [
+        f"The {food} festival opened in Lima in 19{number}. Ada Lovelace won the prize in Oslo. "
+        "She was 36 years old at the time."
+        for number, food in enumerate(FOODS, 60)
+    ]
+    trained = []
+    monkeypatch.setattr(
+        module, "train",
+        lambda examples, method, **_: trained.append((examples, method)) or made().result,
+    )  # fmt: skip
+    monkeypatch.setattr(module, "score_rivals", lambda *_: [])
+    monkeypatch.setattr(module, "LEAST_ROWS", 3)
+    written = Sample("Where did it open?", "Lima", context=passages[0], origin={"by": "generated"})
+    copied = Sample("Lima?", "Lima", context=passages[0], origin={"by": "generated"})
+    built = build(
+        "Answer the question from the passage.", teacher=Silent(), retrieve=False,
+        generator=Writer([written, copied]), passages=passages,
+    )  # fmt: skip
+    (examples, method), *_ = trained
+    assert (examples.kind, method) == ("span", "extractor")
+    assert built.yields[-1] == ("after: question that copies or does not fit", 1)
+    assert {sample.origin.get("with") for sample in built.samples} >= {"rules"}
+    assert "made by rule from your passages" in built.result.card["origins"]["rows"]
+
+
 def test_each_kind_of_task_becomes_its_kind_of_rows():
     task = Task("…", "…", kind="extraction", labels=("TIME",))
     sample = Sample("Come on Monday .", "Monday", spans=((8, 14, "TIME"),))
