@@ -239,11 +239,10 @@ def test_questions_by_rule_are_a_source_of_their_own(monkeypatch):
         "She was 36 years old at the time."
         for number, food in enumerate(FOODS, 60)
     ]
-    trained = []
+    trained, result = [], made().result
     monkeypatch.setattr(
-        module, "train",
-        lambda examples, method, **_: trained.append((examples, method)) or made().result,
-    )  # fmt: skip
+        module, "train", lambda examples, method, **_: trained.append((examples, method)) or result
+    )
     monkeypatch.setattr(module, "score_rivals", lambda *_: [])
     monkeypatch.setattr(module, "LEAST_ROWS", 3)
     written = Sample("Where did it open?", "Lima", context=passages[0], origin={"by": "generated"})
