@@ -45,6 +45,7 @@ def build(
     base_url: Annotated[
         str | None, typer.Option(help="An OpenAI-compatible server that runs the teacher.")
     ] = None,
+    max_requests: Annotated[int, typer.Option(help="Requests to that server, at most.")] = 500,
     yes: Annotated[
         bool, typer.Option("--yes", help="Go on after the first rows, unasked.")
     ] = False,
@@ -73,8 +74,8 @@ def build(
         known = {"kind": kind_of_task(task), "labels": list(task.labels)}
         held_out = read_examples(test, text=text, label=label, text2=text2, like=known)
     built = build_from(
-        words, out=out, teacher=_teacher(teacher, base_url), minutes=minutes, retrieve=retrieve,
-        generate=generate, test=held_out,
+        words, out=out, teacher=_teacher(teacher, base_url, max_requests), minutes=minutes,
+        retrieve=retrieve, generate=generate, test=held_out,
         passages=None if passages is None else _read(passages).splitlines(),
         student=student, exclude=exclude or (), show=None if yes else _show,
         progress=lambda line: typer.echo(line, err=True), random_state=random_state,
@@ -95,12 +96,12 @@ def _read(path: Path) -> str:
     return file_text(existing_file(path))
 
 
-def _teacher(name: str, base_url: str | None) -> Any:
+def _teacher(name: str, base_url: str | None, max_requests: int) -> Any:
     if base_url is None:
         return name
     from reptune.prompt2model.teachers import HostedTeacher
 
-    return HostedTeacher(name, base_url=base_url)
+    return HostedTeacher(name, base_url=base_url, max_requests=max_requests)
 
 
 def _show(rows: Any) -> bool:

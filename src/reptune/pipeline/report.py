@@ -186,7 +186,8 @@ def _score(card: Card) -> list[Block]:
     text += "."
     if meaning:
         text += f" That is the {meaning}. Each row was scored by a model not trained on it."
-    return [text, *_interval(score, metric), *_against_baseline(card, score), *_others(card)]
+    beside = [*_interval(score, metric), *_against_baseline(card, score), *_held_out(card, metric)]
+    return [text, *beside, *_others(card)]
 
 
 def _interval(score: Card, metric: str) -> list[Block]:
@@ -217,6 +218,17 @@ def _against_baseline(card: Card, score: Card) -> list[Block]:
     return [
         f"{text}It lies within the interval, so these rows do not show that the model does better "
         "than that."
+    ]
+
+
+def _held_out(card: Card, metric: str) -> list[Block]:
+    """Return the score on rows of the training file, where another file was the test."""
+    known, name = card.get("held_out"), shown((card.get("data") or {}).get("name") or "training")
+    if not known or not _known(known.get("estimate")):
+        return []
+    return [
+        f"On rows of {name} that were held out in training: {_with_interval(metric, known)}. Where "
+        "this is much higher, the rows that it learned from are unlike those of the test."
     ]
 
 

@@ -136,6 +136,7 @@ def train(
         "method": _method(found, model, settings),
         "splits": _splits(examples, held_out, test),
         **_measured(scored, model),
+        "held_out": None if test is None else _held_out_score(held_out, model),
         "abstention": _abstention(held_out, cost_wrong, cost_ask),
         "cost": cost,
         "versions": {"reptune": __version__, **runtime.versions()},
@@ -445,6 +446,11 @@ def _splits(examples: Examples, held_out: _Scored, test: Examples | None) -> dic
     scored = len(held_out.rows)
     trained = len(examples) - (len(examples) // FOLDS if scored == len(examples) else scored)
     return {"trained_on": trained, "scored_on": scored, "how": held_out.how}
+
+
+def _held_out_score(held_out: _Scored, model: SavedEstimator) -> dict[str, Any]:
+    """Return the score on rows like those that were learned from, beside that on a test."""
+    return _measured(held_out, model)["score"] | {"how": held_out.how}
 
 
 def _measured(scored: _Scored, model: SavedEstimator) -> dict[str, Any]:

@@ -112,6 +112,24 @@ def test_the_verdict_follows_the_interval(write, low, high, verdict):
                    ) == 1  # fmt: skip
 
 
+def test_rivals_origins_and_the_held_out_score_stand_in_the_report(write):
+    card = changed(
+        held_out=CARD["score"] | {"estimate": 0.987, "low": 0.95, "high": 0.99},
+        rivals=[
+            {"title": "label names", "score": {"estimate": 0.5, "low": 0.4, "high": 0.6},
+             "difference": {"estimate": 0.25, "low": 0.1, "high": 0.4}},
+            {"title": HOSTILE, "score": None, "difference": None},
+        ],
+        origins={"rows": {"written by Qwen": 1000}, "yield": [["asked", 1200], ["kept", 1000]],
+                 "notes": ["None fits."]},
+    )  # fmt: skip
+    for text in write(card):
+        assert "98.7%" in text and "label names" in text and "not measured" in text
+        assert "+25.0%" in text and "written by Qwen" in text and "1,200" in text
+        assert "None fits." in text and HOSTILE not in text
+    assert not any("Beside other ways" in text for text in write(CARD))
+
+
 def test_few_scored_rows_are_named_as_a_limit(write):
     assert "30 scored rows hold few of them" in write(CARD)[0]
     score = CARD["score"] | {"rows": 3000}

@@ -225,6 +225,8 @@ def test_a_test_file_is_what_is_scored():
     assert card["score"]["rows"] == card["splits"]["scored_on"] == 40
     assert card["splits"]["trained_on"] == 60 and "test.csv" in card["splits"]["how"]
     assert card["data"]["notes"] == []
+    alone = train(table(), "tfidf").card
+    assert card["held_out"].items() >= alone["score"].items() and alone["held_out"] is None
 
 
 def test_rows_to_test_on_that_were_trained_on_are_noted():
