@@ -16,17 +16,34 @@ from typing import Protocol
 from reptune.prompt2model.task import Demonstration, Sample, Task
 
 PART = "part"  # the type of what is looked for where a task names none
+BYTES_A_TOKEN = 2.5  # fewer than most texts have: a shorter reply was not cut off at its limit
 
 _QUOTED = re.compile(r"""^(["'“‘`])(.*)(["'”’`])$""", re.DOTALL)
 _QUESTION = re.compile(
     r"^\W*question\W+(?P<question>.+?)[\s;,|]+(?:context|passage|text)\W+(?P<context>.+)$",
     re.IGNORECASE | re.DOTALL,
 )
-# Shows what an answer looks like where the user shows nothing: a few words of the passage.
+# Show what is wanted where the user shows nothing: an answer of a few words of the passage, and a
+# question in other words than the passage's. With one example every question begins as it does.
 _ASKED = (
-    "The library opens at nine and closes at six, except on Sundays.",
-    "When does the library close?",
-    "at six",
+    (
+        "Fares for the ferry to the island will rise by 12% in May, the operator said. It blamed "
+        "the price of fuel.",
+        "By how much will the crossing become more expensive?",
+        "12%",
+    ),
+    (
+        "The museum bought the painting at an auction in Oslo for £40,000. It had been missing "
+        "since the war.",
+        "Where was the picture sold?",
+        "Oslo",
+    ),
+    (
+        "Hanna Voss, who has led the club since 2001, will step down. Her deputy, Ole Brandt, "
+        "takes over in June.",
+        "Who is going to be the club's next head?",
+        "Ole Brandt",
+    ),
 )
 _ENDS = ".!?…。！？\"'”’)"
 
@@ -217,7 +234,7 @@ class Asked:
 
     instruction: str
     max_new_tokens: int = 64
-    stop: tuple[str, ...] = ("\n\n\n", "\nPassage:")
+    stop: tuple[str, ...] = ("Passage:",)  # leaves the line break that shows that an answer ended
 
     def prompt(self, cell: Cell, good: Sequence[Demonstration], earlier: Sequence[Sample]) -> str:
         """Return a prompt that ends where the question begins, or, without one, the passage."""
@@ -228,10 +245,12 @@ class Asked:
         opening = f"Passage: {one_line(cell.passage)}\nQuestion:" if cell.passage else "Passage:"
         blocks = [_asked(sample.context, sample.input, sample.output) for sample in earlier]
         told = [_told(example) for example in good]
-        return _page(head, told if told or blocks else [_asked(*_ASKED)], blocks, opening)
+        return _page(
+            head, told if told or blocks else [_asked(*one) for one in _ASKED], blocks, opening
+        )
 
     def read(self, reply: str, cell: Cell) -> Reading:
-        """Return the question, if its answer stands in the passage."""
+        """Return the question, if its answer is whole and stands in the passage."""
         if not reply.strip():
             return Reading(0, [])
         text = reply if cell.passage else f"Passage:{reply}"
@@ -243,11 +262,14 @@ class Asked:
             return Reading(1, [])
         passage = cell.passage or one_line(match["passage"] or "")
         question = _bare(one_line(match["question"]))
-        line, newline, _ = match["answer"].strip("\n").partition("\n")
-        ended = bool(newline) or len(reply) < self.max_new_tokens or line.rstrip().endswith(".")
-        answer = plain_answer(line) or ""
+        line, newline, _ = match["answer"].lstrip("\n").partition("\n")
+        is_short = len(reply.encode()) < BYTES_A_TOKEN * self.max_new_tokens
+        ended = bool(newline) or is_short or line.rstrip().endswith(".")
+        answer = _without_period(plain_answer(line) or "")
         found = spans_of(passage, [(answer, PART)]) if answer and ended else None
         if not found or not question.endswith(("?", "？")) or answer.lower() in question.lower():
+            return Reading(1, [])
+        if question in [shown for _, shown, _ in _ASKED]:
             return Reading(1, [])
         start, end, _ = found[0]
         return Reading(1, [Sample(question, passage[start:end], context=passage)])
@@ -354,6 +376,11 @@ def _bare(text: str) -> str:
     if match and match[1] + match[3] in pairs and match[1] not in match[2]:
         return match[2].strip()
     return text
+
+
+def _without_period(answer: str) -> str:
+    """Return an answer without a sentence's period, but `U.S.` as it is."""
+    return answer if re.search(r"\b[^\W\d]\.$", answer) else answer.removesuffix(".")
 
 
 def _ends_block(block: str, reply: str, max_new_tokens: int) -> bool:

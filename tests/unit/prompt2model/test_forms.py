@@ -1,7 +1,10 @@
 """How prompts look, and what is read from replies that are good, cut off or of another form."""
 
+import re
+
 import pytest
 
+from reptune.models.prompts import cut_at
 from reptune.prompt2model.forms import (
     Asked,
     Cell,
@@ -127,11 +130,37 @@ def test_spans_take_every_place_and_the_longer_part_first():
         (" Ann won.\nAnswer: the race\n", None),
         (" Who won?", None),
         (f" Who won {LONG}?\nAnswer: Ann", None),
+        (f" Who won {LONG}?\nAnswer: Ann\n", "Ann"),
+        (f" Who won {'x' * 100}?\nAnswer: Ann", "Ann"),
+        (" Who won?\nAnswer: Ann.", "Ann"),
     ],
 )
 def test_an_answer_must_stand_in_the_passage_and_not_in_the_question(reply, answer):
     found = Asked("Answer.").read(reply, Cell(passage="Ann won the race.")).samples
     assert [sample.output for sample in found] == ([] if answer is None else [answer])
+
+
+@pytest.mark.parametrize("rest", ["\nPassage: It rains.\nQuestion:", "\n\nPassage:", "\n\n\n\n"])
+def test_a_reply_that_goes_on_with_a_next_passage_is_whole(rest):
+    form = Asked("Answer.")
+    reply = cut_at(f" Who won {LONG}?\nAnswer: Ann{rest}", form.stop)
+    assert len(form.read(reply, Cell(passage="Ann won the race.")).samples) == 1
+
+
+def test_a_period_that_is_part_of_the_answer_stays():
+    cell = Cell(passage="The U.S. team won 2.5. It came home.")
+    for answer, read in (("the U.S.", "The U.S."), ("2.5.", "2.5")):
+        (sample,) = Asked("Answer.").read(f" Who or what?\nAnswer: {answer}\n", cell).samples
+        assert sample.output == read
+
+
+def test_a_question_of_an_example_is_no_question_about_the_passage():
+    form, cell = Asked("Answer."), Cell(passage="Ann won the race in Rome.")
+    shown = re.findall(r"Question: (.+)", form.prompt(cell, [], []))
+    assert len({question.split()[0] for question in shown}) == len(shown) == 3
+    for question in shown:
+        assert form.read(f" {question}\nAnswer: Rome\n", cell).samples == []
+    assert form.read(" Where did Ann win?\nAnswer: Rome\n", cell).samples != []
 
 
 def test_without_passages_the_teacher_writes_them_too():
@@ -143,11 +172,11 @@ def test_without_passages_the_teacher_writes_them_too():
     ]
 
 
-def test_only_where_nothing_else_shows_what_an_answer_is_an_example_is_given():
+def test_only_where_nothing_else_shows_what_an_answer_is_examples_are_given():
     form, cell = Asked("Answer."), Cell(passage="It rains.")
-    assert "library" in form.prompt(cell, [], [])
-    assert "library" not in form.prompt(cell, [Demonstration("Who?", "Ann")], [])
-    assert "library" not in form.prompt(cell, [], [Sample("Who?", "Ann", context="Ann ran.")])
+    assert "ferry" in form.prompt(cell, [], [])
+    assert "ferry" not in form.prompt(cell, [Demonstration("Who?", "Ann")], [])
+    assert "ferry" not in form.prompt(cell, [], [Sample("Who?", "Ann", context="Ann ran.")])
 
 
 def test_demonstrations_with_a_context_are_shown_as_passage_and_question():
