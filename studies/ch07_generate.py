@@ -25,6 +25,7 @@ from shared.prompted import (
     write_generated,
 )  # fmt: skip
 
+from reptune import meter
 from reptune.assets import cache_dir
 from reptune.prompt2model.generator import ListGenerator
 from reptune.prompt2model.teachers import LocalTeacher
@@ -43,16 +44,18 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
     """Let the teacher write, and keep the rows."""
     folder = cache_dir() / "studies" / Path(__file__).stem
     texts, _ = test_set(job["task"])
-    written = ListGenerator(LocalTeacher(job["model"])).generate(
-        task_of(job["task"]), count=ROWS, random_state=job["random_state"], folder=folder,
-        test_texts=texts, max_seconds=MOST_SECONDS,
-    )  # fmt: skip
+    with meter.Meter() as cost:
+        written = ListGenerator(LocalTeacher(job["model"])).generate(
+            task_of(job["task"]), count=ROWS, random_state=job["random_state"], folder=folder,
+            test_texts=texts, max_seconds=MOST_SECONDS,
+        )  # fmt: skip
     write_generated(list(written.samples), file_of(job["task"], job["model"], job["random_state"]))
     yield {
         "labels": len(written.samples),
         "split": "train",
         "metrics": dict(written.yields),
-        "seconds": {"generate": written.seconds},
+        "seconds": {"generate": round(written.seconds, 1)},
+        "peak_memory_mb": round(cost.peak_memory_mb),
         "stopped": written.stopped,
         "classes": dict(Counter(sample.output for sample in written.samples)),
     }

@@ -11,8 +11,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,8 @@ _DEBRIS = re.compile(
 _PAIRS = (("“", "”"), ("[", "]"))  # no parentheses, of which smileys hold one
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
     """What a filter leaves.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from reptune.checks import check_number, check_whole_number, did_you_mean
 from reptune.prompt2model.catalog import ModelEntry, models
 from reptune.prompt2model.ranking import WordIndex
 from reptune.prompt2model.task import Task
+
+if TYPE_CHECKING:
+    from reptune.prompt2model.teachers import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -38,22 +41,6 @@ _TASK_WORDS = {
     "extraction": "extraction of parts of a text, token classification, question answering",
     "text": "text generation that follows an instruction",
 }
-
-
-class Teacher(Protocol):
-    """What writes a hypothetical description."""
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        stop: Sequence[str],
-        random_state: int | None,
-    ) -> list[str]:
-        """Return a continuation per prompt."""
-        ...
 
 
 @dataclass(frozen=True)

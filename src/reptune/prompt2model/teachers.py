@@ -36,7 +36,6 @@ class Teacher(Protocol):
 
     Attributes:
         name: What to call it in a row's origin and in a cache's key.
-        limit: Tokens that a prompt and what is written after it may have together.
     """
 
     name: str
@@ -222,12 +221,6 @@ class HostedTeacher:
     Raises:
         ValueError: If an argument is bad, or `max_cost` has no price to go by.
         reptune.models.hosted.HostedModelError: If neither a token nor `base_url` is there.
-
-    Attributes:
-        requests: Sent so far.
-        tokens_read: So far.
-        tokens_written: So far.
-        cost: So far.
 
     Making one sends nothing.
 
