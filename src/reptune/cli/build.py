@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +41,9 @@ def build(
     exclude: Annotated[
         list[str] | None, typer.Option(help="A data set that may not be retrieved.")
     ] = None,
+    data_set: Annotated[
+        str | None, typer.Option(help="The data set to retrieve from, or none.")
+    ] = None,
     base_url: Annotated[
         str | None, typer.Option(help="An OpenAI-compatible server that runs the teacher.")
     ] = None,
@@ -54,8 +56,11 @@ def build(
 ) -> None:
     """Build a small model from a prompt: find rows, let a teacher write more, train, report.
 
-    Shows ten rows before it makes more. A killed run goes on where it was. The report always
-    shows, beside the model, what label names and the teacher itself reach on the same rows.
+    The prompt says what to do, such as: Is a review positive or negative? Two examples for each
+    label, a line each, help the teacher much: "A dull film." -> negative. Ten rows are shown
+    before more are written. What the teacher writes is kept in DIR.parts until the model is
+    saved, so that the same command goes on after a kill. The report shows, beside the model, what
+    label names and the teacher itself reach on the same rows.
 
     \b
     Example:
@@ -64,8 +69,9 @@ def build(
     from reptune.pipeline.examples import read_examples
     from reptune.pipeline.report import summary_line
     from reptune.prompt2model.build import build as build_from
-    from reptune.prompt2model.build import kind_of_task, understood
+    from reptune.prompt2model.build import forget, understood
     from reptune.prompt2model.prompt import parse_prompt
+    from reptune.prompt2model.rows import kind_of_task
 
     words = _read(prompt)
     held_out = None
@@ -76,17 +82,56 @@ def build(
     built = build_from(
         words, out=out, teacher=_teacher(teacher, base_url, max_requests), minutes=minutes,
         retrieve=retrieve, generate=generate, test=held_out,
-        passages=None if passages is None else _read(passages).splitlines(),
+        passages=None if passages is None else _lines(passages),
         student=student, exclude=exclude or (), show=None if yes else _show,
+        choose=None if data_set is None else lambda found: _named(found, data_set),
         progress=lambda line: typer.echo(line, err=True), random_state=random_state,
     )  # fmt: skip
     built.save(out)
-    shutil.rmtree(f"{out}.parts", ignore_errors=True)  # what the teacher wrote, now in rows.jsonl
-    lines = [summary_line(built.result.card)]
-    for rival in built.result.card["rivals"]:
-        lines.append(f"{rival['title']}: {rival['score']['estimate']:.3f}")
+    forget(out)  # what the teacher wrote is in rows.jsonl now
+    _tell(built.candidates)
+    lines = [summary_line(built.result.card), f"Scored on {built.result.card['scored_on']}"]
+    lines += [_rival(rival) for rival in built.result.card["rivals"]]
     lines.append(f"The model, its rows and its report are in {out}: open {out / 'report.html'}")
     emit({"folder": str(out), **built.result.card}, "\n".join(lines), as_json)
+
+
+def _rival(rival: Any) -> str:
+    if rival["score"] is None:
+        return f"{rival['title']}: not measured"
+    apart = rival["difference"]
+    return (
+        f"{rival['title']}: {rival['score']['estimate']:.3f}; this model minus it "
+        f"{apart['estimate']:+.3f} [{apart['low']:+.3f}, {apart['high']:+.3f}]"
+    )
+
+
+def _tell(candidates: Any) -> None:
+    """Print the data sets that were considered, the best first."""
+    if candidates:
+        typer.echo("data sets that were considered, by how well they fit:", err=True)
+    for one in candidates:
+        where = f" ({one.entry.hub_id})" if one.entry.hub_id else ""
+        fetched = ", can be fetched here" if one.entry.obtainable else ""
+        typer.echo(f"  {one.similarity:.2f} {one.entry.name}{where}{fetched}", err=True)
+
+
+def _named(candidates: Any, name: str) -> int | None:
+    """Return the index of the candidate that the user named; `none` takes none of them."""
+    if name.lower() == "none":
+        return None
+    for index, one in enumerate(candidates):
+        if name.lower() in (one.entry.name.lower(), one.entry.hub_id.lower()):
+            return index
+    near = ", ".join(one.entry.name for one in candidates[:5])
+    raise ValueError(
+        f"--data-set {name}: not among the {len(candidates)} that fit best ({near}, …)."
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file that hold something."""
+    return [line.strip() for line in _read(path).split("\n") if line.strip()]
 
 
 def _read(path: Path) -> str:

@@ -6,8 +6,7 @@ them, and score it beside what needs no student. Each component can be replaced 
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,19 +18,29 @@ import reptune.needs_torch  # noqa: F401
 
 import numpy as np
 
+from reptune.assets import AssetError
 from reptune.checks import check_number
-from reptune.data.tagged import split_words, tags_from_spans
 from reptune.folders import check_replaceable, write_folder
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.report import write_report
-from reptune.pipeline.splits import texts_of
+from reptune.pipeline.splits import duplicate_groups, grouped_folds, strata_of, texts_of
 from reptune.pipeline.training import Result, train
 from reptune.prompt2model.dataset_retriever import Candidate, CatalogRetriever, DatasetRetriever
 from reptune.prompt2model.filters import drop_duplicates, drop_leaks
 from reptune.prompt2model.generator import Generated, Generator, ListGenerator
+from reptune.prompt2model.model_retriever import CatalogModelRetriever, ModelRetriever
 from reptune.prompt2model.prompt import PromptParser, parse_prompt, translator
 from reptune.prompt2model.questions import check_question, cloze_questions
 from reptune.prompt2model.rivals import score_rivals
+from reptune.prompt2model.rows import (
+    COLUMNS,
+    counted,
+    data_card,
+    described,
+    examples_of,
+    kind_of_task,
+    write_rows,
+)
 from reptune.prompt2model.task import Sample, Task
 from reptune.prompt2model.teachers import LocalTeacher, Teacher
 
@@ -41,7 +50,9 @@ TEACHER = "Qwen2.5-Coder-0.5B-Instruct"
 SHOWN = 10  # rows that are shown before more are made
 LEAST_ROWS = 20  # to learn from
 MOST_GENERATED = 3000  # rows, beyond which a small teacher repeats itself
-HELD_OUT, LEAST_TEST, MOST_TEST = 0.2, 100, 500  # rows to test on, where the user has none
+# Where the user has no rows to test on: one in five is held out, of the retrieved ones where there
+# are so many, and never more than this.
+FOLDS, LEAST_RETRIEVED, MOST_TEST = 5, 100, 500
 # What a task's student is: a name in `reptune.pipeline.methods.METHODS`.
 STUDENTS = {
     "label": "full",
@@ -81,9 +92,10 @@ class Built:
 
         def write(written: Path) -> None:
             self.result.model.save(written)
-            write_report(self.result.card, self.result.errors, written)
+            title = f"A model for: {self.task.instruction}"
+            write_report(self.result.card, self.result.errors, written, title)
             (written / "prompt.txt").write_text(self.task.prompt, encoding="utf-8")
-            write_rows(self.samples, written / "rows.jsonl")
+            write_rows(self.samples, self.task, written / "rows.jsonl")
             (written / "data_card.md").write_text(data_card(self), encoding="utf-8")
 
         return write_folder(folder, write)
@@ -108,6 +120,7 @@ def build(
     parser: PromptParser = parse_prompt,
     retriever: DatasetRetriever | None = None,
     generator: Generator | None = None,
+    models: ModelRetriever | None = None,
     random_state: int = 42,
 ) -> Built:
     """Build a small model from a prompt.
@@ -134,6 +147,8 @@ def build(
         parser: From the prompt to a task.
         retriever: From the task to labeled rows; `None` takes `CatalogRetriever`.
         generator: From the task to rows that the teacher writes; `None` takes `ListGenerator`.
+        models: From the task to the model that the student starts from; `None` takes
+            `CatalogModelRetriever`. A `model` among `settings` overrules it.
         random_state: Seed of everything that is random.
 
     Raises:
@@ -153,9 +168,9 @@ def build(
     teacher = LocalTeacher(teacher) if isinstance(teacher, str) else teacher
     task = understood(prompt, parser, teacher)
     _check_test(task, test)
-    say(f"task: {_described(task)}")
+    say(f"task: {described(task)}")
     notes = list(task.notes)
-    held_texts = [] if test is None else _texts(test)
+    held_texts = [] if test is None or test.kind == "span" else texts_of(test)
 
     retrieved: list[Sample] = []
     candidates: tuple[Candidate, ...] = ()
@@ -175,39 +190,34 @@ def build(
             passages=passages, folder=None if out is None else f"{out}.parts",
             random_state=random_state,
         )  # fmt: skip
-    ruled = _by_rule(task, passages, random_state) if generate else []
-    users = _own(task)
-    pool, test, how = _divided(task, retrieved, [*written.samples, *ruled], test, random_state)
-    pool = drop_leaks(drop_duplicates([*users, *pool]).samples, _texts(test)).samples
-    samples = [pool[row] for row in np.random.default_rng(random_state).permutation(len(pool))]
-    if len(samples) < LEAST_ROWS:
-        raise ValueError(
-            f"{len(samples)} rows came of the prompt, too few to learn from (at least "
-            f"{LEAST_ROWS}). {' '.join(notes)} Yield: {dict(written.yields)}. Give more minutes, "
-            "another teacher, or examples in the prompt."
-        )
+        notes.append(f"Writing ended because {written.stopped or 'all rows are there'}.")
+    ruled = _by_rule(task, passages, random_state)
+    source, rest = list(retrieved), [*written.samples, *ruled]
+    if len(source) < LEAST_RETRIEVED:
+        source, rest = rest, source
+    source, rest = drop_duplicates(source).samples, drop_duplicates(rest).samples
+    test, kept, how = _test_of(task, source, test, random_state)
+    samples, steps = _pool(task, [*kept, *rest], test)
+    yields = (*written.yields, *steps)
+    _check_pool(task, samples, notes, yields)
+    order = np.random.default_rng(random_state).permutation(len(samples))
+    samples = [samples[row] for row in order]
     examples = examples_of(samples, task, "rows.jsonl")
     method = student or STUDENTS[examples.kind]
+    given = _with_model(task, method, settings, models, notes)
     say(f"training {method} on {len(samples):,} rows")
     result = train(
-        examples, method, settings=settings, test=test, columns=COLUMNS[examples.kind],
+        examples, method, settings=given, test=test, columns=COLUMNS[examples.kind],
         random_state=random_state,
     )  # fmt: skip
     say("scoring what needs no student on the same rows")
     result.card["rivals"] = score_rivals(result.model, test, task, teacher, random_state)
     result.card["origins"] = {
-        "rows": _counted(samples), "yield": [list(step) for step in written.yields],
-        "notes": [*notes, f"Test: {how}"],
+        "rows": counted(samples), "yield": [list(step) for step in yields],
+        "notes": [f"The score is on {how}", *notes],
     }  # fmt: skip
-    return Built(result, task, tuple(samples), candidates, tuple(written.yields), tuple(notes))
-
-
-COLUMNS = {
-    "label": {"text": "text", "label": "label"},
-    "tags": {"text": "text", "label": "spans"},
-    "span": {"text": "question", "text2": "passage", "label": "answer"},
-    "text": {"text": "text", "label": "output"},
-}
+    result.card["scored_on"] = how
+    return Built(result, task, tuple(samples), candidates, yields, tuple(notes))
 
 
 def understood(prompt: str, parser: PromptParser, teacher: Teacher | None) -> Task:
@@ -222,35 +232,6 @@ def understood(prompt: str, parser: PromptParser, teacher: Teacher | None) -> Ta
             "ham.'"
         )
     return task
-
-
-def kind_of_task(task: Task) -> str:
-    """Return the kind of examples that a task is learned from."""
-    if task.kind == "extraction":
-        return "span" if task.has_question else "tags"
-    return "label" if task.kind == "classification" else "text"
-
-
-def examples_of(samples: Sequence[Sample], task: Task, name: str) -> Examples:
-    """Return samples as `reptune.pipeline.training.train` takes them.
-
-    Raises:
-        ValueError: If an extraction's spans do not fit its text.
-    """
-    kind = kind_of_task(task)
-    digest = hashlib.sha256("\n".join(map(_line, samples)).encode()).hexdigest()
-    if kind == "span":
-        inputs: list[Any] = [(sample.input, sample.context) for sample in samples]
-        return Examples(kind, inputs, [sample.output for sample in samples], name, digest)
-    if kind == "tags":
-        words = [split_words(sample.input) for sample in samples]
-        targets = [
-            tags_from_spans(sample.input, found, sample.spans)
-            for sample, found in zip(samples, words, strict=True)
-        ]
-        return Examples(kind, [[w.text for w in row] for row in words], targets, name, digest)
-    inputs = [sample.input for sample in samples]
-    return Examples(kind, inputs, [sample.output for sample in samples], name, digest)
 
 
 # --- the steps -----------------------------------------------------------------------------------
@@ -298,118 +279,127 @@ def _by_rule(task: Task, passages: Sequence[str] | None, random_state: int) -> l
     return cloze_questions(passages, random_state=random_state)[:MOST_GENERATED]
 
 
-def _divided(
-    task: Task, retrieved: list[Sample], written: list[Sample], test: Examples | None, seed: int
-) -> tuple[list[Sample], Examples, str]:
-    """Return rows to learn from, rows to test on, and what the latter are."""
+def _test_of(
+    task: Task, source: list[Sample], test: Examples | None, seed: int
+) -> tuple[Examples, list[Sample], str]:
+    """Return rows to test on, the rest of `source`, and what the former are.
+
+    Rows that are nearly the same, or ask about the same passage, stay on one side; each label has
+    its share.
+    """
     if test is not None:
-        return [*retrieved, *written], test, f"{test.name}, your own rows."
-    source, rest = (retrieved, written) if len(retrieved) >= LEAST_TEST else (written, retrieved)
-    order = np.random.default_rng(seed).permutation(len(source))
-    held = order[: max(1, min(MOST_TEST, int(HELD_OUT * len(source))))].tolist()
-    kept = [sample for row, sample in enumerate(source) if row not in set(held)]
-    test = examples_of([source[row] for row in sorted(held)], task, "rows held out")
-    if source is retrieved:
-        name = retrieved[0].origin.get("data_set", "the catalog")
-        how = f"rows of {name}, which neither the teacher nor the student wrote or saw."
+        return test, source, f"{test.name}, your own rows."
+    examples = examples_of(source, task, "rows held out")
+    contexts = [sample.context or sample.input for sample in source]
+    groups = duplicate_groups(contexts)
+    if len(np.unique(groups)) < FOLDS:
+        raise ValueError(
+            f"{len(source)} different rows came of the prompt, too few to hold some out; give more "
+            "minutes, examples in the prompt, or rows to test on."
+        )
+    folds = grouped_folds(strata_of(examples), groups, FOLDS, seed)
+    held = np.flatnonzero(folds == 0).tolist()[:MOST_TEST]
+    near = set(groups[held].tolist())
+    kept = [sample for sample, group in zip(source, groups, strict=True) if group not in near]
+    if source[held[0]].origin.get("by") == "retrieved":
+        name = source[held[0]].origin.get("data_set", "the catalog")
+        how = (
+            f"rows of {name} that the student did not learn from. Other texts than yours: label "
+            "100 of your own, and run reptune evaluate on them."
+        )
     else:
         how = (
-            "rows that the teacher wrote. A score on them says how well the student imitates the "
-            "teacher, not how well it does the task: label 100 texts of your own, and run "
+            "rows made for the task, not real ones: it says how well the student imitates what "
+            "made them, not how well it does the task. Label 100 texts of your own, and run "
             "reptune evaluate on them."
         )
-    return [*kept, *rest], test, how
+    return examples.select(held), kept, how
+
+
+def _pool(
+    task: Task, made: list[Sample], test: Examples
+) -> tuple[list[Sample], tuple[tuple[str, int], ...]]:
+    """Return rows to learn from: the user's own, and of the others what is near no test row."""
+    users = _own(task)
+    left = drop_duplicates(made, users).samples
+    apart = _apart(left, test)
+    steps = (
+        ("from all sources, each once", len(left)),
+        ("after: near a row to test on", len(apart)),
+        ("with your examples", len(users) + len(apart)),
+    )
+    return [*users, *apart], steps
+
+
+def _apart(samples: list[Sample], test: Examples) -> list[Sample]:
+    """Return what is near no row to test on; the same question about another passage is not."""
+    if test.kind != "span":
+        return drop_leaks(samples, texts_of(test)).samples
+    passages = [passage for _, passage in test.inputs]
+    groups = duplicate_groups([*(sample.context for sample in samples), *passages])
+    tested = set(groups[len(samples) :].tolist())
+    return [one for one, group in zip(samples, groups, strict=False) if group not in tested]
+
+
+def _check_pool(
+    task: Task, samples: list[Sample], notes: list[str], yields: Sequence[tuple[str, int]]
+) -> None:
+    """Refuse rows that nothing can be learned from, and note labels that have none."""
+    cure = "Give more minutes, another teacher, or examples in the prompt."
+    if len(samples) < LEAST_ROWS:
+        raise ValueError(
+            f"{len(samples)} rows came of the prompt, too few to learn from (at least "
+            f"{LEAST_ROWS}). {' '.join(notes)} Yield: {dict(yields)}. {cure}"
+        )
+    if task.kind != "classification":
+        return
+    counts = Counter(sample.output for sample in samples)
+    missing = [label for label in task.labels if not counts[label]]
+    if missing:
+        raise ValueError(
+            f"no row came for the label {missing[0]!r}, which the model would then never give; "
+            f"there are {dict(counts)}. {' '.join(notes)} {cure}"
+        )
 
 
 def _own(task: Task) -> list[Sample]:
     """Return the user's demonstrations as rows, where they can be learned from as they are."""
     if kind_of_task(task) in ("tags", "span"):
         return []
-    return [Sample(one.input, one.output, origin={"by": "user"}) for one in task.demonstrations]
+    shown = [Sample(one.input, one.output, origin={"by": "user"}) for one in task.demonstrations]
+    if task.kind == "classification":
+        shown = [sample for sample in shown if sample.output in task.labels]
+    return drop_duplicates(shown).samples
 
 
-def _texts(examples: Examples) -> list[str]:
-    """Return what of each row must not be learned from: the text, or the question."""
-    if examples.kind == "span":
-        return [question for question, _ in examples.inputs]
-    return texts_of(examples)
+def _with_model(
+    task: Task, method: str, settings: Mapping[str, Any] | None, models: ModelRetriever | None,
+    notes: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the student's settings, with the model that it starts from."""
+    given = dict(settings or {})
+    if "model" in given or method == "tfidf":
+        return given
+    try:
+        choice = (models or CatalogModelRetriever()).retrieve(task)
+    except (AssetError, ValueError) as error:  # the method's own default will do
+        notes.append(f"The student's model was not chosen from the catalog: {error}")
+        return given
+    if choice.student:
+        given["model"] = choice.student
+    notes += choice.reasons
+    return given
 
 
-def _counted(samples: Sequence[Sample]) -> dict[str, int]:
-    """Return how many rows have which origin."""
-
-    def words(sample: Sample) -> str:
-        by, origin = sample.origin.get("by"), sample.origin
-        if origin.get("with") == "rules":
-            return "made by rule from your passages"
-        if by == "generated":
-            return f"written by {origin.get('teacher', 'a teacher')}"
-        return f"retrieved from {origin.get('data_set')}" if by == "retrieved" else "your examples"
-
-    return dict(Counter(map(words, samples)).most_common())
-
-
-def _described(task: Task) -> str:
-    kind = {"label": "classification", "tags": "extraction", "span": "questions about passages",
-            "text": "text to text"}[kind_of_task(task)]  # fmt: skip
-    return f"{kind}; labels: {', '.join(task.labels)}" if task.labels else kind
+def forget(out: str | Path) -> None:
+    """Remove what `build` kept in `OUT.parts`, and nothing else that lies there."""
+    parts = Path(f"{out}.parts")
+    for pattern in ("written-*.jsonl", ".written-*.lock"):
+        for file in parts.glob(pattern):
+            file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else lies there, or nothing ever did
+        parts.rmdir()
 
 
 def _from(chosen: Candidate | None) -> str:
     return "" if chosen is None else f" from {chosen.entry.name}"
-
-
-# --- rows and their card -------------------------------------------------------------------------
-
-
-def write_rows(samples: Sequence[Sample], file: Path) -> None:
-    """Write rows as JSON lines, each with its origin, under the columns that `train` reads."""
-    file.write_text("".join(f"{_line(sample)}\n" for sample in samples), encoding="utf-8")
-
-
-def _line(sample: Sample) -> str:
-    row: dict[str, Any] = {"text": sample.input}
-    if sample.context:
-        row = {"question": sample.input, "passage": sample.context, "answer": sample.output}
-    elif sample.spans:
-        row["spans"] = [list(span) for span in sample.spans]
-    else:
-        row["label"] = sample.output
-    return json.dumps({**row, "origin": dict(sample.origin)}, ensure_ascii=False, sort_keys=False)
-
-
-def data_card(built: Built) -> str:
-    """Return a page about the rows: what they are, who wrote them, what they must not be used for.
-
-    Source: Gebru et al., *Datasheets for Datasets* (2021); chapter 7.
-    """
-    origins = built.result.card["origins"]
-    rows = [f"| {name} | {count:,} |" for name, count in origins["rows"].items()]
-    steps = [f"| {step} | {count:,} |" for step, count in origins["yield"]]
-    lines = [
-        "# The rows this model learned from", "", "## The prompt", "",
-        *(f"> {line}" for line in built.task.prompt.splitlines()), "",
-        f"Understood as: {_described(built.task)}.", "", "## Origin", "",
-        "| Origin | Rows |", "|---|---:|", *rows, "",
-        "Each line of `rows.jsonl` names its own origin: who wrote it, with which seed, "
-        "temperature and attributes, or which row of which data set it is.", "",
-    ]  # fmt: skip
-    if steps:
-        lines += ["## What became of the rows that the teacher wrote", ""]
-        lines += ["| Step | Rows |", "|---|---:|", *steps, ""]
-    lines += ["## Before you use or pass on these rows", "", *(f"- {text}" for text in LIMITS), ""]
-    if origins["notes"]:
-        lines += ["## Notes", "", *(f"- {note}" for note in origins["notes"]), ""]
-    return "\n".join(lines)
-
-
-LIMITS = (
-    "Generated rows carry what their teacher has read, its mistakes and its prejudices among it; "
-    "nobody has checked them one by one.",
-    "Some teachers' terms forbid to train other models on what they write. Those that run on this "
-    "machine (Qwen2.5-Coder 0.5B, SmolLM2) are under Apache-2.0, which does not; read the terms of "
-    "a hosted one.",
-    "Retrieved rows keep the license of their data set; the texts belong to those who wrote them.",
-    "A label that a teacher or a data set gave may be wrong. Read some rows of each label.",
-    "A score on generated rows is no score on yours. Label some of your own, and test on them.",
-)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from reptune.data.tagged import split_words, tags_from_spans
 from reptune.prompt2model.task import Demonstration, Sample, Task
 
 PART = "part"  # the type of what is looked for where a task names none
@@ -224,6 +225,10 @@ class Marked:
             parts.append((_bare(part), kinds[kind.strip().lower()]))
         spans = spans_of(text, parts)
         if not lines or spans is None or not text:
+            return None
+        try:  # a tagger gives each word one tag, so a part that ends within a word cannot be told
+            tags_from_spans(text, split_words(text), spans)
+        except ValueError:
             return None
         return Sample(text, _joined(text, spans, self.types), spans=spans)
 

@@ -349,7 +349,7 @@ class _Run:
         names = [getattr(check, "__name__", str(check)) for check in given or ()]
         return {
             "task": asdict(self.task),
-            "teacher": self.how.teacher.name,
+            "teacher": getattr(self.how.teacher, "key", self.how.teacher.name),
             "count": self.count,
             "random_state": self.seed,
             "attributes": None if self.how.attributes is None

@@ -427,6 +427,9 @@ def _key(label: str) -> str:
 
 def _named_labels(text: str) -> list[str]:
     """Return the labels that an instruction names, in its order."""
+    said = re.search(rf"(?m)^\s*{_NAMED}(?P<list>{_AND}|{_COMMAS})", text, re.IGNORECASE)
+    if said and len(labels := _items(said["list"])) > 1:  # "Labels: a, b" on a line of its own
+        return labels
     for find in (_listed_below, _range, _quoted_labels):
         if len(labels := find(text)) > 1:
             return labels

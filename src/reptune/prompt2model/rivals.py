@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import reptune.needs_torch  # noqa: F401
@@ -11,6 +11,8 @@ import reptune.needs_torch  # noqa: F401
 import numpy as np
 
 from reptune import metrics
+from reptune.assets import AssetError
+from reptune.incontext import parse_answer
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.intervals import difference_interval, share_interval
 from reptune.pipeline.text_scores import text_differences, text_scores
@@ -22,12 +24,15 @@ from reptune.prompt2model.teachers import LocalTeacher, Teacher, TeacherStopped
 logger = logging.getLogger(__name__)
 
 MOST_ROWS = 500  # that a teacher answers: it is slow, and more would not change the comparison
+LEAST_ROWS = 20  # that a rival must have answered to be scored
 
 
 def score_rivals(
     model: Any, test: Examples, task: Task, teacher: Teacher | None, random_state: int = 42
 ) -> list[dict[str, Any]]:
     """Score what needs no student on the rows that the student is scored on.
+
+    Label names take part where texts have labels. A tagger has no rival yet.
 
     Args:
         model: The student, fitted.
@@ -38,45 +43,70 @@ def score_rivals(
 
     Returns:
         For each rival its `title`, its `score` and the paired `difference`, student minus rival,
-        on the rows that both were scored on, as a card holds them.
+        on the rows that both answered, as a card holds them; without a score where too few were
+        answered, and the title says why. Nothing that fails here is raised: a model is trained by
+        now, and must not be lost.
     """
-    rows = _drawn(len(test), random_state)
-    few = test.select(rows)
+    ours = list(model.predict(test.inputs))
+    few = _drawn(len(test), random_state)
     found = []
     if test.kind == "label":
-        labeler = NameLabeler(task.labels)
-        found.append(_rival(labeler.title, model, test, _chosen(labeler, task, test)))
-        if isinstance(teacher, LocalTeacher):
-            asked = TeacherLabeler(task, str(teacher.model))
-            found.append(_rival(asked.title, model, few, _chosen(asked, task, few)))
-            return found
-    if teacher is not None and test.kind in ("label", "text", "span"):
-        answers = ask(teacher, task, few, random_state)
-        title = f"the teacher, shown {len(task.demonstrations)} examples ({teacher.name})"
-        found.append(_rival(title, model, few, answers))
+        named = _attempt("label names, no training", lambda: _by_names(task, test))
+        found.append(_rival(*named, test, ours, list(range(len(test)))))
+    if teacher is not None and test.kind != "tags":
+        rows = test.select(few)
+        if isinstance(teacher, LocalTeacher) and test.kind == "label":
+            asked = _attempt(f"the teacher, asked for each text ({teacher.name})",
+                             lambda: _by_likelihood(teacher, task, rows))  # fmt: skip
+        else:
+            shown = len(task.demonstrations)
+            asked = _attempt(f"the teacher, shown {shown} examples ({teacher.name})",
+                             lambda: ask(teacher, task, rows, random_state))  # fmt: skip
+        found.append(_rival(*asked, test, ours, few))
     return found
 
 
-def ask(teacher: Teacher, task: Task, rows: Examples, random_state: int = 42) -> list[str]:
+def _attempt(
+    title: str, answer: Callable[[], Sequence[str | None]]
+) -> tuple[str, Sequence[str | None]]:
+    """Return a title and answers; where there are none, the title says why."""
+    try:
+        return title, answer()
+    except (AssetError, OSError, RuntimeError, ValueError) as error:
+        logger.warning("%s could not be scored: %s", title, error)
+        return f"{title}: {error}", ()
+
+
+def _by_names(task: Task, rows: Examples) -> list[str]:
+    return _chosen(NameLabeler(task.labels), task, rows)
+
+
+def _by_likelihood(teacher: LocalTeacher, task: Task, rows: Examples) -> list[str]:
+    return _chosen(TeacherLabeler(task, str(teacher.model)), task, rows)
+
+
+def ask(teacher: Teacher, task: Task, rows: Examples, random_state: int = 42) -> list[str | None]:
     """Let a teacher do the task itself: the instruction, the user's examples, the input.
 
     Returns:
-        One answer per row, in the words of a label where the task has labels.
+        One answer per row, in the words of a label where the task has labels; `None` where the
+        teacher gave none, because a limit was reached or a request failed.
     """
     prompts = [_prompt(task, given) for given in rows.inputs]
     try:
         answers: Sequence[str | None] = teacher.generate(
-            prompts, max_new_tokens=64, temperature=0.0, stop=("\n",), random_state=random_state
-        )
-    except TeacherStopped as stopped:  # a limit, or requests that failed: those count as wrong
+            prompts, max_new_tokens=64, temperature=0.0, stop=("\n\n", "\nInput:", "\nPassage:"),
+            random_state=random_state,
+        )  # fmt: skip
+    except TeacherStopped as stopped:
         logger.warning("%s: %d answers are missing", stopped, stopped.answers.count(None))
         answers = stopped.answers
-    answers = [(answer or "").strip() for answer in answers]
-    if not task.labels or rows.kind != "label":
-        return answers
-    from reptune.incontext import parse_answer
-
-    return [parse_answer(answer, task.labels) or "" for answer in answers]
+    if task.labels and rows.kind == "label":
+        return [
+            None if answer is None else parse_answer(answer, task.labels) or ""
+            for answer in answers
+        ]
+    return [None if answer is None else answer.strip() for answer in answers]
 
 
 def _prompt(task: Task, given: Any) -> str:
@@ -101,11 +131,21 @@ def _drawn(count: int, random_state: int) -> list[int]:
     return sorted(np.random.default_rng(random_state).permutation(count)[:MOST_ROWS].tolist())
 
 
-def _rival(title: str, model: Any, rows: Examples, answers: Sequence[str]) -> dict[str, Any]:
-    ours = list(model.predict(rows.inputs))
-    score, difference = compare_answers(rows.kind, rows.targets, ours, answers)
-    if len(answers) == MOST_ROWS:
-        title += f", on {MOST_ROWS} of the rows"
+def _rival(
+    title: str, answers: Sequence[str | None], test: Examples, ours: Sequence[Any], rows: list[int]
+) -> dict[str, Any]:
+    """Return a rival as a card holds it, scored on the rows that it answered."""
+    pairs = [
+        (row, answer) for row, answer in zip(rows, answers, strict=False) if answer is not None
+    ]
+    if len(pairs) < min(LEAST_ROWS, len(test)):
+        return {"title": title, "score": None, "difference": None}
+    if len(pairs) < len(test):
+        title += f", on {len(pairs)} of the {len(test)} rows"
+    gold = [test.targets[row] for row, _ in pairs]
+    score, difference = compare_answers(
+        test.kind, gold, [ours[row] for row, _ in pairs], [answer for _, answer in pairs]
+    )
     return {"title": title, "score": _fields(score), "difference": _fields(difference)}
 
 

@@ -154,6 +154,12 @@ class LocalTeacher:
         return lm
 
     @property
+    def key(self) -> dict[str, Any]:
+        """What decides a text beside the prompt, for a journal of texts."""
+        given = ("name", "half_precision", "top_p", "batch_size")
+        return {name: getattr(self, name) for name in given}
+
+    @property
     def limit(self) -> int:
         """Tokens that a prompt and what is written after it may have together."""
         return self.lm.limit
@@ -257,6 +263,7 @@ class HostedTeacher:
         )
         self._model.budget = self._budget
         self.name = self.model = model
+        self.key = {"name": model, "base_url": base_url}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r})"

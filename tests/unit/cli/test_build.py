@@ -19,7 +19,7 @@ def asked(monkeypatch):
     calls = []
 
     def build(prompt, *, show, teacher, progress, **given):
-        calls.append({**given, "teacher": teacher})
+        calls.append({**given, "teacher": teacher, "show": show})
         if show is not None and not show(parts.rows("generated")[:2]):
             raise ValueError("stopped at the first rows; change the prompt.")
         progress("training")
@@ -35,7 +35,8 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(module, "drop_leaks", parts._drop_equal)
     monkeypatch.setattr(
         module, "score_rivals",
-        lambda *_: [{"title": "label names", "score": {"estimate": 0.5}, "difference": None}],
+        lambda *_: [{"title": "label names", "score": {"estimate": 0.5},
+                     "difference": {"estimate": 0.5, "low": 0.1, "high": 0.9}}],
     )  # fmt: skip
 
 
@@ -50,7 +51,8 @@ def test_a_model_with_rivals_and_the_folder_named_last(asked, tmp_path):
     ran = run(tmp_path)
     assert ran.exit_code == 0, ran.output
     lines = ran.stdout.splitlines()
-    assert lines[0].startswith("accuracy ") and lines[1] == "label names: 0.500"
+    assert lines[0].startswith("accuracy ") and lines[1].startswith("Scored on mine.csv")
+    assert lines[2] == "label names: 0.500; this model minus it +0.500 [+0.100, +0.900]"
     assert str(tmp_path / "model" / "report.html") in lines[-1]
     assert (tmp_path / "model" / "rows.jsonl").is_file()
     assert not (tmp_path / "model.parts").exists(), "the rows are in the folder now"
@@ -75,6 +77,24 @@ def test_a_test_file_is_read_by_the_labels_of_the_prompt(asked, tmp_path):
     (tmp_path / "mine.csv").write_text("body,verdict\nfine tea,good\nawful tea,bad\n")
     run(tmp_path, "--test", str(tmp_path / "mine.csv"), "--text", "body", "--label", "verdict")
     assert asked[0]["test"].targets == ["good", "bad"]
+
+
+def test_the_candidates_are_shown_and_one_can_be_named(asked, tmp_path):
+    ran = run(tmp_path, "--data-set", "meals")
+    assert "0.90 Meals" in ran.stderr
+    found = parts.Finder([]).retrieve(None).candidates
+    assert asked[0]["choose"](found) == 0
+    run(tmp_path, "--data-set", "none", "--out", str(tmp_path / "other"))
+    assert asked[1]["choose"](found) is None
+    run(tmp_path, "--data-set", "imbd", "--out", str(tmp_path / "third"))
+    with pytest.raises(ValueError, match=r"imbd: not among the 1 that fit best \(Meals"):
+        asked[2]["choose"](found)
+
+
+def test_passages_are_the_lines_that_hold_something(asked, tmp_path):
+    (tmp_path / "p.txt").write_text("One\u2028line.\n\n  \nAnother.\n", encoding="utf-8")
+    run(tmp_path, "--passages", str(tmp_path / "p.txt"))
+    assert asked[0]["passages"] == ["One\u2028line.", "Another."]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from reptune.estimator import load
 from reptune.pipeline.examples import Examples, read_examples
 from reptune.prompt2model import build as module
 from reptune.prompt2model import rivals
-from reptune.prompt2model.build import build, examples_of, kind_of_task, understood
+from reptune.prompt2model.build import build, forget, understood
 from reptune.prompt2model.catalog import DataSetEntry
 from reptune.prompt2model.dataset_retriever import Candidate, Retrieved
 from reptune.prompt2model.generator import Generated
+from reptune.prompt2model.model_retriever import ModelChoice
 from reptune.prompt2model.prompt import parse_prompt
+from reptune.prompt2model.rows import examples_of, kind_of_task
 from reptune.prompt2model.task import Demonstration, Sample, Task
 from reptune.prompt2model.teachers import TeacherStopped
 
@@ -21,8 +23,8 @@ PROMPT = 'Is a meal good or bad? "Lovely soup." -> good'
 FOODS = ("soup", "bread", "rice", "fish", "salad", "cake", "pie", "stew", "pasta", "curry")
 WHO = ("my aunt", "the cook", "a waiter", "our host", "the baker")
 TEST = Examples(
-    "label", ["fine tea on the terrace", "awful tea, cold too", "fine buns", "awful buns"],
-    ["good", "bad", "good", "bad"], "mine.csv", "ab" * 32,
+    "label", [f"{word} tea on table {n}" for n in range(12) for word in ("fine", "awful")],
+    ["good", "bad"] * 12, "mine.csv", "ab" * 32,
 )  # fmt: skip
 
 
@@ -100,9 +102,16 @@ def _drop_equal(samples, texts):
     return keep_where(samples, [sample.input not in texts for sample in samples], "near a test")
 
 
+class Shelf:
+    """Stands for a retriever of models."""
+
+    def retrieve(self, task):
+        return ModelChoice((), student="a-model", reasons=("a-model reads the language.",))
+
+
 def made(**changes):
     given = {
-        "teacher": Silent(), "test": TEST, "student": "tfidf",
+        "teacher": Silent(), "test": TEST, "student": "tfidf", "models": Shelf(),
         "retriever": Finder(rows("retrieved")), "generator": Writer(rows("generated", 1)),
     }  # fmt: skip
     return build(PROMPT, **{**given, **changes})
@@ -128,15 +137,31 @@ def test_no_row_of_the_test_is_learned_from():
 def test_label_names_and_the_teacher_stand_beside_the_student():
     card = made().result.card
     first, teacher = card["rivals"]
-    assert first["title"] == "label names" and first["score"]["estimate"] == 0.5
+    assert first["title"] == "label names, no training" and first["score"]["estimate"] == 0.5
     assert teacher["score"]["estimate"] == 1.0
     assert first["difference"]["estimate"] == card["score"]["estimate"] - 0.5
     assert first["difference"]["low"] < first["difference"]["estimate"]
 
 
-def test_answers_that_did_not_come_count_as_wrong():
-    card = made(teacher=Silent(["good", None, None, "bad"])).result.card
-    assert card["rivals"][1]["score"]["estimate"] == 0.5
+def test_a_rival_is_scored_on_the_rows_that_it_answered():
+    answers = ["good", "bad"] * 11 + [None, None]
+    teacher = made(teacher=Silent(answers)).result.card["rivals"][1]
+    assert teacher["score"]["estimate"] == 1.0 and "on 22 of the 24 rows" in teacher["title"]
+
+
+def test_a_budget_that_is_used_up_is_not_a_score_of_zero():
+    teacher = made(teacher=Silent(["good"] + [None] * 23)).result.card["rivals"][1]
+    assert teacher["score"] is None and teacher["difference"] is None
+
+
+def test_a_rival_that_fails_does_not_cost_the_model(monkeypatch):
+    class Broken(Silent):
+        def generate(self, prompts, **_):
+            raise ValueError("the prompt has 9,999 tokens")
+
+    built = made(teacher=Broken())
+    assert built.result.card["rivals"][1]["title"].endswith("the prompt has 9,999 tokens")
+    assert built.result.model.predict(["fine soup"]).tolist() == ["good"]
 
 
 def test_the_folder_holds_everything_and_its_rows_can_be_trained_on(tmp_path):
@@ -150,6 +175,7 @@ def test_the_folder_holds_everything_and_its_rows_can_be_trained_on(tmp_path):
     assert "| retrieved from Meals | 100 |" in card and "terms" in card
     read = read_examples(folder / "rows.jsonl")
     assert (len(read), read.labels) == (201, ["bad", "good"])
+    assert read.sha256 == built.result.card["data"]["sha256"]
     lines = (folder / "rows.jsonl").read_text("utf-8").splitlines()
     origins = [json.loads(line)["origin"]["by"] for line in lines]
     assert set(origins) == {"user", "generated", "retrieved"}
@@ -180,12 +206,15 @@ def test_without_rows_of_ones_own_real_ones_are_held_out():
     built = made(test=None)
     held = built.result.card["splits"]["scored_on"]
     assert held == 20 and len(built.samples) == 181
-    assert "neither the teacher nor the student" in built.result.card["origins"]["notes"][-1]
+    assert "rows of Meals that the student did not learn from" in built.result.card["scored_on"]
+    counts = built.result.card["confusion"]["counts"]
+    assert [sum(row) for row in counts] == [10, 10], "each label has its share"
 
 
 def test_a_score_on_the_teachers_own_rows_says_so():
     built = made(test=None, retriever=Finder([]), generator=Writer(rows("generated")))
-    assert "not how well it does the task" in built.result.card["origins"]["notes"][-1]
+    assert "not how well it does the task" in built.result.card["scored_on"]
+    assert built.result.card["scored_on"] in built.result.card["origins"]["notes"][0]
 
 
 def test_ten_rows_are_shown_before_more_are_made():
@@ -235,9 +264,11 @@ def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
 
 def test_questions_by_rule_are_a_source_of_their_own(monkeypatch):
     passages = [
-        f"The {food} festival opened in Lima in 19{number}. Ada Lovelace won the prize in Oslo. "
-        "She was 36 years old at the time."
-        for number, food in enumerate(FOODS, 60)
+        f"{food.title()} {who} sold in 19{number} for {number} pounds, {food} lovers said. A {food} "
+        f"shop in {town} opened."
+        for number, (food, who, town) in enumerate(
+            zip(FOODS, WHO * 2, ("Lima", "Oslo", "Rome", "Bonn", "Bern") * 2, strict=True), 60
+        )
     ]
     trained, result = [], made().result
     monkeypatch.setattr(
@@ -247,15 +278,92 @@ def test_questions_by_rule_are_a_source_of_their_own(monkeypatch):
     monkeypatch.setattr(module, "LEAST_ROWS", 3)
     written = Sample("Where did it open?", "Lima", context=passages[0], origin={"by": "generated"})
     copied = Sample("Lima?", "Lima", context=passages[0], origin={"by": "generated"})
+    monkeypatch.setattr(module, "cloze_questions", lambda passages, random_state: [
+        Sample("Who sold it?", who, context=passage, origin={"by": "generated", "with": "rules"})
+        for passage, who in zip(passages, WHO * 2, strict=True)
+    ])  # fmt: skip
     built = build(
         "Answer the question from the passage.", teacher=Silent(), retrieve=False,
         generator=Writer([written, copied]), passages=passages,
     )  # fmt: skip
     (examples, method), *_ = trained
     assert (examples.kind, method) == ("span", "extractor")
-    assert built.yields[-1] == ("after: question that copies or does not fit", 1)
+    assert ("after: question that copies or does not fit", 1) in built.yields
     assert {sample.origin.get("with") for sample in built.samples} >= {"rules"}
     assert "made by rule from your passages" in built.result.card["origins"]["rows"]
+
+
+def test_the_same_passage_is_not_on_both_sides():
+    task = Task("…", "…", kind="extraction", has_question=True)
+    source = [
+        Sample(f"What about {n}?", "it", f"passage {n // 4} says it", origin={"by": "generated"})
+        for n in range(80)
+    ]  # fmt: skip
+    test, kept, _ = module._test_of(task, source, None, 42)
+    assert not {p for _, p in test.inputs} & {sample.context for sample in kept}
+    own = Examples("span", [("Who?", "passage 3 says it")], ["it"], "mine.csv", "")
+    pool, _ = module._pool(task, source, own)
+    assert len(pool) == 76 and "passage 3 says it" not in {sample.context for sample in pool}
+
+
+def test_a_label_without_rows_ends_before_training():
+    only = [sample for sample in rows("generated") if sample.output == "good"]
+    with pytest.raises(ValueError, match=r"no row came for the label 'bad'.*'good': 5"):
+        made(retriever=Finder([]), generator=Writer(only))
+
+
+def test_a_demonstration_with_a_long_output_is_no_class():
+    long = Demonstration("Cold tea.", "bad because the tea was cold and bitter and late too")
+    task = Task(PROMPT, "Judge meals.", (long,), "classification", ("good", "bad"))
+    built = build(
+        PROMPT, teacher=Silent(), test=TEST, student="tfidf", models=Shelf(), retrieve=False,
+        generator=Writer(rows("generated")), parser=lambda prompt, translate: task,
+    )  # fmt: skip
+    assert set(built.result.model.classes_.tolist()) == {"good", "bad"}
+
+
+def test_the_users_examples_stay_whatever_was_made():
+    copied = Sample("Lovely soup.", "good", origin={"by": "generated"})
+    built = made(generator=Writer([copied, *rows("generated", 1)]))
+    (same,) = [sample for sample in built.samples if sample.input == "Lovely soup."]
+    assert same.origin["by"] == "user"
+    assert dict(built.yields)["with your examples"] == len(built.samples)
+
+
+def test_the_students_model_comes_from_the_catalog(monkeypatch):
+    given = []
+    real = module.train
+
+    def train(examples, method, *, settings, **how):
+        given.append(settings)
+        return real(examples, "tfidf", **how)
+
+    monkeypatch.setattr(module, "train", train)
+    built = made(student="frozen")
+    made(student="frozen", settings={"model": "mine"})
+    assert [settings["model"] for settings in given] == ["a-model", "mine"]
+    assert "a-model reads the language." in built.notes
+
+
+def test_why_writing_ended_is_told():
+    class Stopped(Writer):
+        def generate(self, task, **how):
+            return Generated((), (("kept", 0),), {}, stopped="the teacher failed: no connection")
+
+    with pytest.raises(ValueError, match="Writing ended because the teacher failed: no connection"):
+        made(retriever=Finder([]), generator=Stopped([]))
+
+
+def test_only_what_build_kept_is_removed(tmp_path):
+    parts = tmp_path / "model.parts"
+    parts.mkdir()
+    (parts / "written-12.jsonl").write_text("{}")
+    (parts / "thesis.txt").write_text("years of work")
+    forget(tmp_path / "model")
+    assert [file.name for file in parts.iterdir()] == ["thesis.txt"]
+    (parts / "thesis.txt").unlink()
+    forget(tmp_path / "model")
+    assert not parts.exists()
 
 
 def test_each_kind_of_task_becomes_its_kind_of_rows():

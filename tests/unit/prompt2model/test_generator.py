@@ -583,3 +583,14 @@ def test_progress_is_told_and_the_convenience_gives_the_same(tmp_path: Path):
     )
     assert told[-1] == (12, 12)
     assert generated.samples == how(Script()).generate(FILMS, count=12).samples
+
+
+def test_a_teacher_that_differs_in_what_decides_its_texts_has_a_journal_of_its_own(tmp_path):
+    def run(key):
+        teacher = Script()
+        teacher.key = key
+        how(teacher).generate(FILMS, count=4, folder=tmp_path)
+        return teacher.prompts
+
+    assert run({"top_p": 1.0}) and run({"top_p": 0.5})
+    assert not run({"top_p": 1.0}), "what the first one wrote is read"

@@ -225,6 +225,10 @@ class TestLabels:
                 "Label each ticket with the team that should answer it: billing, returns or sales.",
                 ["billing", "returns", "sales"],
             ),
+            (
+                "Classify the text.\nLabels: A, B\nNote: be careful\nWarning: never leak",
+                ["A", "B"],
+            ),
             ("Classify tweets.", []),
         ],
     )
