@@ -31,10 +31,14 @@ each, the teacher's unchecked. Beside them the teacher, asked for the value with
 examples, which are templates' rows. chrF++ is reported for each, but it gives near misses and
 wrong years much credit.
 
-The teacher's prompt was chosen by how many of 32 to 64 sentences of seed 7 passed the check: 13 of
-32 with a plain request, 24 of 64 as a list, 18 of 48 with examples of the tense, 37 of 48 with the
-expression as the sentence's first words, which three times in four are then moved to its end.
-Nothing else was tuned. Planned: PLANNED.
+The teacher's prompt was chosen by how many sentences of seed 7 passed the check: 13 of 32 with a
+plain request, 24 of 64 as a list, 18 of 48 with examples of the tense, 37 of 48 with the expression
+as the sentence's first words, which three times in four are then moved to its end. With the prompt
+as it is here, 67 of 96; of 15 sentences that failed for their tense alone, six say "is to", a
+future that the list of cues does not know. Nothing else was tuned, and dev is only reported.
+
+Planned, on two cores: 50 minutes for the teacher's sentences, 25 for the classifiers, 10 for the
+teacher that is asked, 150 for the generators, which come last; four hours in all.
 """
 
 import functools
@@ -97,6 +101,7 @@ SOURCES = (TEMPLATES, TEACHER, BOTH, UNCHECKED)
 GENERATION, ASKED, WRITER = "generation", "teacher asked", "generator"
 TUNED, FROZEN = "classifier, fine-tuned", "classifier, frozen"
 RULES, PARSER = "rules", "dateparser"  # what fills in the slots
+SPLITS = ("dev", "test")
 VALUE_TOKENS = 20
 FRONT = 0.25  # share of the teacher's sentences that begin with the expression
 WRONG_TENSE = "wrong tense"
@@ -283,14 +288,17 @@ QUESTION = (
 
 
 def all_jobs() -> Iterator[Job]:
-    """What needs no training, and each student with each source and seed."""
+    """Each student with each source and seed, and the teacher; what takes long comes last."""
+    for method, model in ((TUNED, MINILM), (FROZEN, MINILM)):
+        for seed in SEEDS:
+            for source in SOURCES:
+                yield _job(method, model, source, seed)
     for shown in (0, 8):
         for seed in SEEDS if shown else (0,):
             yield _job(ASKED, QWEN, f"{shown} examples", seed)
     for seed in SEEDS:
-        for method, model in ((TUNED, MINILM), (FROZEN, MINILM), (WRITER, SMOLLM)):
-            for source in SOURCES:
-                yield _job(method, model, source, seed)
+        for source in SOURCES:
+            yield _job(WRITER, SMOLLM, source, seed)
 
 
 def generation_jobs() -> list[Job]:
@@ -322,7 +330,7 @@ def asked(job: Job) -> Iterator[dict[str, Any]]:
         template.format(input=each.input, output=each.output) for each in shown
     )
     teacher = LocalTeacher(QWEN)
-    for split in ("dev", "test"):
+    for split in SPLITS:
         prompts = [head + TEMPLATE.format(input=text) for text in inputs(split)]
         with meter.Meter() as cost:
             replies = teacher.generate(prompts, max_new_tokens=VALUE_TOKENS)
@@ -340,7 +348,7 @@ def writing(job: Job) -> Iterator[dict[str, Any]]:
     )
     with meter.Meter() as cost:
         student.fit([row.sample.input for row in rows], [row.sample.output for row in rows])
-    for split in ("dev", "test"):
+    for split in SPLITS:
         predicted = [text.strip() for text in student.predict(inputs(split))]
         yield {"labels": len(rows), **fit_fields(cost), **scored(predicted, split)}
 
@@ -358,7 +366,7 @@ def choosing(job: Job) -> Iterator[dict[str, Any]]:
         )
     with meter.Meter() as cost:
         student.fit(texts, labels)
-    for split in ("dev", "test"):
+    for split in SPLITS:
         found = items(split)
         said = list(student.predict([item.marked for item in found]))
         right = [
