@@ -264,8 +264,8 @@ def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
 
 def test_questions_by_rule_are_a_source_of_their_own(monkeypatch):
     passages = [
-        f"{food.title()} {who} sold in 19{number} for {number} pounds, {food} lovers said. A {food} "
-        f"shop in {town} opened."
+        f"{food.title()} {who} sold in 19{number} for {number} pounds, {food} lovers said. "
+        f"A {food} shop in {town} opened."
         for number, (food, who, town) in enumerate(
             zip(FOODS, WHO * 2, ("Lima", "Oslo", "Rome", "Bonn", "Bern") * 2, strict=True), 60
         )
