@@ -4,23 +4,23 @@ Written before any record. Asking the teacher for each text costs nothing before
 student must have its rows written and be trained first, and is then faster. From how many texts on
 is it cheaper?
 
-Five rounds, seeds 42 to 46. Each takes the 1,000 sentiment rows that Qwen2.5-Coder 0.5B wrote with
-its seed, trains two students on them (frozen MiniLM under a logistic regression, MiniLM
-fine-tuned), exports the second to ONNX, and then lets the four label the same 256 test sentences,
-one arm after the other, three times in turn; the round's time of an arm is its least. Arms are
-loaded and warm before. The teacher scores both labels without examples, calibrated, in bfloat16
-where the machine computes in it, all sentences over one shared prefix: the fastest that this book
-has, not a plain loop. Memory is that of a fresh process that loads the arm and labels them.
+Five rounds, seeds 42 to 46. Each lets Qwen2.5-Coder 0.5B write 1,000 sentiment rows, as
+`ch07_generate` does but timed with nothing beside it, trains two students on them (frozen MiniLM
+under a logistic regression, MiniLM fine-tuned), exports the second to ONNX, and then lets the four
+label the same 256 test sentences, one arm after the other, three times in turn; the round's time of
+an arm is its least. Arms are loaded and warm before. The teacher is `TeacherLabeler`: it scores
+both labels without examples, calibrated, in bfloat16 where the machine computes in it, over one
+shared prefix, which is several times as fast as a plain loop. Memory is that of a fresh process
+that loads the arm and labels them.
 
 Primary comparison: the teacher against the ONNX export, as the number of texts from which writing
 the rows, training, exporting and labeling take less machine time than the teacher's labeling;
 median and range of the rounds. Where both run on the same cores, a price per core and hour cancels
 out of it. Dollars are computed with the assumed `PRICE`, a round number and no offer of any
-provider; they scale with it. The writing's time is what `ch07_generate` recorded for the seed, on
-the same machine, all cores. Accuracy on the 256 sentences stands beside the costs, since a cheap
+provider; they scale with it. Accuracy on the 256 sentences stands beside the costs, since a cheap
 wrong label is no bargain. No human's time is counted, and no hosted teacher.
 
-Planned: 20 minutes on two cores with nothing beside them, after `ch07_generate`.
+Planned: 50 minutes on two cores with nothing beside them.
 """
 
 import json
@@ -30,7 +30,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ from shared.prompted import (
     ROWS,
     SEEDS,
     SENTIMENT,
-    read_generated,
     task_of,
     test_set,
 )
@@ -55,8 +54,10 @@ from reptune.classification import FineTunedClassifier
 from reptune.fewshot import FrozenClassifier
 from reptune.pipeline.export import export_model
 from reptune.pipeline.onnx_runner import Runner
+from reptune.prompt2model.generator import ListGenerator
 from reptune.prompt2model.labelers import TeacherLabeler
-from reptune.prompt2model.task import Task
+from reptune.prompt2model.task import Sample, Task
+from reptune.prompt2model.teachers import LocalTeacher
 
 PRICE = 0.05  # dollars for a core and hour: assumed
 TEXTS, TURNS, WARM = 256, 3, 32
@@ -85,20 +86,22 @@ print(json.dumps([int(lines[name].split()[0]) * 1024 / 1e6 for name in ("VmHWM",
 def run(job: Job) -> Iterator[dict[str, Any]]:
     """One round: train, then label in turn, then weigh."""
     texts, gold = (rows[:TEXTS] for rows in drawn(job["random_state"]))
-    write = writing_seconds(job["random_state"])
+    samples: list[Sample] = []
+    write = _seconds(lambda: samples.extend(written(job["random_state"])))
     with runtime.scratch_folder() as folder:
-        arms, once = trained(folder, job["random_state"])
+        arms, once = trained(folder, samples, job["random_state"])
         seconds, found = in_turn({TEACHER: asked(task_of(job["task"])), **arms}, texts)
         memory = {arm: weighed(arm, folder / arm, texts) for arm in MODELS}
     each = {arm: min(rounds) / len(texts) for arm, rounds in seconds.items()}
     for arm, rounds in seconds.items():
-        spent = once.get(arm, {})
-        before = sum(spent.values()) + (write if spent else 0.0)
+        spent = {"write": write, **once[arm]} if arm in once else {}
+        before = sum(spent.values())
         peak, resident = memory[arm]
         yield {
-            "method": arm, "model": MODELS[arm], "labels": ROWS if spent else 0, "split": "test",
+            "method": arm, "model": MODELS[arm], "split": "test",
+            "labels": len(samples) if spent else 0,
             **score_fields(found[arm] == gold),
-            "seconds": {"predict": min(rounds), **spent, **({"write": write} if spent else {})},
+            "seconds": {"predict": min(rounds), **spent},
             "rounds": [round(one, 4) for one in rounds],
             "texts_per_second": 1 / each[arm],
             "times_as_fast": each[TEACHER] / each[arm],
@@ -124,25 +127,20 @@ def drawn(seed: int) -> tuple[list[str], np.ndarray]:
     return [texts[row] for row in order], labels[order]
 
 
-def writing_seconds(seed: int) -> float:
-    """What `ch07_generate` recorded for the rows of a seed.
-
-    Raises:
-        ValueError: If it has no such record.
-    """
-    table = results.read("ch07_generate")
-    if not table.empty:
-        table = table.query("task == @SENTIMENT and model == @QWEN and random_state == @seed")
-    if len(table) != 1:
-        raise ValueError(f"ch07_generate has {len(table)} records of seed {seed}; run it first.")
-    return float(table["seconds.generate"].iloc[0])
+def written(seed: int) -> list[Sample]:
+    """What the teacher writes with a seed."""
+    generator = ListGenerator(LocalTeacher(QWEN))
+    texts, _ = test_set(SENTIMENT)
+    generated = generator.generate(
+        task_of(SENTIMENT), count=ROWS, random_state=seed, test_texts=texts
+    )
+    return list(generated.samples)
 
 
 def trained(
-    folder: Path, seed: int
+    folder: Path, samples: Sequence[Sample], seed: int
 ) -> tuple[dict[str, Callable[[list[str]], Any]], dict[str, dict[str, float]]]:
     """What the students predict with, and the seconds that each took before, by step."""
-    samples = read_generated(SENTIMENT, QWEN, seed)[:ROWS]
     rows = [sample.input for sample in samples], [sample.output for sample in samples]
     frozen = FrozenClassifier(MINILM, max_length=MAX_LENGTH)
     tuned = FineTunedClassifier(

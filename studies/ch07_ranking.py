@@ -7,8 +7,8 @@ Students of sentiment: TF-IDF, frozen MiniLM and frozen all-mpnet-base-v2, each 
 regression on 16, 64, 256 and 1,000 human labels, 250 and 1,000 generated rows and 1,000 retrieved
 ones; and label names with both encoders. Each is scored on (a) 900 rows that the same teacher wrote
 with the next seed, (b) 1,000 retrieved rows that nobody trained on, (c) the real test. Rows of (a)
-that occur among the students' own are left out. Five seeds, 42 to 46, of generation, draws and
-retrieval.
+that occur among the students' own are left out. Five seeds, 42 to 46, of generation and of draws
+from the human labels and from 3,000 retrieved rows.
 
 Primary comparison, in Kendall's tau (b) with one half of the real test, mean of five seeds: 533
 generated rows minus the other half of the real test, which is what noise alone allows a test of
@@ -163,7 +163,7 @@ def fresh(samples: Sequence[Sample], known: Sequence[Sample], count: int) -> lis
             seen.add(text)
             found.append(sample)
     if len(found) < count:
-        raise ValueError(f"{len(found)} of {len(samples)} rows are new; {count} are to judge.")
+        raise ValueError(f"{len(found)} of {len(samples)} rows are new; {count} are needed.")
     return found
 
 

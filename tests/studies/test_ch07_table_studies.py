@@ -1,6 +1,5 @@
 """What the studies of ranking, cost and Japanese compute beside their models' scores."""
 
-import json
 import sys
 
 import ch07_cost as cost
@@ -72,7 +71,7 @@ def test_rows_of_another_seed_that_were_learned_from_do_not_judge():
     rows += [Sample("dull.", "negative"), Sample("Great.", "positive")]
     found = ranking.fresh(rows, known, 2)
     assert [sample.input for sample in found] == ["Dull.", "Great."]
-    with pytest.raises(ValueError, match="2 of 4 rows are new; 3 are to judge"):
+    with pytest.raises(ValueError, match="2 of 4 rows are new; 3 are needed"):
         ranking.fresh(rows, known, 3)
 
 
@@ -98,16 +97,6 @@ def test_a_process_is_weighed_without_what_this_one_holds(monkeypatch, tmp_path)
     peak, resident = cost.weighed(cost.EXPORT, tmp_path, ["a text"])
     assert 50 < peak < 200 and resident < peak + 1
     assert held.sum() == 100_000_000
-
-
-def test_the_round_needs_the_record_of_the_writing(monkeypatch, tmp_path):
-    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
-    with pytest.raises(ValueError, match="0 records of seed 42; run it first"):
-        cost.writing_seconds(42)
-    record = {"task": cost.SENTIMENT, "model": cost.QWEN, "seconds": {"generate": 520.0}}
-    lines = [json.dumps({**record, "random_state": seed}) for seed in (42, 43)]
-    (tmp_path / "ch07_generate.jsonl").write_text("\n".join(lines) + "\n")
-    assert cost.writing_seconds(43) == 520
 
 
 # --- Japanese ------------------------------------------------------------------------------------
