@@ -49,6 +49,7 @@ RETRIEVED = 1000
 GENERATED, FOUND, BOTH, TAUGHT = "generated", "retrieved", "both", "teacher labels"
 HUMAN, ALL = "2,500 labels", "all labels"
 FROZEN, TUNED, COUNTED = "frozen", "fine-tuned", "TF-IDF"
+UNTRAINED = {"rows": "none", "random_state": SEEDS[0]}
 NAMES, RAW, CALIBRATED = "label names", "teacher", "teacher, calibrated"
 
 
@@ -56,9 +57,9 @@ def all_jobs() -> Iterator[Job]:
     """Frozen students take one job for all seeds: a text is then embedded once."""
     for task in (SENTIMENT, TOPICS):
         for model in (MPNET, MINILM):
-            yield {"method": NAMES, "task": task, "model": model, "rows": "none"}
+            yield {"method": NAMES, "task": task, "model": model, **UNTRAINED}
         for method in (CALIBRATED, RAW):
-            yield {"method": method, "task": task, "model": QWEN, "rows": "none"}
+            yield {"method": method, "task": task, "model": QWEN, **UNTRAINED}
         for rows in _rows(task):
             for model in (MPNET, MINILM):
                 yield {"method": FROZEN, "task": task, "model": model, "rows": rows}
@@ -67,7 +68,7 @@ def all_jobs() -> Iterator[Job]:
             for seed in SEEDS if rows in _rows(task) else ():
                 job = {"method": TUNED, "task": task, "model": MINILM, "rows": rows}
                 yield {**job, "random_state": seed}
-    yield {"method": CALIBRATED, "task": SENTIMENT, "model": SMOLLM, "rows": "none"}
+    yield {"method": CALIBRATED, "task": SENTIMENT, "model": SMOLLM, **UNTRAINED}
     for model in (MPNET, MINILM):
         yield {"method": FROZEN, "task": SENTIMENT, "model": model, "rows": f"{GENERATED}, small"}
 

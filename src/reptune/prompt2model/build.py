@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from reptune.pipeline.report import write_report
 from reptune.pipeline.splits import duplicate_groups, grouped_folds, strata_of, texts_of
 from reptune.pipeline.training import Result, train
 from reptune.prompt2model.dataset_retriever import Candidate, CatalogRetriever, DatasetRetriever
-from reptune.prompt2model.filters import drop_duplicates, drop_leaks
-from reptune.prompt2model.generator import Generated, Generator, ListGenerator
+from reptune.prompt2model.filters import Kept, drop_duplicates, drop_leaks, keep_where
+from reptune.prompt2model.generator import Generated, Generator, ListGenerator, default_checks
 from reptune.prompt2model.model_retriever import CatalogModelRetriever, ModelRetriever
 from reptune.prompt2model.prompt import PromptParser, parse_prompt, translator
 from reptune.prompt2model.questions import check_question, cloze_questions
@@ -185,8 +185,9 @@ def build(
     if generate:
         if teacher is None:
             raise ValueError("generate needs a teacher; name one, or pass generate=False.")
+        writer = generator or _generator(teacher, task, held_texts)
         written = _written(
-            generator or ListGenerator(teacher), task, held_texts, minutes, show, say,
+            writer, task, held_texts, minutes, show, say,
             passages=passages, folder=None if out is None else f"{out}.parts",
             random_state=random_state,
         )  # fmt: skip
@@ -251,6 +252,20 @@ def _check_test(task: Task, test: Examples | None) -> None:
         )
 
 
+def _generator(teacher: Teacher, task: Task, held_texts: list[str]) -> Generator:
+    """Return the default generator, with what it has to know of questions."""
+    if kind_of_task(task) != "span":
+        return ListGenerator(teacher)
+    checks = [*default_checks(task, held_texts), _drop_odd_questions]
+    # A question that was kept shows nothing of use to another passage, and costs its length.
+    return ListGenerator(teacher, examples=0, checks=checks)
+
+
+def _drop_odd_questions(samples: Sequence[Sample]) -> Kept:
+    stays = [check_question(sample) is None for sample in samples]
+    return keep_where(samples, stays, "question that copies or does not fit")
+
+
 def _written(
     generator: Generator, task: Task, held_texts: list[str], minutes: float,
     show: Callable[[Sequence[Sample]], bool] | None, say: Callable[[str], Any], **options: Any,
@@ -264,10 +279,6 @@ def _written(
     written = generator.generate(
         task, count=MOST_GENERATED, test_texts=held_texts, max_seconds=60 * minutes, **options
     )
-    if kind_of_task(task) == "span":
-        fit = tuple(sample for sample in written.samples if check_question(sample) is None)
-        step = ("after: question that copies or does not fit", len(fit))
-        written = replace(written, samples=fit, yields=(*written.yields, step))
     say(f"generated: {len(written.samples):,} rows")
     return written
 
