@@ -114,6 +114,7 @@ class TextGenerator(SavedEstimator):
     Here a tiny model with random weights, made on the spot; the default is SmolLM2-135M-Instruct.
 
     >>> import tempfile
+    >>> import torch
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
     >>> from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     >>> words = {word: index for index, word in enumerate(["[END]", "[UNK]", "=>", "two", "2"])}
@@ -122,7 +123,8 @@ class TextGenerator(SavedEstimator):
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="[END]")
     >>> config = LlamaConfig(vocab_size=5, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
     ...                      num_attention_heads=1, max_position_embeddings=32, eos_token_id=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+    ...     _ = torch.manual_seed(0)
     ...     LlamaForCausalLM(config).save_pretrained(folder)
     ...     _ = tokenizer.save_pretrained(folder)
     ...     generator = TextGenerator(folder, rank=4, num_epochs=60, learning_rate=0.05,

@@ -39,7 +39,7 @@ class NameLabeler:
         labels: Of the task.
         model: The sentence encoder: an asset's name, a local folder or a Hub id.
 
-    >>> NameLabeler(["food", "film"]).probabilities(["fresh bread"]).argmax()
+    >>> int(NameLabeler(["food", "film"]).probabilities(["fresh bread"]).argmax())
     0
 
     Source: chapter 2, "no labels at all".

@@ -68,7 +68,7 @@ def test_a_tagger_and_its_sentences(tiny_encoder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--to", "onx"], "to='onx'; use onnx or onnx-int8"),
+        (["--to", "onx"], "to='onx', did you mean 'onnx'?; use onnx or onnx-int8"),
         (["--to", "onnx", "--text", "bdy"], "body"),
         (["--to", "onnx", "--check", "none.csv"], "none.csv"),
     ],
