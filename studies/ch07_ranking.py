@@ -8,7 +8,7 @@ regression on 16, 64, 256 and 1,000 human labels, 250 and 1,000 generated rows a
 ones; and label names with both encoders. Each is scored on (a) 900 rows that the same teacher wrote
 with the next seed, (b) 1,000 retrieved rows that nobody trained on, (c) the real test. Rows of (a)
 that occur among the students' own are left out. Five seeds, 42 to 46, of generation and of draws
-from the human labels and from 3,000 retrieved rows.
+from the human labels and from 2,000 retrieved rows.
 
 Primary comparison, in Kendall's tau (b) with one half of the real test, mean of five seeds: 533
 generated rows minus the other half of the real test, which is what noise alone allows a test of
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
-from shared.common import FrozenEmbeddings, Job, few_shot, fit_fields, main, score_fields, tfidf
+from shared.common import Job, few_shot, fit_fields, main, score_fields, tfidf
 from shared.prompted import (
     MAX_LENGTH,
     MINILM,
@@ -39,15 +39,16 @@ from shared.prompted import (
     ROWS,
     SEEDS,
     SENTIMENT,
+    KeptEmbeddings,
+    fresh,
+    pairs_of,
     read_generated,
-    task_of,
+    retrieved_pool,
     test_set,
 )
 
 from reptune import meter
 from reptune.book import results
-from reptune.data.duplicates import normalize
-from reptune.prompt2model.dataset_retriever import CatalogRetriever
 from reptune.prompt2model.task import Sample
 
 STUDY = "ch07_ranking"
@@ -55,7 +56,7 @@ FROZEN, COUNTED, LABEL_NAMES = "frozen", "TF-IDF", "label names"
 STUDENTS, AGREEMENT = "students", "agreement"
 HUMAN = {f"{2 * each} labels": each for each in (8, 32, 128, 500)}  # of each class
 FEW, GENERATED, RETRIEVED, NONE = "250 generated", "1,000 generated", "1,000 retrieved", "none"
-FEW_ROWS, FOUND_ROWS, POOL, JUDGED = 250, 1000, 3000, 900
+FEW_ROWS, FOUND_ROWS, JUDGED = 250, 1000, 900
 BY_TEACHER, BY_RETRIEVAL, REAL = "generated", "retrieved", "test"
 RESAMPLES = 2000
 
@@ -76,8 +77,8 @@ def students(job: Job) -> Iterator[dict[str, Any]]:
 
     One job for all seeds: a frozen encoder then reads a text once.
     """
-    found = pool()
-    student = tfidf() if job["method"] == COUNTED else FrozenEmbeddings(job["model"], MAX_LENGTH)
+    found = retrieved_pool(SENTIMENT, 2 * FOUND_ROWS)[: 2 * FOUND_ROWS]
+    student = tfidf() if job["method"] == COUNTED else KeptEmbeddings(job["model"], MAX_LENGTH)
     for seed, following in pairwise((*SEEDS, SEEDS[0])):
         sources, judges = sources_and_judges(found, seed, following)
         for rows, (texts, labels) in sources.items():
@@ -93,7 +94,7 @@ def students(job: Job) -> Iterator[dict[str, Any]]:
             yield from scored(predict, judges, given, seed)
 
 
-def nearest_name(encoder: FrozenEmbeddings, names: np.ndarray, texts: list[str]) -> np.ndarray:
+def nearest_name(encoder: KeptEmbeddings, names: np.ndarray, texts: list[str]) -> np.ndarray:
     """The label whose name lies nearest, as `NameLabeler` has it, from vectors kept already."""
     return np.array(NAMES[SENTIMENT])[(encoder.encode(texts) @ names.T).argmax(axis=1)]
 
@@ -105,17 +106,6 @@ def scored(
     for split, (texts, labels) in judges.items():
         right = np.asarray(predict(texts)) == labels
         yield {**given, "random_state": seed, "split": split, **score_fields(right)}
-
-
-def pool() -> list[Sample]:
-    """Different rows of the data set that the catalog has for the task, the same for all seeds.
-
-    So that 3,000 long reviews have to be embedded and not 10,000.
-    """
-    found = CatalogRetriever().retrieve(
-        task_of(SENTIMENT), exclude=[SENTIMENT], limit=POOL, random_state=SEEDS[0]
-    )
-    return fresh(found.samples, [], 2 * FOUND_ROWS)
 
 
 def sources_and_judges(
@@ -136,39 +126,18 @@ def sources_and_judges(
     order = np.random.default_rng(seed).permutation(len(found))
     learned, rest = ([found[row] for row in part] for part in np.split(order, [FOUND_ROWS]))
     sources |= {
-        FEW: _pairs(written[:FEW_ROWS]),
-        GENERATED: _pairs(written[:ROWS]),
-        RETRIEVED: _pairs(learned),
+        FEW: pairs_of(written[:FEW_ROWS]),
+        GENERATED: pairs_of(written[:ROWS]),
+        RETRIEVED: pairs_of(learned),
     }
     judges = {
-        BY_TEACHER: _pairs(
+        BY_TEACHER: pairs_of(
             fresh(read_generated(SENTIMENT, QWEN, following), written, JUDGED)[:JUDGED]
         ),
-        BY_RETRIEVAL: _pairs(rest[:FOUND_ROWS]),
+        BY_RETRIEVAL: pairs_of(rest[:FOUND_ROWS]),
         REAL: test_set(SENTIMENT),
     }
     return sources, judges
-
-
-def fresh(samples: Sequence[Sample], known: Sequence[Sample], count: int) -> list[Sample]:
-    """The samples whose texts are not known, each once.
-
-    Raises:
-        ValueError: If there are fewer than `count`.
-    """
-    seen = {normalize(sample.input) for sample in known}
-    found = []
-    for sample in samples:
-        if (text := normalize(sample.input)) not in seen:
-            seen.add(text)
-            found.append(sample)
-    if len(found) < count:
-        raise ValueError(f"{len(found)} of {len(samples)} rows are new; {count} are needed.")
-    return found
-
-
-def _pairs(samples: Sequence[Sample]) -> Rows:
-    return [sample.input for sample in samples], np.array([sample.output for sample in samples])
 
 
 # --- do the judges agree? ------------------------------------------------------------------------

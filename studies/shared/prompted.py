@@ -7,16 +7,22 @@ teacher and seed, so that students can be trained on it without asking the teach
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reptune import data
+from reptune.assets import cache_dir
+from reptune.data.duplicates import normalize
+from reptune.prompt2model.dataset_retriever import CatalogRetriever
 from reptune.prompt2model.prompt import parse_prompt
 from reptune.prompt2model.task import Sample, Task
-from shared.common import splits
+from shared.common import FrozenEmbeddings, splits
 
 QWEN, SMOLLM = "Qwen2.5-Coder-0.5B-Instruct", "SmolLM2-135M-Instruct"
 MINILM, MPNET = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
@@ -105,3 +111,91 @@ def unlabeled(name: str, count: int, seed: int) -> list[str]:
     texts = data.load(name)["train"]["text"][:]
     order = np.random.default_rng(seed).permutation(len(texts))[:count]
     return [texts[row] for row in order]
+
+
+def kept(name: str, make: Callable[[], list[Any]]) -> list[Any]:
+    """What `make` returns, from a file if it was made before; for what several jobs need."""
+    file = cache_dir() / "studies" / "prompted" / f"{name}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(make()), encoding="utf-8")
+        part.replace(file)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+class KeptEmbeddings(FrozenEmbeddings):
+    """`FrozenEmbeddings` whose vectors outlive the process: many jobs embed the same texts.
+
+    Its seconds say nothing, therefore; `ch07_cost` measures what a student costs.
+    """
+
+    def __init__(self, model: str, max_length: int, C: float = 10) -> None:
+        super().__init__(model, max_length, C)
+        self._folder = cache_dir() / "studies" / "vectors" / f"{model}-{max_length}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._read: set[str] = set()
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """Vectors of texts; one that any process encoded before is not encoded again."""
+        self._read_new_files()
+        names = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
+        new = [text for text in names if names[text] not in self._known]
+        if new:
+            vectors = self._embedder.encode(new, batch_size=64, show_progress_bar=False)
+            self._keep([names[text] for text in new], np.asarray(vectors))
+        return np.stack([self._known[names[text]] for text in texts])
+
+    def _read_new_files(self) -> None:
+        for file in sorted(self._folder.glob("*.npz")):
+            if file.name not in self._read:
+                with np.load(file) as stored:
+                    self._known |= dict(zip(stored["names"], stored["vectors"], strict=True))
+                self._read.add(file.name)
+
+    def _keep(self, names: list[str], vectors: np.ndarray) -> None:
+        self._known |= dict(zip(names, vectors, strict=True))
+        part = self._folder / f"{os.getpid()}.part"
+        with part.open("wb") as file:
+            np.savez(file, names=np.array(names), vectors=vectors)
+        target = f"{hashlib.sha256(''.join(names).encode()).hexdigest()[:16]}.npz"
+        part.replace(self._folder / target)
+        self._read.add(target)
+
+
+def retrieved_pool(task: str, count: int) -> list[Sample]:
+    """So many different rows of the data set that the catalog has for a task, always the same.
+
+    So that some thousand long reviews have to be embedded, whatever is drawn of them.
+    """
+
+    def retrieve() -> list[list[str]]:
+        found = CatalogRetriever().retrieve(
+            task_of(task), exclude=[task], limit=count * 3 // 2, random_state=SEEDS[0]
+        )
+        return [[sample.input, sample.output] for sample in found.samples]
+
+    rows = kept(f"retrieved-{task}-{count}", retrieve)
+    return fresh([Sample(text, label) for text, label in rows], [], count)
+
+
+def fresh(samples: Sequence[Sample], known: Sequence[Sample], count: int) -> list[Sample]:
+    """The samples whose texts are not known, each once.
+
+    Raises:
+        ValueError: If there are fewer than `count`.
+    """
+    seen = {normalize(sample.input) for sample in known}
+    found = []
+    for sample in samples:
+        if (text := normalize(sample.input)) not in seen:
+            seen.add(text)
+            found.append(sample)
+    if len(found) < count:
+        raise ValueError(f"{len(found)} of {len(samples)} rows are new; {count} are needed.")
+    return found
+
+
+def pairs_of(samples: Sequence[Sample]) -> tuple[list[str], np.ndarray]:
+    """Texts and label names of rows."""
+    return [sample.input for sample in samples], np.array([sample.output for sample in samples])
