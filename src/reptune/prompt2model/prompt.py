@@ -396,7 +396,7 @@ def _labels(
         return tuple(_types(instruction, demonstrations)), demonstrations
     if kind != "classification":
         return (), demonstrations
-    named = _named_labels(instruction)
+    named = _as_shown(_named_labels(instruction), demonstrations)
     if named and len(named[-1].split()) > max(len(label.split()) for label in named[:-1]):
         notes.append(f"the last label is read as {named[-1]!r}; put labels in quotes if it is not")
     spelled = {_key(label): label for label in named}
@@ -418,6 +418,26 @@ def _labels(
         )
     kept = [Demonstration(d.input, shown.get(_key(d.output), d.output)) for d in demonstrations]
     return labels, tuple(dict.fromkeys(kept))
+
+
+def _as_shown(named: list[str], demonstrations: Sequence[Demonstration]) -> list[str]:
+    """Return labels as the demonstrations have them, where the sentence names them in other words.
+
+    "Is this message urgent or can it wait?" names "can it wait", and the demonstrations say "can
+    wait". Where they share no label with the sentence, that was misread.
+    """
+    outputs = {_key(d.output): d.output.strip() for d in demonstrations if is_short(d.output)}
+    keys = {_key(label) for label in named}
+    if len(outputs) > 1 and keys.isdisjoint(outputs):
+        return []
+    unnamed = {key: output for key, output in outputs.items() if key not in keys}
+
+    def shown(label: str) -> str:
+        words = set(_key(label).split())
+        fit = [] if _key(label) in outputs else [k for k in unnamed if set(k.split()) < words]
+        return unnamed.pop(fit[0]) if fit else label
+
+    return [shown(label) for label in named]
 
 
 def _key(label: str) -> str:

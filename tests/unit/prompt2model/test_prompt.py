@@ -242,6 +242,22 @@ class TestLabels:
         assert parse_prompt(prompt).labels == ("good", "bad", "fair")
         assert "'fair' occurs in the demonstrations only" in notes(prompt)
 
+    @pytest.mark.parametrize(
+        ("sentence", "outputs", "labels"),
+        [
+            ("Is this message urgent or can it wait?", "urgent, can wait", "urgent, can wait"),
+            ("Is this message to our team urgent or can it wait?", "urgent, can wait",
+             "urgent, can wait"),
+            ("Classify as positive or negative.", "pos, neg", "pos, neg"),
+            ("Classify as good or bad.", "good, not good", "good, bad, not good"),
+        ],
+    )  # fmt: skip
+    def test_labels_in_other_words_than_the_demonstrations_are_theirs(
+        self, sentence, outputs, labels
+    ):
+        lines = [f'"text {n}" -> {label}' for n, label in enumerate(outputs.split(", "))]
+        assert list(parse_prompt("\n".join([sentence, *lines])).labels) == labels.split(", ")
+
     def test_two_spellings_are_one_label_as_the_first_demonstration_writes_it(self):
         prompt = 'Classify as Not_Spam or Spam.\n"a" -> not spam\n"b" -> SPAM\n"c" -> Spam'
         task = parse_prompt(prompt)
