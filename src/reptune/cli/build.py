@@ -89,31 +89,35 @@ def build(
     )  # fmt: skip
     built.save(out)
     forget(out)  # what the teacher wrote is in rows.jsonl now
-    _tell(built.candidates)
-    lines = [summary_line(built.result.card), f"Scored on {built.result.card['scored_on']}"]
-    lines += [_rival(rival) for rival in built.result.card["rivals"]]
+    card = built.result.card
+    lines = [summary_line(card), *_exact(card), f"Scored on {card['scored_on']}"]
+    lines += [_rival(rival, card["score"]["metric"]) for rival in card["rivals"]]
+    lines.append(f"Learned from {_rows(card['origins']['rows'])}")
     lines.append(f"The model, its rows and its report are in {out}: open {out / 'report.html'}")
-    emit({"folder": str(out), **built.result.card}, "\n".join(lines), as_json)
+    lines += [card["verdict"]] if card["verdict"] else []
+    emit({"folder": str(out), **card}, "\n".join(lines), as_json)
 
 
-def _rival(rival: Any) -> str:
+def _exact(card: Any) -> list[str]:
+    """Return a line that says how many texts are right as a whole, where a model writes texts."""
+    share = (card.get("scores") or {}).get("exact_match")
+    wholly = card["score"]["metric"] == "chrf" and share is not None
+    return [f"{share:.1%} of the texts are exactly as in the test"] if wholly else []
+
+
+def _rows(origins: Any) -> str:
+    counts = "; ".join(f"{name}: {count:,}" for name, count in origins.items())
+    return f"{sum(origins.values()):,} rows ({counts})"
+
+
+def _rival(rival: Any, metric: str) -> str:
     if rival["score"] is None:
         return f"{rival['title']}: not measured"
-    apart = rival["difference"]
-    return (
-        f"{rival['title']}: {rival['score']['estimate']:.3f}; this model minus it "
-        f"{apart['estimate']:+.3f} [{apart['low']:+.3f}, {apart['high']:+.3f}]"
-    )
-
-
-def _tell(candidates: Any) -> None:
-    """Print the data sets that were considered, the best first."""
-    if candidates:
-        typer.echo("data sets that were considered, by how well they fit:", err=True)
-    for one in candidates:
-        where = f" ({one.entry.hub_id})" if one.entry.hub_id else ""
-        fetched = ", can be fetched here" if one.entry.obtainable else ""
-        typer.echo(f"  {one.similarity:.2f} {one.entry.name}{where}{fetched}", err=True)
+    shown = "{:{sign}.1f}" if metric == "chrf" else "{:{sign}.1%}"
+    score = shown.format(rival["score"]["estimate"], sign="")
+    keys = ("estimate", "low", "high")
+    apart, low, high = (shown.format(rival["difference"][key], sign="+") for key in keys)
+    return f"{rival['title']}: {score}; this model minus it {apart} [{low}, {high}]"
 
 
 def _named(candidates: Any, name: str) -> int | None:

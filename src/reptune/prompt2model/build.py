@@ -25,13 +25,18 @@ from reptune.pipeline.examples import Examples
 from reptune.pipeline.report import write_report
 from reptune.pipeline.splits import duplicate_groups, grouped_folds, strata_of, texts_of
 from reptune.pipeline.training import Result, train
-from reptune.prompt2model.dataset_retriever import Candidate, CatalogRetriever, DatasetRetriever
+from reptune.prompt2model.dataset_retriever import (
+    Candidate,
+    CatalogRetriever,
+    DatasetRetriever,
+    Retrieved,
+)
 from reptune.prompt2model.filters import Kept, drop_duplicates, drop_leaks, keep_where
 from reptune.prompt2model.generator import Generated, Generator, ListGenerator, default_checks
 from reptune.prompt2model.model_retriever import CatalogModelRetriever, ModelRetriever
 from reptune.prompt2model.prompt import PromptParser, parse_prompt, translator
 from reptune.prompt2model.questions import check_question, cloze_questions
-from reptune.prompt2model.rivals import score_rivals
+from reptune.prompt2model.rivals import score_rivals, verdict
 from reptune.prompt2model.rows import (
     COLUMNS,
     counted,
@@ -180,7 +185,7 @@ def build(
         )
         candidates, retrieved = found.candidates, list(found.samples)
         notes += found.reasons[:5]
-        say(f"retrieved: {len(retrieved):,} rows" + _from(found.chosen))
+        _tell(found, say)
     written = Generated((), (), {})
     if generate:
         if teacher is None:
@@ -198,8 +203,10 @@ def build(
         source, rest = rest, source
     source, rest = drop_duplicates(source).samples, drop_duplicates(rest).samples
     test, kept, how = _test_of(task, source, test, random_state)
+    say("comparing the rows with those to test on")
     samples, steps = _pool(task, [*kept, *rest], test)
-    yields = (*written.yields, *steps)
+    all_rows = ("from all sources, each once", len(drop_duplicates([*source, *rest]).samples))
+    yields = (*written.yields, all_rows, *steps)
     _check_pool(task, samples, notes, yields)
     order = np.random.default_rng(random_state).permutation(len(samples))
     samples = [samples[row] for row in order]
@@ -213,11 +220,12 @@ def build(
     )  # fmt: skip
     say("scoring what needs no student on the same rows")
     result.card["rivals"] = score_rivals(result.model, test, task, teacher, random_state)
+    result.card["scored_on"], result.card["verdict"] = how, verdict(result.card)
+    told = [text for text in (result.card["verdict"], f"The score is on {how}") if text]
     result.card["origins"] = {
         "rows": counted(samples), "yield": [list(step) for step in yields],
-        "notes": [f"The score is on {how}", *notes],
+        "notes": [*told, *notes],
     }  # fmt: skip
-    result.card["scored_on"] = how
     return Built(result, task, tuple(samples), candidates, yields, tuple(notes))
 
 
@@ -335,7 +343,7 @@ def _pool(
     left = drop_duplicates(made, users).samples
     apart = _apart(left, test)
     steps = (
-        ("from all sources, each once", len(left)),
+        ("after: held out to test on", len(left)),
         ("after: near a row to test on", len(apart)),
         ("with your examples", len(users) + len(apart)),
     )
@@ -412,5 +420,15 @@ def forget(out: str | Path) -> None:
         parts.rmdir()
 
 
-def _from(chosen: Candidate | None) -> str:
-    return "" if chosen is None else f" from {chosen.entry.name}"
+def _tell(found: Retrieved, say: Callable[[str], Any]) -> None:
+    """Say which data sets were considered, which was taken, and if none was, why."""
+    if found.candidates:
+        say("data sets that were considered, the best first, with their similarity to the prompt:")
+    for one in found.candidates:
+        where = f" ({one.entry.hub_id})" if one.entry.hub_id else ""
+        fetched = ", can be fetched here" if one.entry.obtainable else ""
+        say(f"  {one.similarity:.2f} {one.entry.name}{where}{fetched}")
+    if found.chosen is None:
+        say(f"retrieved: no rows. {' '.join(found.reasons[-1:])}".strip())
+    else:
+        say(f"retrieved: {len(found.samples):,} rows from {found.chosen.entry.name}")

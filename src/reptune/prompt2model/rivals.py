@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 
 from reptune import metrics
 from reptune.assets import AssetError
+from reptune.data.tagged import Word, tags_from_spans
 from reptune.incontext import parse_answer
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.intervals import difference_interval, share_interval
 from reptune.pipeline.text_scores import text_differences, text_scores
 from reptune.pipeline.training import TEXT_METRICS
+from reptune.prompt2model.forms import PART, Cell, form_of, one_line, spans_of
 from reptune.prompt2model.labelers import NameLabeler, TeacherLabeler
 from reptune.prompt2model.task import Task
 from reptune.prompt2model.teachers import LocalTeacher, Teacher, TeacherStopped
@@ -25,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MOST_ROWS = 500  # that a teacher answers: it is slow, and more would not change the comparison
 LEAST_ROWS = 20  # that a rival must have answered to be scored
+MOST_SHOWN, MOST_PER_CLASS = 10, 4  # of the user's examples, to the teacher
+STOPS = ("\n\n", "\nInput:", "\nPassage:", "\nSentence:")
 
 
 def score_rivals(
@@ -32,7 +37,7 @@ def score_rivals(
 ) -> list[dict[str, Any]]:
     """Score what needs no student on the rows that the student is scored on.
 
-    Label names take part where texts have labels. A tagger has no rival yet.
+    Label names take part where texts have labels, and the teacher always does.
 
     Args:
         model: The student, fitted.
@@ -53,17 +58,66 @@ def score_rivals(
     if test.kind == "label":
         named = _attempt("label names, no training", lambda: _by_names(task, test))
         found.append(_rival(*named, test, ours, list(range(len(test)))))
-    if teacher is not None and test.kind != "tags":
+    if teacher is not None:
         rows = test.select(few)
         if isinstance(teacher, LocalTeacher) and test.kind == "label":
-            asked = _attempt(f"the teacher, asked for each text ({teacher.name})",
+            count = _per_class(task) * len(task.labels)
+            how = f"shown {count} examples and asked" if count else "asked"
+            asked = _attempt(f"the teacher, {how} for each text ({teacher.name})",
                              lambda: _by_likelihood(teacher, task, rows))  # fmt: skip
         else:
-            shown = len(task.demonstrations)
-            asked = _attempt(f"the teacher, shown {shown} examples ({teacher.name})",
+            count = len(task.demonstrations[:MOST_SHOWN]) or (3 if test.kind == "span" else 0)
+            asked = _attempt(f"the teacher, shown {count} examples ({teacher.name})",
                              lambda: ask(teacher, task, rows, random_state))  # fmt: skip
         found.append(_rival(*asked, test, ours, few))
     return found
+
+
+def verdict(card: Mapping[str, Any]) -> str:
+    """Return in a sentence or two whether a model is of use, by what its card holds.
+
+    Args:
+        card: With `score`, `baseline` and `rivals`.
+
+    >>> share = {"estimate": 0.5, "low": 0.4, "high": 0.6}
+    >>> names = {"title": "label names, no training", "score": {"estimate": 0.8},
+    ...          "difference": {"estimate": -0.3, "low": -0.4, "high": -0.2}}
+    >>> verdict({"score": share, "baseline": {"estimate": 0.3}, "rivals": [names]})
+    'Use label names instead: on these rows they are clearly better than this model. The same \
+command with --student label-names saves them as a model.'
+    """
+    score, base = card["score"], card.get("baseline")
+    met = [rival for rival in card["rivals"] if rival["difference"]]
+    ahead = [rival for rival in met if rival["difference"]["high"] < 0]
+    if ahead:
+        return _USE[_is_teacher(max(ahead, key=lambda rival: rival["score"]["estimate"]))]
+    if base and score["low"] <= base["estimate"]:
+        return f"Do not use this model: here it is not clearly better than {base['title']}. {_MEND}"
+    if not base and score["estimate"] < 0.5:
+        return f"Do not rely on this model: here it is wrong more often than right. {_MEND}"
+    level = [rival for rival in met if rival["difference"]["low"] <= 0]
+    if level:
+        names = " and ".join(_NAMES[_is_teacher(rival)] for rival in level)
+        return f"These rows do not tell this model from {names}; more rows to test on might."
+    names = " and ".join(_NAMES[_is_teacher(rival)] for rival in met)
+    return f"This model is clearly better than {names} here." if met else ""
+
+
+_MEND = (
+    "More minutes, examples in the prompt, another teacher or rows that you labeled yourself may "
+    "mend it."
+)
+_NAMES = ("label names", "the teacher itself")
+_USE = (
+    "Use label names instead: on these rows they are clearly better than this model. The same "
+    "command with --student label-names saves them as a model.",
+    "Use the teacher itself instead: on these rows it is clearly better than this model, which is "
+    f"only smaller. {_MEND}",
+)
+
+
+def _is_teacher(rival: Mapping[str, Any]) -> bool:
+    return rival["title"].startswith("the teacher")
 
 
 def _attempt(
@@ -82,42 +136,91 @@ def _by_names(task: Task, rows: Examples) -> list[str]:
 
 
 def _by_likelihood(teacher: LocalTeacher, task: Task, rows: Examples) -> list[str]:
-    return _chosen(TeacherLabeler(task, str(teacher.model)), task, rows)
+    labeler = TeacherLabeler(task, str(teacher.model), per_class=_per_class(task))
+    return _chosen(labeler, task, rows)
 
 
-def ask(teacher: Teacher, task: Task, rows: Examples, random_state: int = 42) -> list[str | None]:
-    """Let a teacher do the task itself: the instruction, the user's examples, the input.
+def _per_class(task: Task) -> int:
+    """Return how many of the user's examples of each label the teacher is shown."""
+    shown = Counter(one.output for one in task.demonstrations)
+    return min(MOST_PER_CLASS, *(shown[label] for label in task.labels))
+
+
+def ask(
+    teacher: Teacher, task: Task, rows: Examples, random_state: int = 42
+) -> list[str | list[str] | None]:
+    """Let a teacher do the task itself: the instruction, the user's first examples, the input.
+
+    Args:
+        teacher: It is asked once for each row.
+        task: What the prompt asks for.
+        rows: Of the task's kind.
+        random_state: Seed of the teacher, which draws nothing at temperature 0.
 
     Returns:
-        One answer per row, in the words of a label where the task has labels; `None` where the
-        teacher gave none, because a limit was reached or a request failed.
+        One answer per row: a label of the task where it has some, or empty; tags where words have
+        tags; else a text. `None` where the teacher gave none, because a limit was reached or a
+        request failed.
     """
     prompts = [_prompt(task, given) for given in rows.inputs]
     try:
         answers: Sequence[str | None] = teacher.generate(
-            prompts, max_new_tokens=64, temperature=0.0, stop=("\n\n", "\nInput:", "\nPassage:"),
-            random_state=random_state,
-        )  # fmt: skip
+            prompts, max_new_tokens=64, temperature=0.0, stop=STOPS, random_state=random_state
+        )
     except TeacherStopped as stopped:
         logger.warning("%s: %d answers are missing", stopped, stopped.answers.count(None))
         answers = stopped.answers
-    if task.labels and rows.kind == "label":
-        return [
-            None if answer is None else parse_answer(answer, task.labels) or ""
-            for answer in answers
-        ]
-    return [None if answer is None else answer.strip() for answer in answers]
+    return [
+        None if answer is None else _read(answer, given, rows.kind, task)
+        for given, answer in zip(rows.inputs, answers, strict=True)
+    ]
 
 
 def _prompt(task: Task, given: Any) -> str:
+    """Return what the teacher goes on with; parts and answers are asked for as it writes them."""
+    shown = task.demonstrations[:MOST_SHOWN]
+    if isinstance(given, tuple):
+        question, passage = given
+        page = form_of(task).prompt(Cell(passage=passage), shown, [])
+        return f"{page} {one_line(question)}\nAnswer:"
+    if isinstance(given, list):
+        return f"{form_of(task).prompt(Cell(), shown, [])} {' '.join(given)}\n"
     parts = [task.instruction]
     if task.labels:
         parts[0] += f" Answer with one of: {', '.join(task.labels)}."
-    parts += [f"Input: {shown.input}\nOutput: {shown.output}" for shown in task.demonstrations]
-    if isinstance(given, tuple):
-        question, passage = given
-        return "\n\n".join([*parts, f"Passage: {passage}\nQuestion: {question}\nAnswer:"])
+    parts += [f"Input: {one.input}\nOutput: {one.output}" for one in shown]
     return "\n\n".join([*parts, f"Input: {given}\nOutput:"])
+
+
+def _read(answer: str, given: Any, kind: str, task: Task) -> str | list[str]:
+    if kind == "label":
+        return parse_answer(answer, task.labels) or ""
+    if kind == "tags":
+        return _tags(answer, given, task.labels or (PART,))
+    lines = answer.strip().split("\n")
+    one_line_each = kind == "span" or (
+        task.demonstrations and all("\n" not in one.output for one in task.demonstrations)
+    )
+    return lines[0].strip() if one_line_each else "\n".join(lines)
+
+
+def _tags(answer: str, words: Sequence[str], types: Sequence[str]) -> list[str]:
+    """Return tags for the parts of an answer that stand in the sentence as whole words."""
+    text, kinds = " ".join(words), {kind.lower(): kind for kind in types}
+    starts = np.cumsum([0, *(len(word) + 1 for word in words)]).tolist()
+    places = [
+        Word(word, start, start + len(word)) for word, start in zip(words, starts, strict=False)
+    ]
+    begins, ends = {place.start for place in places}, {place.end for place in places}
+    kept: list[tuple[str, str]] = []
+    for line in answer.split("\n"):
+        kind, _, part = line.partition(":")
+        new = (part.strip(), kinds.get(kind.strip().lower(), ""))
+        is_new = new[1] and new[0] not in dict(kept)
+        kept += [new] if is_new and spans_of(text, [*kept, new]) else []
+    spans = spans_of(text, kept) or ()
+    whole = [span for span in spans if span[0] in begins and span[1] in ends]
+    return tags_from_spans(text, places, whole)
 
 
 def _chosen(labeler: Any, task: Task, rows: Examples) -> list[str]:
@@ -154,8 +257,12 @@ def compare_answers(
 ) -> tuple[metrics.Interval, metrics.Interval]:
     """Return the score of `theirs`, and of `ours` minus `theirs`, with 95% intervals.
 
-    Labels are right or wrong, answers too after normalization, and texts are scored by chrF++.
+    Labels are right or wrong, answers too after normalization, texts are scored by chrF++, and
+    tags by the F1 of entities.
     """
+    if kind == "tags":
+        a, b = (metrics.entity_counts(gold, answers) for answers in (ours, theirs))
+        return metrics.f1_interval(b), metrics.paired_f1_interval(a, b)
     if kind in TEXT_METRICS:
         metric = TEXT_METRICS[kind]
         return text_scores(gold, theirs)[metric], text_differences(gold, ours, theirs)[metric]

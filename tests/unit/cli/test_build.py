@@ -24,7 +24,9 @@ def asked(monkeypatch):
             raise ValueError("stopped at the first rows; change the prompt.")
         progress("training")
         test = given["test"] or parts.TEST
-        return parts.made(test=test, retrieve=given["retrieve"], generate=given["generate"])
+        return parts.made(
+            test=test, retrieve=given["retrieve"], generate=given["generate"], progress=progress
+        )
 
     monkeypatch.setattr(module, "build", build)
     return calls
@@ -36,7 +38,8 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(
         module, "score_rivals",
         lambda *_: [{"title": "label names", "score": {"estimate": 0.5},
-                     "difference": {"estimate": 0.5, "low": 0.1, "high": 0.9}}],
+                     "difference": {"estimate": 0.5, "low": 0.1, "high": 0.9}},
+                    {"title": "the teacher: no memory", "score": None, "difference": None}],
     )  # fmt: skip
 
 
@@ -52,11 +55,34 @@ def test_a_model_with_rivals_and_the_folder_named_last(asked, tmp_path):
     assert ran.exit_code == 0, ran.output
     lines = ran.stdout.splitlines()
     assert lines[0].startswith("accuracy ") and lines[1].startswith("Scored on mine.csv")
-    assert lines[2] == "label names: 0.500; this model minus it +0.500 [+0.100, +0.900]"
-    assert str(tmp_path / "model" / "report.html") in lines[-1]
+    assert lines[2] == "label names: 50.0%; this model minus it +50.0% [+10.0%, +90.0%]"
+    assert lines[3] == "the teacher: no memory: not measured"
+    assert lines[4].startswith("Learned from 201 rows (") and "from Meals: 100;" in lines[4]
+    assert str(tmp_path / "model" / "report.html") in lines[5]
+    assert lines[6:] == ["This model is clearly better than label names here."]
     assert (tmp_path / "model" / "rows.jsonl").is_file()
     assert not (tmp_path / "model.parts").exists(), "the rows are in the folder now"
     assert "fine soup" in ran.stderr and "training" in ran.stderr
+
+
+def test_a_text_is_right_as_a_whole_or_not_and_the_last_line_says_what_to_use(
+    asked, tmp_path, monkeypatch
+):
+    """chrF++ of 50 sounds fair where one date in six is right."""
+    real = parts.made
+
+    def made(**given):
+        built = real(**given)
+        built.result.card["score"] |= {"metric": "chrf", "estimate": 50.2, "low": 39, "high": 61}
+        built.result.card["scores"] = {"exact_match": 0.172}
+        built.result.card["verdict"] = "Use the teacher itself instead."
+        return built
+
+    monkeypatch.setattr(parts, "made", made)
+    lines = run(tmp_path, "--yes").stdout.splitlines()
+    assert lines[0].startswith("chrF++ 50.2") and lines[1].startswith("17.2% of the texts are")
+    assert lines[3] == "label names: 0.5; this model minus it +0.5 [+0.1, +0.9]"
+    assert lines[-1] == "Use the teacher itself instead."
 
 
 def test_json_is_one_object(asked, tmp_path):
@@ -81,7 +107,7 @@ def test_a_test_file_is_read_by_the_labels_of_the_prompt(asked, tmp_path):
 
 def test_the_candidates_are_shown_and_one_can_be_named(asked, tmp_path):
     ran = run(tmp_path, "--data-set", "meals")
-    assert "0.90 Meals" in ran.stderr
+    assert "  0.90 Meals" in ran.stderr.split("retrieved: 100 rows from Meals")[0]
     found = parts.Finder([]).retrieve(None).candidates
     assert asked[0]["choose"](found) == 0
     run(tmp_path, "--data-set", "none", "--out", str(tmp_path / "other"))

@@ -196,6 +196,13 @@ def test_an_empty_retrieval_is_no_end():
     assert len(built.samples) == 101 and "None fits." in built.notes
 
 
+def test_why_nothing_was_retrieved_is_said_before_rows_are_made():
+    said = []
+    made(retriever=Finder([], ("Meals: too old.", "None fits.")), progress=said.append)
+    assert said[2].split() == ["0.90", "Meals"]
+    assert said[3:5] == ["retrieved: no rows. None fits.", "generating for 30 minutes at most"]
+
+
 def test_the_data_set_of_the_test_is_not_retrieved():
     finder = Finder(rows("retrieved"))
     made(retriever=finder, exclude=["Meals"])
@@ -209,12 +216,17 @@ def test_without_rows_of_ones_own_real_ones_are_held_out():
     assert "rows of Meals that the student did not learn from" in built.result.card["scored_on"]
     counts = built.result.card["confusion"]["counts"]
     assert [sum(row) for row in counts] == [10, 10], "each label has its share"
+    steps = dict(built.yields)
+    assert steps["from all sources, each once"] == 200
+    assert steps["after: held out to test on"] == 180
 
 
 def test_a_score_on_the_teachers_own_rows_says_so():
     built = made(test=None, retriever=Finder([]), generator=Writer(rows("generated")))
     assert "not how well it does the task" in built.result.card["scored_on"]
-    assert built.result.card["scored_on"] in built.result.card["origins"]["notes"][0]
+    assert f"The score is on {built.result.card['scored_on']}" in (
+        built.result.card["origins"]["notes"]
+    )
 
 
 def test_ten_rows_are_shown_before_more_are_made():
