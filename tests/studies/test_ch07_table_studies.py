@@ -135,6 +135,67 @@ def test_rows_are_read_from_a_reply_and_a_last_one_that_was_cut_is_not():
     assert list(japanese.parts("そうですね。")) == []
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("    return sum(xs)", ""),
+        ("    total = sum(xs)", "returns nothing, or reads no argument"),
+        ("    return sum([1, 2])", "returns nothing, or reads no argument"),
+        ("    xs = [1]\n    return 2", "returns nothing, or reads no argument"),
+    ],
+)
+def test_a_row_returns_something_that_depends_on_an_argument(body, reason):
+    instruction = "天気の記録 xs から雨の量の合計を求める関数を書いてください。"
+    assert japanese.checker([])(instruction, "xs", body) == reason
+
+
+@pytest.mark.parametrize(
+    ("reply", "body"),
+    [
+        ("    return 1\n", "    return 1"),
+        ("    return 1\n```\nそれから", "    return 1"),
+        ("    if n:\n\n        return 1\n\n\nsolve(3)", "    if n:\n\n        return 1"),
+        ("return 1\n    x", "return 1\n    x"),
+    ],
+)
+def test_a_body_ends_at_the_first_line_without_a_space(reply, body):
+    assert japanese.body_of(reply) == body
+
+
+class Pupil:
+    """Writes one row a page, another each time, and breaks off after so many calls."""
+
+    name, key, lm = "pupil", {"name": "pupil"}, None
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def generate(self, prompts, *, random_state, **_):
+        if not self.calls:
+            raise KeyboardInterrupt
+        self.calls -= 1
+        row = "{}を{}で割る{}。\ndef solve(n):\n    return n // {}\n\n# 指示: "
+        letters = "花鳥風月山川空海雲雨雪星"
+        return [
+            row.format(letters[index] * 4, letters[random_state % 12] * 4, letters[index] * 4, 2)
+            for index in range(len(prompts))
+        ]
+
+
+def test_a_killed_job_goes_on_with_the_rows_that_were_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("shared.replies.cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(japanese, "PROMPTS", 3)
+    monkeypatch.setattr(japanese, "ROWS", 8)
+    with pytest.raises(KeyboardInterrupt):
+        japanese.written(Pupil(2), [], 42)
+    pupil = Pupil(1)
+    samples, counts, _ = japanese.written(pupil, [], 42)
+    assert pupil.calls == 0 and len(samples) == 8
+    assert counts == {"pages": 9, "kept": 9}
+    assert samples == japanese.written(Pupil(3), [], 42)[0] == japanese.written(Pupil(0), [], 42)[0]
+    assert {samples[0].origin["seed"], samples[0].output} == {42, "    return n // 2"}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 def test_references_are_right_and_the_floor_is_not():
     items = japanese.test_items()[::8]
