@@ -69,7 +69,6 @@ def written(monkeypatch, tmp_path, drawn):
 def test_the_sources_are_as_large_and_only_one_passes_a_wrong_tense(written):
     rows = {source: study.rows_of(source, 42) for source in study.SOURCES}
     assert {len(found) for found in rows.values()} == {100}
-    assert rows[study.BOTH] == [*rows[study.TEMPLATES][:50], *rows[study.TEACHER][:50]]
     for source, found in rows.items():
         problems = {study.problem_of(_plain(row), row.case) for row in found}
         assert (study.WRONG_TENSE in problems) == (source == study.UNCHECKED)
@@ -124,3 +123,49 @@ def test_items_that_agree_within_clusters_widen_the_interval():
     alone = study.clustered_interval(a, b, np.arange(200))
     together = study.clustered_interval(a, b, np.repeat(np.arange(40), 5))
     assert together.high - together.low > 1.8 * (alone.high - alone.low)
+
+
+class Teacher:
+    """Writes what it is asked for, and breaks off after so many calls."""
+
+    key, lm = {"name": "teacher"}, None
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def generate(self, prompts, **_):
+        if not self.calls:
+            raise KeyboardInterrupt
+        self.calls -= 1
+        return [prompt.rpartition("the words ")[2].partition(" once")[0] for prompt in prompts]
+
+
+def test_each_case_gets_its_reply_and_a_killed_job_does_not_ask_again(drawn, monkeypatch, tmp_path):
+    monkeypatch.setattr("shared.replies.cache_dir", lambda: tmp_path)
+    asked = drawn[:50]
+    with pytest.raises(KeyboardInterrupt):
+        study.replies_to(asked, Teacher(1), 0)
+    teacher = Teacher(1)
+    texts, seconds = study.replies_to(asked, teacher, 0)
+    assert texts == [f'"{case.phrase}"' for case in asked] and seconds >= 0
+    assert teacher.calls == 0 and study.replies_to(asked, teacher, 0)[0] == texts
+
+
+def test_prompts_of_a_tense_begin_with_its_examples(drawn):
+    for tense, prompts in study.prompts_of(drawn).items():
+        shown = study.EXAMPLES[tense][0][1]
+        assert all(shown in prompt for prompt in prompts.values()) and prompts
+        assert {drawn[index].tense for index in prompts} == {tense, "any"}
+
+
+def test_no_job_is_taken_for_another():
+    jobs = [*study.generation_jobs(), *study.student_jobs(), *study.comparison_jobs()]
+    first = study.first_jobs()
+    assert all(job in jobs for job in first) and first[:5] == study.generation_jobs()
+    assert {study.TEACHER, study.UNCHECKED}.isdisjoint(job["rows"] for job in first[5:])
+    for job in jobs:
+        assert [other for other in jobs if job.items() <= other.items()] == [job]
+    primary = next(study.comparison_jobs())
+    assert (primary["rows"], primary["slots"], primary["minus"]) == (
+        study.TEACHER, study.RULES, study.PARSER,
+    )  # fmt: skip
