@@ -4,35 +4,36 @@ Written before any record. The test questions are this book's own, 150 of them o
 **not SQuAD**: compare no number here with one that was measured there. Training reads passages of
 the train articles only. Two sources of questions: a rule, which turns a sentence around (see
 `cloze_questions`), and the teacher, Qwen2.5-Coder 0.5B, which is asked for a question on each of
-960 passages. Of the teacher's a question stays if `check_question` finds no fault in it and it
+480 passages. Of the teacher's a question stays if `check_question` finds no fault in it and it
 makes the round trip: the teacher, shown one example, or a first student, trained on rule questions
 alone, answers it with the same words. The student is MiniLM under a `SpanExtractor`.
 
 Primary comparison, normalized match with any accepted answer, 150 test questions: trained on both
-(1,000 rule questions and the teacher's that stay) minus on the 1,000 rule questions only. Five
+(500 rule questions and the teacher's that stay) minus on the 500 rule questions only. Five
 seeds, 42 to 46, each of the rule's draws, the teacher's and the training; a paired interval over
 questions and seeds. "Better" is said where it excludes 0. **Smallest detectable difference**: if
 the two disagree on a quarter of the questions, 11 points with one seed, in four of five tries; five
 seeds take away the part that is training noise and no more. What holds in the end, 1.43 times half
-of the interval's width, is to be said beside the result. Both has more rows than rule only; that is
+of the interval's width, is recorded beside the result. Both has more rows than rule only; that is
 the question (are the teacher's worth having on top?), not whether they are better row by row. Of
-20 passages the teacher brought 6 questions that pass and 4 that also return, so expect about 200
-beside the rule's 1,000: a small effect would go unseen.
+20 passages the teacher brought 6 questions that pass and 4 that also return, so expect about 100
+beside the rule's 500: a small effect would go unseen.
 
 Beside it: the teacher's questions only; no training at all, which is a rule (`nearest`: in the
 sentence that shares most words with the question, the first words of the type that it asks for) and
 the teacher itself, asked for each answer without an example and with one. `nearest` was written
 with a look at the validation questions, so it may do a little worse on test.
 
-Choices, on the 50 validation questions with seed 42 and nothing else: epochs for rule only, out of
-3, 2 and 5, then used for every student; `most_copied` for both, out of 0.95, 0.8 and 0.6, with 3
-epochs. Best normalized match, then F1, then the earlier one. 50 questions hardly tell such settings
-apart (one standard error is 7 points), so do not read a choice as a finding. A curve of 250, 1,000
-and 3,000 rule questions, one seed, validation, says what more of them bring. Test is scored in the
-last stage, once for each finished method.
+Nothing is chosen: three epochs and `most_copied` at 0.95, the package's defaults, for every
+student. Test is scored once for each method. The student that answers the teacher's questions is
+the one of rule questions with the same seed, kept in the cache. What the teacher wrote is kept in
+`data/generated`, as positions in articles.
 
-What the teacher wrote is kept in `data/generated`, as positions in articles. Planned for two cores:
-80 minutes for writing and the round trip, 30 for the choices, 40 for test, 150 in all.
+Planned for two cores, a job on each: 70 minutes, 20 of them for the students of rule questions and
+what needs no training, 30 for writing and the round trip, 20 for the other students. Cut down
+before any record, since machine time is short: the choice of epochs and of `most_copied` on
+validation and the curve over numbers of rule questions are gone, and so is half of the rule's and
+of the teacher's questions (1,000 and 960 passages before). The seeds are as they were.
 """
 
 import functools
@@ -46,12 +47,14 @@ from typing import Any
 import numpy as np
 from shared.common import Job, fit_fields, main
 from shared.prompted import GENERATED, MINILM, QWEN, SEEDS
+from shared.replies import replies
 
 from reptune import meter
 from reptune.assets import cache_dir
 from reptune.book import results
 from reptune.data.catalog import split_rows
 from reptune.extraction import SpanExtractor
+from reptune.metrics import paired_interval
 from reptune.pipeline.text_scores import answer_f1, normalized_match
 from reptune.prompt2model.forms import one_line, plain_answer, spans_of
 from reptune.prompt2model.generator import ListGenerator
@@ -78,99 +81,115 @@ EXAMPLE = (  # written for this study, for the teacher that answers with one exa
     "How many passengers did the network have on its opening day?",
     "40,000",
 )
-PROMPTS, BATCH = 960, 48  # that the teacher gets for each seed, one passage each
-RULES, AMOUNTS = 1000, (250, 1000, 3000)
-EPOCHS, COPIED = (3, 2, 5), (0.95, 0.8, 0.6)  # the first ones are used until one is chosen
+PROMPTS, BATCH = 480, 48  # that the teacher gets for each seed, one passage each
+RULES, EPOCHS = 500, 3
+COPIED = (0.95, 0.8, 0.6)  # shares of copied words; rows up to the first one are used
 RULE, TEACHER, BOTH = "rule", "teacher", "both"
-WRITING, CHOICE, STUDENT = "writing", "choice", "student"
+WRITING, STUDENT, COMPARISON = "writing", "student", "comparison"
 FLOOR, ASKED = "nearest sentence", "asked"
 
 
-# --- jobs, in three stages -----------------------------------------------------------------------
+# --- jobs, in stages that read what the ones before have left -------------------------------------
 
 
-def writing() -> Iterator[Job]:
-    """What the teacher writes, for each seed."""
+def first_jobs() -> Iterator[Job]:
+    """Students of rule questions, what the teacher writes, and what needs no training.
+
+    A round trip takes the student with the same seed, which is there by then.
+    """
     for seed in SEEDS:
-        yield {"method": WRITING, "task": TASK_NAME, "model": QWEN, "random_state": seed}
-
-
-def choices() -> Iterator[Job]:
-    """The curve and the choices, on validation."""
-    settings = [(RULE, amount, EPOCHS[0], COPIED[0]) for amount in AMOUNTS]
-    settings += [(RULE, RULES, epochs, COPIED[0]) for epochs in EPOCHS[1:]]
-    settings += [(BOTH, RULES, EPOCHS[0], copied) for copied in COPIED]
-    for rows, amount, epochs, copied in settings:
-        job = {"method": CHOICE, "task": TASK_NAME, "model": MINILM, "rows": rows}
-        yield {
-            **job, "amount": amount, "epochs": epochs, "most_copied": copied,
-            "random_state": SEEDS[0],
-        }  # fmt: skip
-
-
-def finished() -> Iterator[Job]:
-    """Every finished method, on test."""
-    alone = {"task": TASK_NAME, "rows": "none", "random_state": SEEDS[0]}
-    yield {"method": FLOOR, "model": "none", **alone}
+        yield _job(STUDENT, MINILM, RULE, seed)
+    for seed in SEEDS:
+        yield _job(WRITING, QWEN, TEACHER, seed)
     for examples in (0, 1):
-        yield {"method": ASKED, "model": QWEN, "examples": examples, **alone}
-    for seed in SEEDS:
-        for rows in (RULE, TEACHER, BOTH):
-            job = {"method": STUDENT, "task": TASK_NAME, "model": MINILM, "rows": rows}
-            yield {**job, "random_state": seed}
+        yield {**_job(ASKED, QWEN, "none", SEEDS[0]), "examples": examples}
+    yield _job(FLOOR, "none", "none", SEEDS[0])
+
+
+def with_teacher() -> Iterator[Job]:
+    """Students of the teacher's questions."""
+    for rows in (BOTH, TEACHER):
+        for seed in SEEDS:
+            yield _job(STUDENT, MINILM, rows, seed)
+
+
+def comparisons() -> Iterator[Job]:
+    """The primary one, and what the teacher's questions are worth alone."""
+    for rows in (BOTH, TEACHER):
+        yield {**_job(COMPARISON, MINILM, rows, SEEDS[0]), "minus": RULE}
+
+
+def _job(method: str, model: str, rows: str, seed: int) -> Job:
+    return {
+        "method": method, "task": TASK_NAME, "model": model, "rows": rows, "random_state": seed,
+    }  # fmt: skip
 
 
 def run(job: Job) -> Iterator[dict[str, Any]]:
     """Do a job."""
     if job["method"] == WRITING:
         yield write(job["random_state"])
-    elif job["method"] == CHOICE:
-        yield from learned(job, "validation")
     elif job["method"] == STUDENT:
-        for record in learned({**job, "amount": RULES, **chosen()}, "test"):
-            yield {**record, **chosen(), "amount": RULES}
+        yield learned(job)
+    elif job["method"] == COMPARISON:
+        yield compared(job["rows"], job["minus"])
     else:
         held = questions("test")
         with meter.Meter() as cost:
-            answers = untrained(job, held)
-        yield {"split": "test", "labels": 0, **fit_fields(cost), **scores(held, answers)}
+            answers, seconds = untrained(job, held)
+        fields = {**fit_fields(cost), "seconds": {"answer": round(seconds or cost.seconds, 2)}}
+        yield {"split": "test", "labels": 0, **fields, **scores(held, answers)}
 
 
-def learned(job: Job, split: str) -> Iterator[dict[str, Any]]:
-    """Train a student and score it."""
-    held, train = questions(split), rows_of(job)
+def learned(job: Job) -> dict[str, Any]:
+    """Train a student and score it; keep one of rule questions for the round trip."""
+    held, train, seed = questions("test"), rows_of(job), job["random_state"]
     with meter.Meter() as cost:
-        model = student(train, job["epochs"], job["random_state"])
+        model = student(train, seed)
+    if job["rows"] == RULE:
+        model.save(_kept(seed))
     answers = model.predict([(row.input, row.context) for row in held])
-    yield {"split": split, "labels": len(train), **fit_fields(cost), **scores(held, answers)}
+    return {"split": "test", "labels": len(train), **fit_fields(cost), **scores(held, answers)}
 
 
-def student(train: Sequence[Sample], epochs: int, seed: int) -> SpanExtractor:
+def student(train: Sequence[Sample], seed: int) -> SpanExtractor:
     """An extractor that has learned from rows."""
-    model = SpanExtractor(MINILM, num_epochs=epochs, random_state=seed, show_progress=False)
+    model = SpanExtractor(MINILM, num_epochs=EPOCHS, random_state=seed, show_progress=False)
     pairs = [(row.input, row.context) for row in train]
     return model.fit(pairs, [row.output for row in train])
 
 
-def chosen() -> dict[str, Any]:
-    """The settings with the best validation scores, from the records.
+def first_student(seed: int) -> SpanExtractor:
+    """The student of rule questions, as its job has kept it, or else trained once more."""
+    folder = _kept(seed)
+    return SpanExtractor.load(folder) if folder.exists() else student(by_rule(RULES, seed), seed)
 
-    Raises:
-        ValueError: If a choice is not recorded.
-    """
-    table = results.read(Path(__file__).stem)
-    table = table[table["method"] == CHOICE]
-    found = {}
-    for name, rows, values in (("epochs", RULE, EPOCHS), ("most_copied", BOTH, COPIED)):
-        runs = table[(table["rows"] == rows) & (table["amount"] == RULES)]
-        if set(runs[name]) != set(values):
-            raise ValueError(f"{name}: {sorted(runs[name])} is recorded of {values}; run on.")
-        order = [
-            (-run["metrics.normalized_match"], -run["metrics.answer_f1"], values.index(run[name]))
-            for _, run in runs.iterrows()
-        ]
-        found[name] = values[min(order)[-1]]
-    return found
+
+def _kept(seed: int) -> Path:
+    return _folder() / f"rule-{RULES}-{EPOCHS}-{seed}"
+
+
+def _folder() -> Path:
+    return cache_dir() / "studies" / Path(__file__).stem
+
+
+def compared(first: str, second: str) -> dict[str, Any]:
+    """Students of some rows minus students of others, over questions and seeds."""
+    study = Path(__file__).stem
+    right = [
+        results.correct(study, method=STUDENT, rows=rows, split="test") for rows in (first, second)
+    ]
+    with meter.Meter() as cost:
+        found = paired_interval(*right)
+    return {
+        "split": "test",
+        "labels": 0,
+        **fit_fields(cost),
+        "metrics": {
+            "difference": found.estimate, "low": found.low, "high": found.high,
+            "detectable": 1.43 * (found.high - found.low) / 2,
+        },
+    }  # fmt: skip
 
 
 def scores(held: Sequence[Sample], answers: Sequence[str]) -> dict[str, Any]:
@@ -225,11 +244,11 @@ def rows_of(job: Job) -> list[Sample]:
     """The rows of an arm."""
     seed, rows = job["random_state"], []
     if job["rows"] in (RULE, BOTH):
-        rows += by_rule(job["amount"], seed)
+        rows += by_rule(RULES, seed)
     if job["rows"] in (TEACHER, BOTH):
         rows += [
             row for row in read_written(seed)
-            if row.origin["returned"] and check_question(row, job["most_copied"]) is None
+            if row.origin["returned"] and check_question(row, COPIED[0]) is None
         ]  # fmt: skip
     return rows
 
@@ -247,13 +266,12 @@ def write(seed: int, prompts: int = PROMPTS, batch: int = BATCH) -> dict[str, An
             patience=prompts,
         ).generate(
             TASK, count=prompts, random_state=seed, passages=list(passages()), test_texts=held,
-            folder=cache_dir() / "studies" / Path(__file__).stem,
+            folder=_folder(),
         )  # fmt: skip
     rows = [row for row in written.samples if check_question(row) is None]
+    said, seconds = ask(teacher, rows, examples=1)
     with meter.Meter() as back:
-        said = ask(teacher, rows, examples=1)
-        first = student(by_rule(RULES, seed), EPOCHS[0], seed)
-        found = first.predict([(row.input, row.context) for row in rows])
+        found = first_student(seed).predict([(row.input, row.context) for row in rows])
     keys = [row.output for row in rows]
     same = normalized_match(keys, said), normalized_match(keys, found)
     write_file(rows, list(zip(*(each.tolist() for each in same), strict=True)), seed)
@@ -269,7 +287,9 @@ def write(seed: int, prompts: int = PROMPTS, batch: int = BATCH) -> dict[str, An
         "split": "train",
         "labels": len(rows),
         **fit_fields(cost),
-        "seconds": {"write": round(written.seconds, 1), "round_trip": round(back.seconds, 1)},
+        "seconds": {
+            "write": round(written.seconds, 1), "round_trip": round(seconds + back.seconds, 1),
+        },
         "metrics": {
             **dict(written.yields), "after check_question": len(rows),
             "teacher answers the same": int(same[0].sum()),
@@ -278,13 +298,13 @@ def write(seed: int, prompts: int = PROMPTS, batch: int = BATCH) -> dict[str, An
     }  # fmt: skip
 
 
-def ask(teacher: LocalTeacher, rows: Sequence[Sample], examples: int) -> list[str]:
-    """The teacher's answers to questions about passages, likeliest tokens."""
+def ask(teacher: LocalTeacher, rows: Sequence[Sample], examples: int) -> tuple[list[str], float]:
+    """The teacher's answers to questions about passages, likeliest tokens, and the seconds."""
     head = f"Task: {TASK.instruction}"
     shown = [_block(*EXAMPLE[:2]) + f" {EXAMPLE[2]}"] if examples else []
     prompts = ["\n\n".join([head, *shown, _block(row.context, row.input)]) for row in rows]
-    replies = teacher.generate(prompts, max_new_tokens=24, stop=("\n",))
-    return [(plain_answer(reply) or "").removesuffix(".") for reply in replies]
+    texts, seconds = replies(Path(__file__).stem, teacher, prompts, max_new_tokens=24, stop=("\n",))
+    return [(plain_answer(text) or "").removesuffix(".") for text in texts], seconds
 
 
 def _block(passage: str, question: str) -> str:
@@ -322,11 +342,11 @@ def read_written(seed: int) -> list[Sample]:
 # --- what needs no training ----------------------------------------------------------------------
 
 
-def untrained(job: Job, held: Sequence[Sample]) -> list[str]:
-    """Answers of what needs no training."""
+def untrained(job: Job, held: Sequence[Sample]) -> tuple[list[str], float]:
+    """Answers of what needs no training, and a teacher's seconds."""
     if job["method"] == ASKED:
         return ask(LocalTeacher(QWEN), held, job["examples"])
-    return [nearest(row.input, row.context) for row in held]
+    return [nearest(row.input, row.context) for row in held], 0.0
 
 
 MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -384,7 +404,7 @@ def _words(text: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    for stage in (writing, choices, finished):  # each reads what the one before has left
+    for stage in (first_jobs, with_teacher, comparisons):
         try:
             main(__file__, stage(), run)
         except SystemExit as ended:

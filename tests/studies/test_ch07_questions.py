@@ -2,7 +2,6 @@
 
 import ch07_questions as study
 import numpy as np
-import pandas as pd
 import pytest
 
 from reptune.prompt2model import filters
@@ -24,7 +23,7 @@ STUDENTS = {"Team1": "Team1", "Team2": "Friday"}
 
 
 class Teacher:
-    name, limit = "teacher", None
+    name, limit, key, lm = "teacher", None, {"name": "teacher"}, None
 
     def __init__(self, model):
         self.model = model
@@ -60,9 +59,11 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "articles", lambda split: ARTICLES)
     monkeypatch.setattr(study, "questions", lambda split: held)
     monkeypatch.setattr(study, "LocalTeacher", Teacher)
-    monkeypatch.setattr(study, "student", lambda rows, epochs, seed: Student())
+    monkeypatch.setattr(study, "student", lambda rows, seed: Student())
     monkeypatch.setattr(study, "GENERATED", tmp_path / "generated")
     monkeypatch.setattr(study, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr("shared.replies.cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(study, "RULES", 3)
     monkeypatch.setattr(filters, "embedder", lambda *_: unalike)
     yield tmp_path
     study.passages.cache_clear()
@@ -86,7 +87,7 @@ def test_what_the_teacher_wrote_is_kept_as_positions_and_read_back(small):
 
 def test_arms_hold_the_rows_that_they_name(small):
     study.write(42, prompts=4, batch=4)
-    job = {"random_state": 42, "amount": 3, "most_copied": 0.95}
+    job = {"random_state": 42}
     sizes = {rows: len(study.rows_of({**job, "rows": rows})) for rows in ("rule", "teacher")}
     assert sizes == {"rule": 3, "teacher": 2}
     both = study.rows_of({**job, "rows": "both"})
@@ -112,30 +113,44 @@ def test_the_floor_takes_the_type_that_is_asked_for(question, answer):
     assert study.nearest(question, passage) == answer
 
 
-def test_the_best_on_validation_is_chosen_and_of_equals_the_earlier(monkeypatch):
-    rows = [
-        {"rows": rows, "amount": amount, "epochs": epochs, "most_copied": copied}
-        for rows, amount, epochs, copied in (
-            ("rule", 1000, 3, 0.95), ("rule", 1000, 2, 0.95), ("rule", 1000, 5, 0.95),
-            ("rule", 3000, 3, 0.95),
-            ("both", 1000, 3, 0.95), ("both", 1000, 3, 0.8), ("both", 1000, 3, 0.6),
-        )
-    ]  # fmt: skip
-    match, f1 = [0.4, 0.5, 0.5, 0.9, 0.5, 0.5, 0.4], [0.5, 0.6, 0.7, 0.9, 0.6, 0.6, 0.9]
-    table = pd.DataFrame(rows).assign(method="choice")
-    table = table.assign(**{"metrics.normalized_match": match, "metrics.answer_f1": f1})
-    monkeypatch.setattr(study.results, "read", lambda name: table)
-    assert study.chosen() == {"epochs": 5, "most_copied": 0.95}
-    monkeypatch.setattr(study.results, "read", lambda name: table.iloc[1:])
-    with pytest.raises(ValueError, match="epochs"):
-        study.chosen()
+def test_a_killed_writing_job_asks_the_teacher_nothing_again(small, monkeypatch):
+    first = study.write(42, prompts=4, batch=4)
+    (file,) = (small / "generated").iterdir()
+    content = file.read_bytes()
+    file.unlink()
+    monkeypatch.setattr(Teacher, "generate", None)
+    assert study.write(42, prompts=4, batch=4)["metrics"] == first["metrics"]
+    assert file.read_bytes() == content
 
 
-def test_test_is_scored_only_by_finished_methods():
-    jobs = list(study.choices())
-    assert len({tuple(sorted(job.items())) for job in jobs}) == len(jobs) == 8
-    assert {job["random_state"] for job in jobs} == {42}
-    finished = list(study.finished())
-    assert len(finished) == 3 + 5 * 3
-    fields = {"method", "task", "model", "rows", "random_state"}
-    assert all(fields <= set(job) for job in finished)
+def test_the_student_of_rule_questions_is_kept_for_the_round_trip(small, monkeypatch):
+    class Kept(Student):
+        def save(self, folder):
+            folder.mkdir(parents=True)
+
+    monkeypatch.setattr(study, "student", lambda rows, seed: Kept())
+    monkeypatch.setattr(study.SpanExtractor, "load", lambda folder: folder.name)
+    study.learned({"rows": "rule", "random_state": 42})
+    assert study.first_student(42) == "rule-3-3-42"
+    assert isinstance(study.first_student(43), Kept)
+
+
+def test_each_stage_reads_what_the_ones_before_have_left():
+    stages = [study.first_jobs, study.with_teacher, study.comparisons]
+    jobs = [job for stage in stages for job in stage()]
+    assert len({tuple(sorted(job.items())) for job in jobs}) == len(jobs) == 8 + 5 + 10 + 2
+    # Nothing of the first stage reads what the teacher writes in it.
+    first = [job for job in study.first_jobs() if job["method"] != study.WRITING]
+    assert {job["rows"] for job in first} == {"rule", "none"}
+    # `results.is_done` takes a job for done if a record holds all that it says.
+    for job in jobs:
+        assert [other for other in jobs if job.items() <= other.items()] == [job]
+
+
+def test_the_primary_comparison_is_paired_over_questions_and_seeds(monkeypatch):
+    right = {"both": np.ones((5, 40), bool), "rule": np.zeros((5, 40), bool)}
+    right["rule"][:, :10] = True
+    monkeypatch.setattr(study.results, "correct", lambda *_, rows, **__: right[rows])
+    found = study.compared("both", "rule")["metrics"]
+    assert found["difference"] == 0.75 and 0.55 < found["low"] < 0.75 < found["high"] < 0.95
+    assert found["detectable"] == pytest.approx(0.715 * (found["high"] - found["low"]))
