@@ -22,9 +22,11 @@ from reptune.assets import AssetError
 from reptune.checks import check_number
 from reptune.folders import check_replaceable, write_folder
 from reptune.pipeline.examples import Examples
+from reptune.pipeline.methods import method_named
 from reptune.pipeline.report import write_report
 from reptune.pipeline.splits import duplicate_groups, grouped_folds, strata_of, texts_of
-from reptune.pipeline.training import Result, train
+from reptune.pipeline.text_scores import chrf
+from reptune.pipeline.training import TEXT_METRICS, Result, train
 from reptune.prompt2model.dataset_retriever import (
     Candidate,
     CatalogRetriever,
@@ -173,7 +175,10 @@ def build(
     teacher = LocalTeacher(teacher) if isinstance(teacher, str) else teacher
     task = understood(prompt, parser, teacher)
     _check_test(task, test)
+    _check_means(task, student, passages, generate and teacher is None)
     say(f"task: {described(task)}")
+    for note in task.notes:
+        say(f"note: {note}")
     notes = list(task.notes)
     held_texts = [] if test is None or test.kind == "span" else texts_of(test)
 
@@ -188,8 +193,6 @@ def build(
         _tell(found, say)
     written = Generated((), (), {})
     if generate:
-        if teacher is None:
-            raise ValueError("generate needs a teacher; name one, or pass generate=False.")
         writer = generator or _generator(teacher, task, held_texts)
         written = _written(
             writer, task, held_texts, minutes, show, say,
@@ -258,6 +261,25 @@ def _check_test(task: Task, test: Examples | None) -> None:
             f"{test.name} has the label {unknown[0]!r}, but the prompt names "
             f"{', '.join(map(repr, task.labels))}; use the same names in both."
         )
+
+
+def _check_means(
+    task: Task, student: str | None, passages: Sequence[str] | None, lacks_teacher: bool
+) -> None:
+    """Raise for what would else be said only after half an hour of writing."""
+    kind = kind_of_task(task)
+    method_named(student or STUDENTS[kind], kind)
+    if kind in TEXT_METRICS:
+        chrf(["a"], ["a"])  # which needs an extra
+    if lacks_teacher:
+        raise ValueError("generate needs a teacher; name one, or pass generate=False.")
+    if passages is not None and kind != "span":
+        raise ValueError(
+            "passages are for questions about them, and the prompt asks for "
+            f"{described(task)}; leave them out, or say in the prompt that there is a question."
+        )
+    if passages is not None and not passages:
+        raise ValueError("passages holds no text; give one passage per line.")
 
 
 def _generator(teacher: Teacher, task: Task, held_texts: list[str]) -> Generator:

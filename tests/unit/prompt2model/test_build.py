@@ -1,6 +1,7 @@
 """The components one after another, each of them replaced by a stand-in that says what it got."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -224,8 +225,9 @@ def test_without_rows_of_ones_own_real_ones_are_held_out():
 def test_a_score_on_the_teachers_own_rows_says_so():
     built = made(test=None, retriever=Finder([]), generator=Writer(rows("generated")))
     assert "not how well it does the task" in built.result.card["scored_on"]
-    assert f"The score is on {built.result.card['scored_on']}" in (
-        built.result.card["origins"]["notes"]
+    assert (
+        f"The score is on {built.result.card['scored_on']}"
+        in (built.result.card["origins"]["notes"])
     )
 
 
@@ -263,6 +265,39 @@ def test_a_test_of_another_kind_or_label_is_refused_before_any_work():
     with pytest.raises(ValueError, match="'text' rows, but the prompt asks for 'label'"):
         made(test=Examples("text", ["a"], ["b"], "mine.csv", ""), retriever=finder)
     assert not finder.asked
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"student": "fulll"}, "no method 'fulll', did you mean 'full'"),
+        ({"student": "tagger"}, "tagger does not take one label per text"),
+        ({"passages": ["A text."]}, "passages are for questions.*asks for classification"),
+        ({"teacher": None}, "generate needs a teacher"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_half_an_hour_of_writing(given, words):
+    finder, writer = Finder(rows("retrieved")), Writer(rows("generated"))
+    with pytest.raises(ValueError, match=words):
+        made(retriever=finder, generator=writer, **given)
+    assert not finder.asked and not writer.asked
+
+
+def test_questions_need_passages_that_say_something_and_texts_a_package(monkeypatch):
+    writer = Writer(rows("generated"))
+    with pytest.raises(ValueError, match="passages holds no text"):
+        build("Answer the question from the passage.", passages=[], generator=writer)
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    with pytest.raises(ValueError, match="needs sacrebleu"):
+        build("Summarize a text.", generator=writer)
+    assert not writer.asked
+
+
+def test_what_was_assumed_of_a_prompt_is_said_at_once():
+    said = []
+    task = Task(PROMPT, "Judge meals.", (), "classification", ("good", "bad"), notes=("a note",))
+    made(parser=lambda prompt, translate: task, progress=said.append)
+    assert said[:2] == ["task: classification; labels: good, bad", "note: a note"]
 
 
 def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
