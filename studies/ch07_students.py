@@ -14,8 +14,15 @@ on 1,000 unlabeled texts, so that no label is nearer to all texts than the other
 for each test text, raw, calibrated, and with the prompt's examples; generated only, retrieved only,
 both, and teacher labels on real unlabeled texts (which, like the centered phrases, are more than a
 prompt brings), each with MiniLM frozen, mpnet frozen and MiniLM fine-tuned; TF-IDF on both; 2,500
-and all human labels. Added when label phrases had been scored, before any student: a head on the
-prompt's own examples alone.
+and all human labels.
+
+Added when label phrases had been scored, before any student: a head on the prompt's own examples
+alone. Added when the teacher had been scored on sentiment's test with contextual calibration, which
+left it near chance (0.524), and 1,000 texts with its labels so (0.500): the teacher shown the
+prompt's examples and calibrated on a batch, that is, on the texts that it labels. On 300 validation
+texts that gave 0.760, against 0.633 without calibration; other templates gave 0.723 and 0.773. It
+is the fair rival, and what "teacher labels" are from here on; the contextual ones keep two records
+on sentiment and are not continued on topics.
 
 Retrieved: 1,000 reviews of IMDB, with Rotten Tomatoes and its copies kept out. Nothing is tuned on
 labeled rows: frozen heads with C = 10, fine-tuning with the package's defaults. Of an article
@@ -60,13 +67,14 @@ from reptune.prompt2model.labelers import TeacherLabeler
 DRAWN, POOL = 1000, 2000
 WORDS = 80  # of an article
 FEWER_SEEDS = SEEDS[:3]
-GENERATED, FOUND, BOTH, TAUGHT = "generated", "retrieved", "both", "teacher labels"
+GENERATED, FOUND, BOTH, TAUGHT = "generated", "retrieved", "both", "teacher labels, batch"
 OWN = "the prompt's examples"
 HUMAN, ALL = "2,500 labels", "all labels"
 FROZEN, TUNED, COUNTED = "frozen", "fine-tuned", "TF-IDF"
 UNTRAINED = {"rows": "none", "random_state": SEEDS[0]}
 LABEL_NAMES, PHRASES, CENTERED = "label names", "label phrases", "label phrases, centered"
 RAW, CALIBRATED, SHOWN = "teacher", "teacher, calibrated", "teacher, calibrated, examples"
+BATCHED = "teacher, examples, batch"
 LABELING = "labels of the teacher"
 PHRASE = {SENTIMENT: "a {} review of a film", TOPICS: "{} news"}
 
@@ -79,19 +87,26 @@ def all_jobs() -> Iterator[Job]:
                 yield {"method": method, "task": task, "model": model, **UNTRAINED}
         job = {"method": LABELING, "task": task, "model": QWEN, "rows": TAUGHT}
         yield {**job, "random_state": SEEDS[0]}
-        for method in (CALIBRATED, RAW, SHOWN):
+        for method in (BATCHED, RAW, CALIBRATED, SHOWN):
             yield {"method": method, "task": task, "model": QWEN, **UNTRAINED}
         for rows in _rows(task):
             for model in (MPNET, MINILM):
                 yield {"method": FROZEN, "task": task, "model": model, "rows": rows}
         yield {"method": COUNTED, "task": task, "model": "none", "rows": _most(task)}
-    for task in (SENTIMENT, TOPICS):
-        for rows in (BOTH, GENERATED, FOUND, TAUGHT):
-            seeds = SEEDS if rows in (BOTH, GENERATED) else FEWER_SEEDS
-            for seed in seeds if rows in _rows(task) else ():
-                job = {"method": TUNED, "task": task, "model": MINILM, "rows": rows}
-                yield {**job, "random_state": seed}
-    yield {"method": CALIBRATED, "task": SENTIMENT, "model": SMOLLM, **UNTRAINED}
+    yield {"method": BATCHED, "task": SENTIMENT, "model": SMOLLM, **UNTRAINED}
+    for seed in SEEDS:
+        for task in (SENTIMENT, TOPICS):
+            for rows in (
+                (BOTH, GENERATED, FOUND, TAUGHT)
+                if seed in FEWER_SEEDS
+                else (
+                    BOTH,
+                    GENERATED,
+                )
+            ):
+                if rows in _rows(task):
+                    job = {"method": TUNED, "task": task, "model": MINILM, "rows": rows}
+                    yield {**job, "random_state": seed}
     for model in (MPNET, MINILM):
         yield {"method": FROZEN, "task": SENTIMENT, "model": model, "rows": f"{GENERATED}, small"}
 
@@ -155,10 +170,10 @@ def taught(task: str) -> list[str]:
     """The teacher's labels for the unlabeled texts."""
 
     def ask() -> list[str]:
-        shares = TeacherLabeler(task_of(task), QWEN).probabilities(unlabeled_texts(task))
+        shares = batched(task, QWEN, unlabeled_texts(task))
         return np.array(task_of(task).labels)[shares.argmax(axis=1)].tolist()
 
-    return kept(f"taught-{task}-{POOL}", ask)
+    return kept(f"taught-batch-{task}-{POOL}", ask)
 
 
 def run(job: Job) -> Iterator[dict[str, Any]]:
@@ -207,11 +222,23 @@ def by_phrases(job: Job, texts: list[str], labels: tuple[str, ...]) -> np.ndarra
 
 def by_teacher(job: Job, texts: list[str]) -> np.ndarray:
     """Probabilities of the task's labels, by asking the teacher for each text."""
+    if job["method"] == BATCHED:
+        return batched(job["task"], job["model"], texts)
     labeler = TeacherLabeler(
         task_of(job["task"]), job["model"], per_class=2 if job["method"] == SHOWN else 0,
         calibrate=None if job["method"] == RAW else "contextual",
     )  # fmt: skip
     return labeler.probabilities(texts)
+
+
+def batched(task: str, model: str, texts: list[str]) -> np.ndarray:
+    """The teacher's probabilities with the prompt's examples, divided by their mean over texts.
+
+    Source: Zhou et al., *Batch Calibration* (2024); chapter 5.
+    """
+    labeler = TeacherLabeler(task_of(task), model, per_class=2, calibrate=None)
+    shares = labeler.probabilities(texts)
+    return shares / shares.mean(axis=0)
 
 
 def students(job: Job) -> Iterator[dict[str, Any]]:
