@@ -37,6 +37,7 @@ from reptune.prompt2model.filters import Kept, drop_duplicates, drop_leaks, keep
 from reptune.prompt2model.generator import Generated, Generator, ListGenerator, default_checks
 from reptune.prompt2model.model_retriever import CatalogModelRetriever, ModelRetriever
 from reptune.prompt2model.prompt import PromptParser, parse_prompt, translator
+from reptune.prompt2model.prompt_demonstrations import is_short
 from reptune.prompt2model.questions import check_question, cloze_questions
 from reptune.prompt2model.rivals import score_rivals, verdict
 from reptune.prompt2model.rows import (
@@ -60,6 +61,7 @@ MOST_GENERATED = 3000  # rows, beyond which a small teacher repeats itself
 # Where the user has no rows to test on: one in five is held out, of the retrieved ones where there
 # are so many, and never more than this.
 FOLDS, LEAST_RETRIEVED, MOST_TEST = 5, 100, 500
+MADE = "rows made for the task"  # how the report calls those that are not
 # What a task's student is: a name in `reptune.pipeline.methods.METHODS`.
 STUDENTS = {
     "label": "full",
@@ -223,7 +225,9 @@ def build(
     )  # fmt: skip
     say("scoring what needs no student on the same rows")
     result.card["rivals"] = score_rivals(result.model, test, task, teacher, random_state)
-    result.card["scored_on"], result.card["verdict"] = how, verdict(result.card)
+    wholly = test.kind == "text" and all(map(is_short, test.targets))
+    result.card["scored_on"] = how
+    result.card["verdict"] = verdict(result.card, wholly, made=how.startswith(MADE))
     told = [text for text in (result.card["verdict"], f"The score is on {how}") if text]
     result.card["origins"] = {
         "rows": counted(samples), "yield": [list(step) for step in yields],
@@ -350,9 +354,8 @@ def _test_of(
         )
     else:
         how = (
-            "rows made for the task, not real ones: it says how well the student imitates what "
-            "made them, not how well it does the task. Label 100 texts of your own, and run "
-            "reptune evaluate on them."
+            f"{MADE}, not real ones: it says how well the student imitates what made them, not how "
+            "well it does the task. Label 100 texts of your own, and run reptune evaluate on them."
         )
     return examples.select(held), kept, how
 

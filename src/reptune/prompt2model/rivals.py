@@ -73,11 +73,13 @@ def score_rivals(
     return found
 
 
-def verdict(card: Mapping[str, Any]) -> str:
+def verdict(card: Mapping[str, Any], wholly: bool = False, made: bool = False) -> str:
     """Return in a sentence or two whether a model is of use, by what its card holds.
 
     Args:
-        card: With `score`, `baseline` and `rivals`.
+        card: With `score`, `scores`, `baseline` and `rivals`.
+        wholly: Whether a text that is nearly right is wrong, as a date is; chrF++ hides that.
+        made: Whether the rows to test on were made for the task, and nobody has checked them.
 
     >>> share = {"estimate": 0.5, "low": 0.4, "high": 0.6}
     >>> names = {"title": "label names, no training", "score": {"estimate": 0.8},
@@ -89,30 +91,38 @@ command with --student label-names saves them as a model.'
     score, base = card["score"], card.get("baseline")
     met = [rival for rival in card["rivals"] if rival["difference"]]
     ahead = [rival for rival in met if rival["difference"]["high"] < 0]
+    right = card["scores"]["exact_match"] if wholly else None if base else score["estimate"]
+    poor = right is not None and right < 0.5
     if ahead:
-        return _USE[_is_teacher(max(ahead, key=lambda rival: rival["score"]["estimate"]))]
+        best = max(ahead, key=lambda rival: rival["score"]["estimate"])
+        return _USE[_is_teacher(best)].format(", and wrong more often than right" if poor else "")
     if base and score["low"] <= base["estimate"]:
         return f"Do not use this model: here it is not clearly better than {base['title']}. {_MEND}"
-    if not base and score["estimate"] < 0.5:
+    if poor:
         return f"Do not rely on this model: here it is wrong more often than right. {_MEND}"
     level = [rival for rival in met if rival["difference"]["low"] <= 0]
     if level:
         names = " and ".join(_NAMES[_is_teacher(rival)] for rival in level)
-        return f"These rows do not tell this model from {names}; more rows to test on might."
+        text = f"These rows do not tell this model from {names}; more rows to test on might."
+        return f"{text} {_UNKNOWN}" if made else text
     names = " and ".join(_NAMES[_is_teacher(rival)] for rival in met)
-    return f"This model is clearly better than {names} here." if met else ""
+    text = f"This model is clearly better than {names} here." if met else ""
+    return f"{text} {_UNKNOWN}".strip() if made else text
 
 
 _MEND = (
     "More minutes, examples in the prompt, another teacher or rows that you labeled yourself may "
     "mend it."
 )
+_UNKNOWN = (
+    "How well it does on real texts is not known: test it on 100 of your own before you use it."
+)
 _NAMES = ("label names", "the teacher itself")
 _USE = (
     "Use label names instead: on these rows they are clearly better than this model. The same "
     "command with --student label-names saves them as a model.",
     "Use the teacher itself instead: on these rows it is clearly better than this model, which is "
-    f"only smaller. {_MEND}",
+    f"only smaller{{}}. {_MEND}",
 )
 
 

@@ -225,6 +225,7 @@ def test_without_rows_of_ones_own_real_ones_are_held_out():
 def test_a_score_on_the_teachers_own_rows_says_so():
     built = made(test=None, retriever=Finder([]), generator=Writer(rows("generated")))
     assert "not how well it does the task" in built.result.card["scored_on"]
+    assert "How well it does on real texts is not known" in built.result.card["verdict"]
     assert (
         f"The score is on {built.result.card['scored_on']}"
         in (built.result.card["origins"]["notes"])

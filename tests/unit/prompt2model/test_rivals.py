@@ -53,6 +53,30 @@ def test_a_model_that_is_no_good_is_called_so():
     assert said(0.7, UNKNOWN) == ""
 
 
+def test_rows_that_nobody_checked_prove_nothing_of_real_texts():
+    card = {"score": {"estimate": 0.9, "low": 0.8}, "baseline": BASE}
+    for rivals, begins in (
+        ([rival(NAMES, 0.6, 0.1, 0.3)], "This model is clearly better than label names here. How"),
+        ([rival(NAMES, 0.9, -0.1, 0.1)], "These rows do not tell"),
+        ([UNKNOWN], "How well it does on real texts is not known"),
+    ):
+        text = verdict(card | {"rivals": rivals}, made=True)
+        assert text.startswith(begins) and text.endswith("100 of your own before you use it.")
+        assert "real texts" not in verdict(card | {"rivals": rivals})
+
+
+def test_dates_that_are_nearly_right_are_wrong():
+    base = {"title": "the input, copied", "estimate": 30}
+    level = {"title": TEACHER, "score": {"estimate": 49}, "difference": {"low": -11, "high": 11}}
+    card = {"score": {"metric": "chrf", "estimate": 50, "low": 39}, "baseline": base,
+            "scores": {"exact_match": 0.17}, "rivals": [level]}  # fmt: skip
+    assert verdict(card).startswith("These rows do not tell this model from the teacher itself")
+    assert verdict(card, wholly=True).startswith("Do not rely on this model: here it is wrong more")
+    level["difference"] = {"low": -21, "high": -11}
+    assert "which is only smaller, and wrong more often than right. More" in verdict(card, True)
+    assert "which is only smaller. More" in verdict(card)
+
+
 class Teacher:
     """Gives the same answer to each prompt, which it keeps."""
 
