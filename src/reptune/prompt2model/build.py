@@ -61,6 +61,10 @@ MOST_GENERATED = 3000  # rows, beyond which a small teacher repeats itself
 # Where the user has no rows to test on: one in five is held out, of the retrieved ones where there
 # are so many, and never more than this.
 FOLDS, LEAST_RETRIEVED, MOST_TEST = 5, 100, 500
+# Where the user's texts have no more words than this, only so many tokens of each text are read,
+# by the methods that can be told so.
+SHORT, SHORT_TOKENS = 90, 128
+READ_SHORT = ("frozen", "setfit", "head", "last-blocks", "full")
 MADE = "rows made for the task"  # how the report calls those that are not
 # What a task's student is: a name in `reptune.pipeline.methods.METHODS`.
 STUDENTS = {
@@ -207,6 +211,7 @@ def build(
     if len(source) < LEAST_RETRIEVED:
         source, rest = rest, source
     source, rest = drop_duplicates(source).samples, drop_duplicates(rest).samples
+    own_test = test
     test, kept, how = _test_of(task, source, test, random_state)
     say("comparing the rows with those to test on")
     samples, steps = _pool(task, [*kept, *rest], test)
@@ -218,6 +223,7 @@ def build(
     examples = examples_of(samples, task, "rows.jsonl")
     method = student or STUDENTS[examples.kind]
     given = _with_model(task, method, settings, models, notes)
+    given = _cut(task, own_test, samples, method, notes) | given
     say(f"training {method} on {len(samples):,} rows")
     result = train(
         examples, method, settings=given, test=test, columns=COLUMNS[examples.kind],
@@ -422,7 +428,7 @@ def _with_model(
 ) -> dict[str, Any]:  # fmt: skip
     """Return the student's settings, with the model that it starts from."""
     given = dict(settings or {})
-    if "model" in given or method == "tfidf":
+    if "model" in given or method in ("tfidf", "prompt", "in-context"):  # others than encoders
         return given
     try:
         choice = (models or CatalogModelRetriever()).retrieve(task)
@@ -433,6 +439,27 @@ def _with_model(
         given["model"] = choice.student
     notes += choice.reasons
     return given
+
+
+def _cut(
+    task: Task, test: Examples | None, samples: Sequence[Sample], method: str, notes: list[str]
+) -> dict[str, Any]:
+    """Return a limit for texts that are far longer than the user's: each word costs time.
+
+    A prompt about sentences brings reviews of a page, of which fine-tuning reads 512 tokens each.
+    """
+    if method not in READ_SHORT:
+        return {}
+    own = [one.input for one in task.demonstrations] + ([] if test is None else texts_of(test))
+    own = own or [one.input for one in samples if one.origin.get("by") == "generated"]
+    words = [len(text.split()) for text in own]
+    if not words or max(words) > SHORT or all(len(s.input.split()) <= SHORT for s in samples):
+        return {}
+    notes.append(
+        f"Of each text, {SHORT_TOKENS} tokens are read, since your own have no more than "
+        f"{SHORT} words."
+    )
+    return {"max_length": SHORT_TOKENS}
 
 
 def forget(out: str | Path) -> None:
@@ -454,6 +481,6 @@ def _tell(found: Retrieved, say: Callable[[str], Any]) -> None:
         fetched = ", can be fetched here" if one.entry.obtainable else ""
         say(f"  {one.similarity:.2f} {one.entry.name}{where}{fetched}")
     if found.chosen is None:
-        say(f"retrieved: no rows. {' '.join(found.reasons[-1:])}".strip())
+        say(f"retrieved: no rows. {' '.join(found.reasons[:1])}".strip())
     else:
         say(f"retrieved: {len(found.samples):,} rows from {found.chosen.entry.name}")

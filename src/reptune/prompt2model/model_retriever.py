@@ -172,8 +172,8 @@ class CatalogModelRetriever:
         ]
         students = _students(ranked, task, reasons)
         if self._left_out:
-            reasons.append(f"{self._left_out} models are closed, too large, of unknown size or "
-                           "under another license.")  # fmt: skip
+            reasons.append(f"{self._left_out} models of the catalog were left out: closed, too "
+                           "large, of unknown size or under another license.")  # fmt: skip
         return ModelChoice(
             tuple(ranked[: self._top]),
             students,

@@ -17,6 +17,7 @@ from reptune.data.tagged import Word, tags_from_spans
 from reptune.incontext import parse_answer
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.intervals import difference_interval, share_interval
+from reptune.pipeline.splits import texts_of
 from reptune.pipeline.text_scores import text_differences, text_scores
 from reptune.pipeline.training import TEXT_METRICS
 from reptune.prompt2model.forms import PART, Cell, form_of, one_line, spans_of
@@ -27,6 +28,7 @@ from reptune.prompt2model.teachers import LocalTeacher, Teacher, TeacherStopped
 logger = logging.getLogger(__name__)
 
 MOST_ROWS = 500  # that a teacher answers: it is slow, and more would not change the comparison
+MOST_WORDS = 20_000  # of them together
 LEAST_ROWS = 20  # that a rival must have answered to be scored
 MOST_SHOWN, MOST_PER_CLASS = 10, 4  # of the user's examples, to the teacher
 STOPS = ("\n\n", "\nInput:", "\nPassage:", "\nSentence:")
@@ -43,7 +45,8 @@ def score_rivals(
         model: The student, fitted.
         test: Rows that neither the student nor the teacher has seen.
         task: What the prompt asks for.
-        teacher: It answers at most 500 rows, drawn at random; `None` leaves it out.
+        teacher: It answers at most 500 rows, drawn at random, or 20,000 words of them; `None`
+            leaves it out.
         random_state: Seed of that draw.
 
     Returns:
@@ -53,7 +56,7 @@ def score_rivals(
         now, and must not be lost.
     """
     ours = list(model.predict(test.inputs))
-    few = _drawn(len(test), random_state)
+    few = _drawn(test, random_state)
     found = []
     if test.kind == "label":
         named = _attempt("label names, no training", lambda: _by_names(task, test))
@@ -62,12 +65,11 @@ def score_rivals(
         rows = test.select(few)
         if isinstance(teacher, LocalTeacher) and test.kind == "label":
             count = _per_class(task) * len(task.labels)
-            how = f"shown {count} examples and asked" if count else "asked"
-            asked = _attempt(f"the teacher, {how} for each text ({teacher.name})",
+            asked = _attempt(f"the teacher ({teacher.name}), shown {count} examples",
                              lambda: _by_likelihood(teacher, task, rows))  # fmt: skip
         else:
             count = len(task.demonstrations[:MOST_SHOWN]) or (3 if test.kind == "span" else 0)
-            asked = _attempt(f"the teacher, shown {count} examples ({teacher.name})",
+            asked = _attempt(f"the teacher ({teacher.name}), shown {count} examples",
                              lambda: ask(teacher, task, rows, random_state))  # fmt: skip
         found.append(_rival(*asked, test, ours, few))
     return found
@@ -238,10 +240,12 @@ def _chosen(labeler: Any, task: Task, rows: Examples) -> list[str]:
     return [task.labels[index] for index in best]
 
 
-def _drawn(count: int, random_state: int) -> list[int]:
-    if count <= MOST_ROWS:
-        return list(range(count))
-    return sorted(np.random.default_rng(random_state).permutation(count)[:MOST_ROWS].tolist())
+def _drawn(test: Examples, random_state: int) -> list[int]:
+    """Return the rows that a teacher answers: reviews are ten times as long as sentences."""
+    order = np.random.default_rng(random_state).permutation(len(test))[:MOST_ROWS]
+    texts = texts_of(test)
+    words = np.cumsum([len(texts[row].split()) for row in order])
+    return sorted(order[: max(LEAST_ROWS, int((words <= MOST_WORDS).sum()))].tolist())
 
 
 def _rival(

@@ -199,7 +199,7 @@ def test_an_empty_retrieval_is_no_end():
 
 def test_why_nothing_was_retrieved_is_said_before_rows_are_made():
     said = []
-    made(retriever=Finder([], ("Meals: too old.", "None fits.")), progress=said.append)
+    made(retriever=Finder([], ("None fits.", "Soups: too old.")), progress=said.append)
     assert said[2].split() == ["0.90", "Meals"]
     assert said[3:5] == ["retrieved: no rows. None fits.", "generating for 30 minutes at most"]
 
@@ -380,19 +380,50 @@ def test_the_users_examples_stay_whatever_was_made():
     assert dict(built.yields)["with your examples"] == len(built.samples)
 
 
-def test_the_students_model_comes_from_the_catalog(monkeypatch):
-    given = []
-    real = module.train
+@pytest.fixture
+def settings(monkeypatch):
+    """What students are made with; TF-IDF stands in for them."""
+    given, real = [], module.train
 
     def train(examples, method, *, settings, **how):
         given.append(settings)
         return real(examples, "tfidf", **how)
 
     monkeypatch.setattr(module, "train", train)
+    return given
+
+
+def test_the_students_model_comes_from_the_catalog(settings):
     built = made(student="frozen")
     made(student="frozen", settings={"model": "mine"})
-    assert [settings["model"] for settings in given] == ["a-model", "mine"]
+    assert [given["model"] for given in settings] == ["a-model", "mine"]
     assert "a-model reads the language." in built.notes
+
+
+@pytest.mark.parametrize("method", ["in-context", "prompt"])
+def test_a_method_that_takes_no_encoder_keeps_its_own_model(settings, method):
+    made(student=method)
+    assert settings == [{}]
+
+
+def test_long_rows_are_read_as_far_as_short_texts_reach(settings):
+    """Fine-tuning on whole reviews takes hours where the user asks about sentences."""
+    long = [
+        Sample(f"{row.input} " + "and so on " * 80, row.output, origin=row.origin)
+        for row in rows("retrieved")
+    ]
+    built = made(retriever=Finder(long), student="full")
+    assert "Of each text, 128 tokens are read, since your own have no more than 90 words." in (
+        built.notes
+    )
+    made(retriever=Finder(long), student="full", settings={"max_length": 300})
+    made(student="full")  # nothing is long
+    pages = Examples("label", [text + " or so" * 50 for text in TEST.inputs], TEST.targets, "", "")
+    made(retriever=Finder(long), student="full", test=pages)  # the user's own are
+    model = {"model": "a-model"}
+    assert settings == [
+        model | {"max_length": 128}, {"max_length": 300} | model, model, model
+    ]  # fmt: skip
 
 
 def test_why_writing_ended_is_told():

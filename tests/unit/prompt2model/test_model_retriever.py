@@ -79,7 +79,7 @@ def test_too_large_closed_and_unknown_models_are_left_out():
     assert set(names_of(choice.candidates)) == {"s/minilm", "i/e5", "h/smol", "m/medical"}
     assert choice.candidates[0].entry is MEDICAL
     assert [one.rank for one in choice.candidates] == [1, 2, 3, 4]
-    assert any("3 models are closed" in reason for reason in choice.reasons)
+    assert any("3 models of the catalog were left out" in reason for reason in choice.reasons)
     small = CatalogModelRetriever(ENTRIES, most_bytes=100 * MB).retrieve(SORT)
     assert names_of(small.candidates) == ["s/minilm"]
 

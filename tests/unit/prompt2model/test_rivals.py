@@ -123,7 +123,7 @@ def test_a_tagger_has_the_teacher_beside_it():
     gold = ["O", "B-part", "O", "B-part", "I-part", "O"]
     rows = Examples("tags", [WORDS] * 30, [gold] * 30, "mine", "")
     (found,) = score_rivals(Blind(), rows, PARTS, Teacher("part: onions"))
-    assert found["title"] == "the teacher, shown 1 examples (stand-in)"
+    assert found["title"] == "the teacher (stand-in), shown 1 examples"
     assert found["score"]["estimate"] == pytest.approx(2 / 3)  # all it marks, half of what is there
     assert found["difference"]["estimate"] == pytest.approx(-2 / 3)
     assert found["difference"]["high"] < 0
@@ -154,7 +154,7 @@ def test_hundreds_of_examples_leave_room_for_the_input():
     task = Task("…", "Write.", many, kind="text")
     (found,) = score_rivals(Echo(), Examples("text", ["a"], ["b"], "", ""), task, teacher)
     assert teacher.prompts[0].count("Output:") == 11
-    assert found["title"].startswith("the teacher, shown 10 examples")
+    assert found["title"].endswith(", shown 10 examples")
 
 
 class Echo:
@@ -181,4 +181,18 @@ def test_the_teacher_that_is_asked_for_labels_sees_the_users_examples(monkeypatc
     monkeypatch.setattr(module, "_by_names", lambda *_: ["x", "y"])
     found = score_rivals(Echo(), rows, task, LocalTeacher("small"))[1]
     assert asked == [1]
-    assert found["title"].startswith("the teacher, shown 2 examples and asked for each text (small")
+    assert found["title"].startswith("the teacher (small), shown 2 examples")
+
+
+def test_a_teacher_does_not_read_500_long_reviews():
+    """At a hundred words a second that would take an hour."""
+    long = Examples("text", [f"{n} " + "word " * 499 for n in range(100)], ["x"] * 100, "", "")
+    task = Task("…", "Shorten.", kind="text")
+    teacher = Teacher("x")
+    (found,) = score_rivals(Echo(), long, task, teacher)
+    assert len(teacher.prompts) == 40 and found["title"].endswith("on 40 of the 100 rows")
+    longer = Examples("text", ["word " * 5000 for n in range(100)], ["x"] * 100, "", "")
+    assert len(module._drawn(longer, 0)) == module.LEAST_ROWS
+    short = Examples("text", [f"word {n}" for n in range(600)], ["x"] * 600, "", "")
+    assert len(module._drawn(short, 0)) == module.MOST_ROWS
+    assert module._drawn(short.select(range(30)), 0) == list(range(30))
