@@ -25,6 +25,8 @@ Embed = Callable[[Sequence[str]], np.ndarray]  # texts → unit vectors, shape (
 SIMILAR = 0.9  # cosine of MiniLM vectors from which two texts say the same
 NEAR_TEST = 0.8  # stricter: a test sentence in other words is a leak
 LONGEST = 2000  # characters of an input
+RUN_LETTERS = 16  # of a script without spaces, which say about what eight words say
+NOT_ASKED = "no cosine: MiniLM knows English only"
 
 _REFUSAL = re.compile(
     r"\bas an? (ai|(large )?language model)( language)?( model| assistant)?,"
@@ -189,7 +191,7 @@ def drop_duplicates(samples: Sequence[Sample], known: Sequence[Sample] = ()) -> 
 
 
 def drop_shared_runs(samples: Sequence[Sample], known: Sequence[Sample] = ()) -> Kept:
-    """Drop inputs that share eight words in a row with an earlier one.
+    """Drop inputs that share a run with an earlier one: eight words, or 16 letters without spaces.
 
     Args:
         samples: Any.
@@ -197,11 +199,11 @@ def drop_shared_runs(samples: Sequence[Sample], known: Sequence[Sample] = ()) ->
     """
     seen: dict[str, set[int]] = {}
     for sample in known:
-        seen.setdefault(normalize(sample.context), set()).update(word_runs(sample.input).tolist())
+        seen.setdefault(normalize(sample.context), set()).update(_runs(sample.input))
     stays = []
     for sample in samples:
         earlier = seen.setdefault(normalize(sample.context), set())
-        runs = set(word_runs(sample.input).tolist())
+        runs = _runs(sample.input)
         stays.append(earlier.isdisjoint(runs))
         if stays[-1]:
             earlier |= runs
@@ -220,15 +222,18 @@ def drop_similar(
     Args:
         samples: Any.
         known: Earlier ones.
-        embed: From texts to unit vectors; `None` takes `embedder()`.
+        embed: From texts to unit vectors; `None` takes `embedder()` for texts in English, and drops
+            nothing from others, of which it knows nothing: the reason says so.
         threshold: The cosine from which on two texts say the same.
     """
     check_number("threshold", threshold, above=0, most=1)
     reason = f"cosine of {threshold:g} or more"
     if not samples:
         return Kept([], 0, reason)
-    embed = embed or embedder()
-    vectors = embed([sample.input for sample in [*known, *samples]])
+    texts = [sample.input for sample in [*known, *samples]]
+    if embed is None and not is_english(texts):
+        return Kept(list(samples), 0, f"{reason} ({NOT_ASKED})")
+    vectors = (embed or embedder())(texts)
     contexts = [normalize(sample.context) for sample in [*known, *samples]]
     kept = list(range(len(known)))
     stays = []
@@ -247,62 +252,34 @@ def drop_leaks(
     embed: Embed | None = None,
     threshold: float = NEAR_TEST,
 ) -> Kept:
-    """Drop what is near any test text: equal, sharing eight words in a row, or near by cosine.
+    """Drop what is near any test text: equal, with a run in common, or near by cosine.
+
+    A run is eight words, or 16 letters of a script without spaces.
 
     Args:
         samples: Generated or retrieved ones.
         test_texts: Of every test set that a model trained on `samples` is scored on.
-        embed: As in `drop_similar`.
+        embed: As in `drop_similar`; for test texts that are not in English, equal texts and runs
+            alone decide, and the reason says so.
         threshold: As in `drop_similar`.
     """
     check_number("threshold", threshold, above=0, most=1)
     reason = "near a test text"
     if not samples or not len(test_texts):
         return Kept(list(samples), 0, reason)
-    runs = {run for text in test_texts for run in word_runs(text).tolist()}
+    runs = {run for text in test_texts for run in _runs(text)}
     whole = {normalize(text) for text in test_texts}
-    embed = embed or embedder()
-    inputs = [sample.input for sample in samples]
-    nearest = (embed(inputs) @ embed(list(test_texts)).T).max(axis=1)
+    inputs, nearest = [sample.input for sample in samples], np.zeros(len(samples))
+    if embed is None and not is_english(test_texts):
+        reason = f"{reason} ({NOT_ASKED})"
+    else:
+        embed = embed or embedder()
+        nearest = (embed(inputs) @ embed(list(test_texts)).T).max(axis=1)
     stays = [
-        normalize(text) not in whole
-        and runs.isdisjoint(word_runs(text).tolist())
-        and cosine < threshold
+        normalize(text) not in whole and runs.isdisjoint(_runs(text)) and cosine < threshold
         for text, cosine in zip(inputs, nearest.tolist(), strict=True)
     ]
     return keep_where(samples, stays, reason)
-
-
-def drop_odd_labels(
-    samples: Sequence[Sample],
-    *,
-    embed: Embed | None = None,
-    neighbors: int = 10,
-    share: float = 0.3,
-) -> Kept:
-    """Drop samples whose label few of their nearest neighbors have.
-
-    It trusts that most labels near a text are right, so it cannot mend a teacher that is wrong
-    about a whole region; it is off unless you ask for it.
-
-    Args:
-        samples: Of a classification.
-        embed: As in `drop_similar`.
-        neighbors: How many to ask.
-        share: The least share of them that must have the sample's label.
-    """
-    check_whole_number("neighbors", neighbors)
-    check_number("share", share, least=0, most=1)
-    reason = "label unlike its neighbors'"
-    if len(samples) <= neighbors:
-        return Kept(list(samples), 0, reason)
-    vectors = (embed or embedder())([sample.input for sample in samples])
-    labels = np.array([sample.output for sample in samples], dtype=object)
-    cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -np.inf)
-    near = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbors]
-    agree = (labels[near] == labels[:, None]).mean(axis=1)
-    return keep_where(samples, (agree >= share).tolist(), reason)
 
 
 # --- helpers -------------------------------------------------------------------------------------
@@ -336,6 +313,18 @@ def embedder(model: str | Path = "all-MiniLM-L6-v2") -> Embed:
     return embed
 
 
+def is_english(texts: Sequence[str]) -> bool:
+    """Return whether MiniLM can tell what texts say: Latin letters, and no other language known.
+
+    >>> is_english(["A dull film."]), is_english(["つまらない映画だった。"])
+    (True, False)
+    """
+    languages = [_language(text) for text in texts]
+    english = languages.count("en")
+    others = len(languages) - english - languages.count(None)
+    return _scripts(texts)[:1] in ([], ["LATIN"]) and others <= english
+
+
 def input_key(sample: Sample) -> tuple[str, str]:
     """Return what makes two samples ask the same: the input, and the passage it is asked about."""
     return normalize(sample.input), normalize(sample.context)
@@ -350,6 +339,13 @@ def num_words(text: str) -> int:
     unspaced = sum(_is_unspaced(letter) for letter in text)
     spaced = "".join(" " if _is_unspaced(letter) else letter for letter in text)
     return unspaced + len(re.findall(r"\w[\w'’-]*", spaced))
+
+
+def _runs(text: str) -> set[int]:
+    """Return a number per different run of eight words, and of 16 letters that need no spaces."""
+    letters = "".join(filter(_is_unspaced, text))
+    starts = range(max(len(letters) - RUN_LETTERS + 1, 0))
+    return {*word_runs(text).tolist(), *(hash(letters[a : a + RUN_LETTERS]) for a in starts)}
 
 
 def _is_unspaced(letter: str) -> bool:

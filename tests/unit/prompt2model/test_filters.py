@@ -188,12 +188,41 @@ def test_nothing_near_a_test_text_stays():
     assert filters.drop_leaks(found, [], embed=None).dropped == 0
 
 
-def test_a_label_that_no_neighbor_has_goes_and_others_stay():
-    angles = {f"good {i}": i for i in range(6)} | {f"bad {i}": 90 + i for i in range(6)}
-    found = [Sample(text, text.split()[0]) for text in angles]
-    odd = Sample("odd", "bad")
-    embed = by_angle(angles | {"odd": 2.5})
-    kept = filters.drop_odd_labels([*found, odd], embed=embed, neighbors=4)
-    assert kept.samples == found
-    few = filters.drop_odd_labels([odd, *found[:2]], embed=embed, neighbors=4)
-    assert few.dropped == 0  # too few to ask
+def no_encoder(*_):
+    raise AssertionError("asked an English encoder about other languages")
+
+
+def test_without_spaces_a_run_of_letters_is_a_copy(monkeypatch):
+    # An English encoder's cosine says nothing here, and no eight words stand in a row.
+    monkeypatch.setattr(filters, "embedder", no_encoder)
+    test = ["この映画は最初から最後まで退屈で時間の無駄だった。"]
+    quote = "友人も、最初から最後まで退屈で時間の無駄だったと言う。"
+    other = "最後まで退屈な映画で、時間を無駄にした。"
+    kept = filters.drop_leaks(rows(quote, other, test[0]), test)
+    assert left(kept) == [other]
+    assert kept.reason == "near a test text (no cosine: MiniLM knows English only)"
+    assert left(filters.drop_shared_runs(rows(test[0], quote, other))) == [test[0], other]
+    similar = filters.drop_similar(rows(test[0], quote))
+    assert similar.dropped == 0
+    assert similar.reason == "cosine of 0.9 or more (no cosine: MiniLM knows English only)"
+
+
+def test_an_encoder_that_you_bring_is_asked_about_any_language():
+    embed = by_angle({"良い映画": 0, "いい映画": 10, "映画": 90})
+    assert left(filters.drop_similar(rows("良い映画", "いい映画"), embed=embed)) == ["良い映画"]
+    kept = filters.drop_leaks(rows("いい映画", "映画"), ["良い映画"], embed=embed)
+    assert (left(kept), kept.reason) == (["映画"], "near a test text")
+
+
+@pytest.mark.parametrize(
+    ("texts", "english"),
+    [
+        (["Great fun!", "The plot of the film is thin, and that is a pity."], True),
+        (["Der Film ist nicht gut und die Musik ist zu laut."], False),
+        (["Фильм скучный."], False),
+        (["He praised 黑泽明 and the music of it."], True),
+        (["42"], True),
+    ],
+)
+def test_english_is_told_by_letters_and_common_words(texts, english):
+    assert filters.is_english(texts) == english
