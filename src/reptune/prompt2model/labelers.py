@@ -7,7 +7,6 @@ labels' names costs nothing, and asking the teacher itself needs no student.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import reptune.needs_torch  # noqa: F401
 
@@ -15,21 +14,12 @@ import numpy as np
 
 from reptune.fewshot import FrozenClassifier
 from reptune.incontext import InContextClassifier
+from reptune.models.causal import CausalLM
 from reptune.prompt2model.task import Task
+from reptune.prompt2model.teachers import TEACHER, LocalTeacher
 
 ENCODER = "all-MiniLM-L6-v2"
-TEACHER = "Qwen2.5-Coder-0.5B-Instruct"
 TEMPLATE = "Text: {text}\nLabel:"
-
-
-class Labeler(Protocol):
-    """What gives texts the probabilities of a task's labels."""
-
-    title: str
-
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Return shape `(n, labels)`, in the order of the task's labels."""
-        ...
 
 
 class NameLabeler:
@@ -60,7 +50,8 @@ class TeacherLabeler:
 
     Args:
         task: A classification.
-        model: A causal model: an asset's name, a local folder or a Hub id.
+        model: A causal model: an asset's name, a local folder or a Hub id; or a teacher, whose
+            model is not loaded a second time.
         per_class: The user's demonstrations of each label in the prompt, where there are some.
         random_state: Seed of their order.
         calibrate: See `reptune.incontext.InContextClassifier`.
@@ -80,7 +71,7 @@ class TeacherLabeler:
     def __init__(
         self,
         task: Task,
-        model: str = TEACHER,
+        model: str | LocalTeacher = TEACHER,
         *,
         per_class: int = 0,
         random_state: int = 0,
@@ -89,20 +80,33 @@ class TeacherLabeler:
     ) -> None:
         if task.kind != "classification":
             raise ValueError(f"a {task.kind} has no labels to choose from.")
-        self.title = f"the teacher, asked for each text ({model})"
+        name = model.name if isinstance(model, LocalTeacher) else model
+        self.title = f"the teacher, asked for each text ({name})"
         shown = [(one.input, one.output) for one in task.demonstrations]
         known = [pair for pair in shown if pair[1] in task.labels]
         complete = {label for _, label in known} == set(task.labels)
         if not (per_class and complete):  # the labels themselves: with none in the prompt, unread
             known, per_class = [(label, label) for label in task.labels], 0
         texts, labels = zip(*known, strict=True)
-        self._model = InContextClassifier(
-            model, TEMPLATE, description=task.instruction, per_class=per_class,
+        self._model = _Reader(
+            name, TEMPLATE, description=task.instruction, per_class=per_class,
             calibrate=calibrate, random_state=random_state,
             fast=("shared_prefix", "half_precision") if half_precision else ("shared_prefix",),
-        ).fit(list(texts), list(labels))  # fmt: skip
+        )  # fmt: skip
+        if isinstance(model, LocalTeacher):
+            self._model.loaded = model.lm
+        self._model.fit(list(texts), list(labels))
         self._columns = [self._model.classes_.tolist().index(label) for label in task.labels]
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Return shape `(n, labels)`."""
         return self._model.predict_proba(list(texts))[:, self._columns]
+
+
+class _Reader(InContextClassifier):
+    """A classifier by prompts whose model may be loaded already."""
+
+    loaded: CausalLM | None = None
+
+    def _load_lm(self) -> CausalLM:
+        return super()._load_lm() if self.loaded is None else self.loaded
