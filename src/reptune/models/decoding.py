@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import reptune.needs_torch  # noqa: F401
 
@@ -29,6 +29,25 @@ BATCH_SIZE = 48
 LEAVING = 1 / 8
 
 
+class Continuation(str):
+    """What a model wrote after a prompt, a text like any other.
+
+    Attributes:
+        is_cut: Whether it ends only because it may not be longer; `None` where nobody says.
+
+    >>> Continuation("The plot is th", is_cut=True).is_cut
+    True
+    """
+
+    is_cut: bool | None
+
+    def __new__(cls, text: str, is_cut: bool | None = None) -> Self:
+        """Return the text."""
+        new = super().__new__(cls, text)
+        new.is_cut = is_cut
+        return new
+
+
 @torch.inference_mode()
 def generate_many(
     lm: CausalLM,
@@ -39,18 +58,19 @@ def generate_many(
     top_p: float = 1.0,
     stop: Sequence[str] = ("\n",),
     random_state: int | None = 0,
+    draws: Sequence[int] | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], Any] | None = None,
-) -> list[str]:
+) -> list[Continuation]:
     r"""Let a model go on with many prompts side by side.
 
     What all prompts begin with is encoded once. A text that has ended makes room for the next
     prompt. Without temperature the texts are those of `CausalLM.generate`, up to ties that
     rounding decides. With it, each text has random numbers of its own, which follow from
-    `random_state` and its index alone. The same call gives the same texts. Another `batch_size`,
-    or other prompts beside it, change the model's numbers in their last bits: in float32 a few
-    draws become others, among the many unlikely tokens that lie closer together than that; in
-    bfloat16 most texts do, and some without temperature.
+    `random_state` and the number of its draw alone. The same call gives the same texts. Another
+    `batch_size`, or other prompts beside it, change the model's numbers in their last bits: in
+    float32 a few draws become others, among the many unlikely tokens that lie closer together than
+    that; in bfloat16 most texts do, and some without temperature.
 
     Args:
         lm: The model.
@@ -61,12 +81,15 @@ def generate_many(
             1 draws from all.
         stop: End sequences: a text ends before the first one that occurs.
         random_state: Seed of the draws; `None` for new ones each time.
+        draws: The number of each prompt's draw; `None` counts them from 0. With the numbers that
+            some prompts had in an earlier call, they draw the same again.
         batch_size: Texts side by side, at most.
         progress: Called with the number of texts that have just ended, such as the `update` of a
             progress bar.
 
     Returns:
-        The new texts in the order of the prompts, without prompt and end sequence.
+        The new texts in the order of the prompts, without prompt and end sequence; each says
+        whether `max_new_tokens` cut it.
 
     Raises:
         ValueError: If an argument is bad, or a prompt leaves no room for `max_new_tokens`.
@@ -97,14 +120,13 @@ def generate_many(
     size = check_whole_number("batch_size", batch_size)
     encoded = [lm.encode(prompt) for prompt in prompts]
     _check_room(encoded, max_new_tokens, lm.limit)
-    seed = seed_of(random_state)
+    seed, numbers = seed_of(random_state), check_draws(draws, len(prompts))
     rows = [
-        _Row(index, ids, heat, seed)
-        for index, (ids, heat) in enumerate(zip(encoded, heats, strict=True))
+        _Row(draw, ids, heat, seed) for draw, ids, heat in zip(numbers, encoded, heats, strict=True)
     ]
     batch = _Batch(lm, encoded, min(size, len(rows)))
     _decode(batch, rows, _Ends(lm, int(max_new_tokens), stop), float(top_p), progress)
-    return [cut_at(lm.tokenizer.decode(row.new), stop) for row in rows]
+    return [_text(lm.tokenizer.decode(row.new), row.is_cut, stop) for row in rows]
 
 
 def check_temperatures(temperature: float | Sequence[float], count: int) -> list[float]:
@@ -119,6 +141,22 @@ def check_temperatures(temperature: float | Sequence[float], count: int) -> list
         check_number(f"temperature[{index}]", each, least=0)
         for index, each in enumerate(temperature)
     ]
+
+
+def check_draws(draws: Sequence[int] | None, count: int) -> list[int]:
+    """Return the number of the draw for each of `count` prompts, or raise a `ValueError`."""
+    if draws is None:
+        return list(range(count))
+    if len(draws) != count:
+        raise ValueError(f"{len(draws)} draws for {count} prompts; pass a number for each.")
+    return [check_whole_number(f"draws[{index}]", draw, least=0)
+            for index, draw in enumerate(draws)]  # fmt: skip
+
+
+def _text(text: str, is_cut: bool, stop: Sequence[str]) -> Continuation:
+    """Return a text up to an end sequence, with which it is whole."""
+    kept = cut_at(text, stop)
+    return Continuation(kept, is_cut and len(kept) == len(text))
 
 
 def _check_room(encoded: list[list[int]], max_new_tokens: int, limit: int) -> None:
@@ -136,17 +174,18 @@ def _check_room(encoded: list[list[int]], max_new_tokens: int, limit: int) -> No
 class _Row:
     """A prompt and what has been written after it."""
 
-    index: int
+    draw: int
     ids: list[int]
     temperature: float
     seed: int
     new: list[int] = field(default_factory=list)
     has_ended: bool = False
+    is_cut: bool = False
 
     @functools.cached_property
     def random(self) -> np.random.Generator:
         """The row's own generator."""
-        return np.random.default_rng([self.seed, self.index])
+        return np.random.default_rng([self.seed, self.draw])
 
 
 class _Ends:
@@ -166,7 +205,7 @@ class _Ends:
             row.has_ended = True
             return True
         row.new.append(token)
-        row.has_ended = len(row.new) == self.most
+        row.has_ended = row.is_cut = len(row.new) == self.most
         if self._marks and not row.has_ended:
             text = self._tokenizer.decode(row.new)
             row.has_ended = any(mark in text for mark in self._marks)

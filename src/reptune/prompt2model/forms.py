@@ -17,7 +17,9 @@ from reptune.data.tagged import split_words, tags_from_spans
 from reptune.prompt2model.task import Demonstration, Sample, Task
 
 PART = "part"  # the type of what is looked for where a task names none
-BYTES_A_TOKEN = 2.5  # fewer than most texts have: a shorter reply was not cut off at its limit
+BYTES_A_TOKEN = 2.5  # fewer than most texts have: a shorter reply was not cut at its limit
+
+LONG_LINE = 80  # characters
 
 _QUOTED = re.compile(r"""^(["'“‘`])(.*)(["'”’`])$""", re.DOTALL)
 _QUESTION = re.compile(
@@ -46,7 +48,7 @@ _ASKED = (
         "Ole Brandt",
     ),
 )
-_ENDS = ".!?…。！？\"'”’)"
+_ENDS = tuple(".!?…。！？\"'”’)")
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,15 @@ class Form(Protocol):
         """Return a prompt with the user's examples, marked as good, and some generated before."""
         ...
 
-    def read(self, reply: str, cell: Cell) -> Reading:
-        """Return the rows of a reply."""
+    def read(self, reply: str, cell: Cell, is_cut: bool | None = None) -> Reading:
+        """Return the rows of a reply.
+
+        Args:
+            reply: What the teacher wrote.
+            cell: What it was asked for.
+            is_cut: Whether it ends only because it may not be longer, so that its last row is none;
+                `None` where the teacher does not say: it is guessed from the length.
+        """
         ...
 
 
@@ -101,7 +110,8 @@ def form_of(task: Task) -> Form:
     r"""Return the form for a task's kind.
 
     Raises:
-        ValueError: If the task has no kind, or a classification no labels.
+        ValueError: If the task has no kind, a classification no labels, or nothing shows what an
+            output looks like.
 
     >>> form_of(Task("…", "Judge films.", kind="classification", labels=("good", "bad")))
     Listed(instruction='Judge films.', labels=('good', 'bad'), max_new_tokens=80, stop=('\n\n',))
@@ -120,8 +130,24 @@ def form_of(task: Task) -> Form:
     if task.kind == "extraction":
         if task.has_question:
             return Asked(task.instruction)
+        parts = [f"{label}: …" for label in task.labels[:2]] or ["…the words to find in it…"]
+        _check_shown(task, f'"…a sentence…" -> {"; ".join(parts)}')
         return Marked(task.instruction, task.labels or (PART,))
+    _check_shown(task, '"…an input…" -> …the output for it…')
     return Paired(task.instruction)
+
+
+def _check_shown(task: Task, line: str) -> None:
+    """Refuse a task that a small teacher cannot do without an example.
+
+    Without one it explains what to find, or copies the input; after an example of another task it
+    goes on with that.
+    """
+    if not task.demonstrations:
+        raise ValueError(
+            "the prompt shows no example, without which a teacher cannot know what an output looks "
+            f"like; add a line or two to the prompt, of your own and in this form: {line}"
+        )
 
 
 # --- the forms -----------------------------------------------------------------------------------
@@ -156,14 +182,21 @@ class Listed:
             head, rows = f"{head}\n", rows or drafts
         return "\n".join([head, *rows, f"{label}:"])
 
-    def read(self, reply: str, cell: Cell) -> Reading:
-        """Return the lines that begin with a label; the last one only if it looks finished."""
+    def read(self, reply: str, cell: Cell, is_cut: bool | None = None) -> Reading:
+        """Return the lines that begin with a label.
+
+        The last one counts if it ends as a sentence does. Else it counts if the reply was not cut,
+        no other line ends so and it is not long: what follows a list of sentences without being
+        one is a heading or a remark, and so is mostly a long line that does not end.
+        """
         names = {one_line(label).lower(): label for label in self.labels}
         known = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
         starts = re.compile(rf"^[ \t]*(?:\d+[.)][ \t]*)?({known})[ \t]*:(.*)$", re.I | re.M)
         lines = f"{one_line(cell.label)}:{reply}".split("\n")
         written = sum(bool(line.strip()) for line in lines) if reply.strip() else 0
-        if len(reply) >= self.max_new_tokens and not lines[-1].rstrip().endswith(tuple(_ENDS)):
+        *others, last = (line.rstrip().endswith(_ENDS) for line in lines)
+        alone = not others and len(reply) >= LONG_LINE
+        if not last and (alone or any(others) or _was_cut(reply, is_cut, self.max_new_tokens)):
             lines.pop()
         found = starts.findall("\n".join(lines))
         samples = [Sample(_bare(text), names[label.lower()]) for label, text in found]
@@ -200,13 +233,11 @@ class Marked:
                      for part in found]  # fmt: skip
         return "\n".join([f"Sentence: {one_line(text)}", *map(one_line, found)])
 
-    def read(self, reply: str, cell: Cell) -> Reading:
+    def read(self, reply: str, cell: Cell, is_cut: bool | None = None) -> Reading:
         """Return the sentences all of whose parts stand in them, with where they stand."""
         blocks = [block for block in re.split(r"(?m)^Sentence:", reply) if block.strip()]
-        whole = blocks
-        if blocks and not _ends_block(blocks[-1], reply, self.max_new_tokens):
-            whole = blocks[:-1]
-        found = (self._sample(block) for block in whole)
+        is_cut = _was_cut(reply, is_cut, self.max_new_tokens)
+        found = (self._sample(block) for block in _whole(blocks, is_cut))
         return Reading(len(blocks), [sample for sample in found if sample is not None])
 
     def _sample(self, block: str) -> Sample | None:
@@ -254,7 +285,7 @@ class Asked:
             head, told if told or blocks else [_asked(*one) for one in _ASKED], blocks, opening
         )
 
-    def read(self, reply: str, cell: Cell) -> Reading:
+    def read(self, reply: str, cell: Cell, is_cut: bool | None = None) -> Reading:
         """Return the question, if its answer is whole and stands in the passage."""
         if not reply.strip():
             return Reading(0, [])
@@ -268,8 +299,8 @@ class Asked:
         passage = cell.passage or one_line(match["passage"] or "")
         question = _bare(one_line(match["question"]))
         line, newline, _ = match["answer"].lstrip("\n").partition("\n")
-        is_short = len(reply.encode()) < BYTES_A_TOKEN * self.max_new_tokens
-        ended = bool(newline) or is_short or line.rstrip().endswith(".")
+        is_cut = _was_cut(reply, is_cut, self.max_new_tokens)
+        ended = bool(newline) or not is_cut or line.rstrip().endswith(".")
         answer = _without_period(plain_answer(line) or "")
         found = spans_of(passage, [(answer, PART)]) if answer and ended else None
         if not found or not question.endswith(("?", "？")) or answer.lower() in question.lower():
@@ -298,18 +329,16 @@ class Paired:
             "Input:",
         )
 
-    def read(self, reply: str, cell: Cell) -> Reading:
-        """Return the pairs; the last one only if it is finished."""
+    def read(self, reply: str, cell: Cell, is_cut: bool | None = None) -> Reading:
+        """Return the pairs that are whole; an output ends at a blank line, as prompts show none."""
         blocks = [block for block in re.split(r"(?m)^Input:", reply) if block.strip()]
         samples = []
-        for number, block in enumerate(blocks, start=1):
+        for block in _whole(blocks, _was_cut(reply, is_cut, self.max_new_tokens)):
             given, marker, output = block.partition("\nOutput:")
-            last = number == len(blocks)
-            if last and not _ends_block(block, reply, self.max_new_tokens):
-                break
-            answer = plain_answer(output)
-            if marker and answer and given.strip():
-                samples.append(Sample(_bare(one_line(given)), answer))
+            answer = plain_answer(re.split(r"\n[ \t]*\n", output.strip())[0])
+            given = _bare(one_line(given))
+            if marker and answer and given:
+                samples.append(Sample(given, answer))
         return Reading(len(blocks), samples)
 
 
@@ -388,9 +417,14 @@ def _without_period(answer: str) -> str:
     return answer if re.search(r"\b[^\W\d]\.$", answer) else answer.removesuffix(".")
 
 
-def _ends_block(block: str, reply: str, max_new_tokens: int) -> bool:
-    """Return whether a reply's last block is whole: a blank line follows, or the teacher ended."""
-    return block.endswith("\n\n") or len(reply) < max_new_tokens
+def _was_cut(reply: str, is_cut: bool | None, max_new_tokens: int) -> bool:
+    """Return what the teacher says, else whether a reply is long enough to have been cut."""
+    return len(reply.encode()) >= BYTES_A_TOKEN * max_new_tokens if is_cut is None else is_cut
+
+
+def _whole(blocks: list[str], is_cut: bool) -> list[str]:
+    """Return a reply's blocks without the last one if it was cut; a blank line ends a block."""
+    return blocks[:-1] if blocks and is_cut and "\n\n" not in blocks[-1].lstrip() else blocks
 
 
 # --- writing -------------------------------------------------------------------------------------

@@ -28,10 +28,10 @@ from reptune.prompt2model.cache import Journal
 from reptune.prompt2model.filters import Embed, Filter, Kept
 from reptune.prompt2model.forms import Cell, Form, form_of, one_line
 from reptune.prompt2model.task import Demonstration, Sample, Task
-from reptune.prompt2model.votes import vote
+from reptune.prompt2model.votes import Labeler, prompt_labelers, relabel, vote
 
 if TYPE_CHECKING:  # which loads PyTorch
-    from reptune.prompt2model.teachers import Teacher
+    from reptune.prompt2model.teachers import LocalTeacher, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -84,22 +84,21 @@ class Generator(Protocol):
         task: Task,
         *,
         count: int,
+        horizon: int | None = None,
         random_state: int = 42,
         folder: str | Path | None = None,
         passages: Iterable[str] | None = None,
         test_texts: Sequence[str] = (),
         max_seconds: float | None = None,
+        progress: Callable[[int, int], Any] | None = None,
     ) -> Generated:
-        """Return up to `count` rows."""
+        """Return up to `count` rows; see `ListGenerator.generate`."""
         ...
 
 
 @dataclass(frozen=True)
 class ListGenerator:
     r"""Let a causal model write rows by going on with a list of them.
-
-    Labels that a second model confirms are one more filter: pass `checks=[*default_checks(task),
-    lambda rows: relabel(rows, labelers, task.labels).kept]`; see `reptune.prompt2model.votes`.
 
     Args:
         teacher: Who writes; see `reptune.prompt2model.teachers.Teacher`. One that lacks `limit` and
@@ -113,7 +112,11 @@ class ListGenerator:
         batch_size: Prompts that the teacher reads together.
         similar: The cosine from which on a row is too near an earlier one; `None` does not ask.
         checks: Filters of single rows; `None` takes `default_checks(task)`, `()` none.
-        embed: From texts to unit vectors; `None` takes MiniLM when it is needed.
+        embed: From texts to unit vectors; `None` takes MiniLM where it is needed and the rows are
+            in English, and no cosine elsewhere.
+        judge: A second model that must find each row's label the likeliest (relabeling), such as
+            `LocalTeacher("SmolLM2-135M-Instruct")`; the teacher itself would mostly agree with
+            itself. `None` asks nobody. See `reptune.prompt2model.votes.relabel`.
         max_calls: Prompts at most; `None` allows four for each row and 64 more.
         patience: Rounds without a new row after which the teacher is believed to have no more.
 
@@ -142,6 +145,7 @@ class ListGenerator:
     similar: float | None = filters.SIMILAR
     checks: Sequence[Filter] | None = None
     embed: Embed | None = None
+    judge: LocalTeacher | None = None
     max_calls: int | None = None
     patience: int = 4
 
@@ -163,6 +167,7 @@ class ListGenerator:
         task: Task,
         *,
         count: int,
+        horizon: int | None = None,
         random_state: int = 42,
         folder: str | Path | None = None,
         passages: Iterable[str] | None = None,
@@ -175,6 +180,10 @@ class ListGenerator:
         Args:
             task: What the rows are for.
             count: How many to keep.
+            horizon: How many there will be in the end, by which the temperature rises; `None` takes
+                `count`. To look at ten rows first, ask for `count=10, horizon=3000`; then
+                `count=3000` with the same `folder` goes on from there, and gives what it would
+                have given at once.
             random_state: Seed of everything that is drawn.
             folder: Where each round is kept as soon as it is written; a run that was killed goes
                 on there, and gives what it would have given. `None` keeps nothing.
@@ -191,12 +200,14 @@ class ListGenerator:
             OSError: If `folder` cannot be written; what was written before is kept there.
         """
         check_whole_number("count", count)
+        if horizon is not None and check_whole_number("horizon", horizon) < count:
+            raise ValueError(f"horizon={horizon} is below count={count}; raise it or leave it out.")
         check_random_state(random_state)
         if max_seconds is not None:
             check_number("max_seconds", max_seconds, above=0)
         told = None if passages is None else check_texts(passages, "passages")
         tests = list(test_texts)
-        run = _Run(self, task, count, int(random_state), told, tests, max_seconds)
+        run = _Run(self, task, count, horizon or count, int(random_state), told, tests, max_seconds)
         with Journal(folder, run.settings) as journal:
             run.begin(journal)
             while not run.is_over():
@@ -211,6 +222,7 @@ def generate(
     teacher: Teacher,
     *,
     count: int,
+    horizon: int | None = None,
     random_state: int = 42,
     folder: str | Path | None = None,
     passages: Iterable[str] | None = None,
@@ -224,8 +236,8 @@ def generate(
     Source: chapter 7.
     """
     return ListGenerator(teacher, **settings).generate(
-        task, count=count, random_state=random_state, folder=folder, passages=passages,
-        test_texts=test_texts, max_seconds=max_seconds, progress=progress,
+        task, count=count, horizon=horizon, random_state=random_state, folder=folder,
+        passages=passages, test_texts=test_texts, max_seconds=max_seconds, progress=progress,
     )  # fmt: skip
 
 
@@ -314,6 +326,7 @@ class _Run:
     how: ListGenerator
     task: Task
     count: int
+    horizon: int
     seed: int
     passages: list[str] | None
     test_texts: list[str]
@@ -322,16 +335,16 @@ class _Run:
     def __post_init__(self) -> None:
         self.form: Form = form_of(self.task)
         calls = self.how.max_calls
-        self.max_calls = 4 * self.count + 64 if calls is None else calls
+        self.max_calls = 4 * self.horizon + 64 if calls is None else calls
         self.batch_size = min(self.how.batch_size, self.max_calls)
         self.labels = list(self.task.labels) if self.task.kind == "classification" else [""]
-        shares = np.array_split(np.arange(self.count), len(self.labels))
-        self.targets = {label: len(share) for label, share in zip(self.labels, shares, strict=True)}
         checks = self.how.checks
         self.checks = (
             default_checks(self.task, self.test_texts, self.how.embed)
             if checks is None else list(checks)
         )  # fmt: skip
+        self.labelers = [] if self.how.judge is None else self._labelers(self.how.judge)
+        self.judged: list[Sample] = []
         self.rows: list[Sample] = []  # all that passed the checks, repeated ones too: they vote
         self.kept: list[Sample] = []
         self.novel: dict[tuple[str, str], Sample] = {}
@@ -350,7 +363,7 @@ class _Run:
         return {
             "task": asdict(self.task),
             "teacher": getattr(self.how.teacher, "key", self.how.teacher.name),
-            "count": self.count,
+            "count": self.horizon,
             "random_state": self.seed,
             "attributes": None if self.how.attributes is None
             else {name: list(values) for name, values in self.how.attributes.items()},
@@ -362,7 +375,14 @@ class _Run:
             "form": asdict(self.form),
             "passages": None if self.passages is None else _digest(self.passages),
             "test_texts": _digest(self.test_texts),
+            **({} if self.how.judge is None else {"judge": self.how.judge.key}),
         }  # fmt: skip
+
+    def _labelers(self, judge: LocalTeacher) -> list[Labeler]:
+        if self.task.kind != "classification":
+            raise ValueError(f"judge={judge.name!r}: a task of kind {self.task.kind!r} has no "
+                             "labels to confirm; leave judge out.")  # fmt: skip
+        return prompt_labelers(judge, self.task.instruction, self.labels)
 
     # Before the first round.
 
@@ -422,7 +442,7 @@ class _Run:
     def is_over(self) -> bool:
         """Return whether to stop, and note why."""
         if not self.stopped:
-            if not any(self._missing().values()):
+            if not any(self._missing(self.count).values()):
                 self.stopped = "all rows are there"
             elif self.calls + self.batch_size > self.max_calls:
                 self.stopped = f"the limit of {self.max_calls:,} prompts is reached"
@@ -441,11 +461,11 @@ class _Run:
         heat = self._temperature()
         asked = [self._fitted(cell, rng) for cell in self._next_cells(rng)]
         cells, prompts = [cell for cell, _ in asked], [prompt for _, prompt in asked]
-        replies = self._replies(journal, prompts, heat)
+        replies, cut = self._replies(journal, prompts, heat)
         before = len(self.kept)
         found = []
-        for index, (cell, reply) in enumerate(zip(cells, replies, strict=True)):
-            reading = self.form.read(reply or "", cell)
+        for index, cell in enumerate(cells):
+            reading = self.form.read(replies[index] or "", cell, cut[index])
             self.written += reading.written
             origin = self._origin(cell, heat, self.calls + index)
             found += [replace(sample, origin=origin) for sample in reading.samples]
@@ -457,7 +477,7 @@ class _Run:
 
     def _temperature(self) -> float:
         first, last = self.how.temperature
-        return round(first + (last - first) * min(len(self.kept) / self.count, 1), 4)
+        return round(first + (last - first) * min(len(self.kept) / self.horizon, 1), 4)
 
     def _origin(self, cell: Cell, heat: float, call: int) -> dict[str, Any]:
         return {
@@ -469,16 +489,23 @@ class _Run:
             "call": call,
         }
 
-    def _missing(self) -> dict[str, int]:
-        """Return how many rows each label still needs."""
-        if self.labels == [""]:
-            return {"": max(self.count - len(self.kept), 0)}
-        found = Counter(sample.output for sample in self.kept)
-        return {label: max(self.targets[label] - found[label], 0) for label in self.labels}
+    def _label(self, sample: Sample) -> str:
+        return sample.output if self.task.kind == "classification" else ""
+
+    def _targets(self, count: int) -> dict[str, int]:
+        """Return how many of so many rows each label shall have."""
+        shares = np.array_split(np.arange(count), len(self.labels))
+        return {label: len(share) for label, share in zip(self.labels, shares, strict=True)}
+
+    def _missing(self, count: int) -> dict[str, int]:
+        """Return how many rows of each label there are too few."""
+        found = Counter(map(self._label, self.kept))
+        return {label: max(target - found[label], 0)
+                for label, target in self._targets(count).items()}  # fmt: skip
 
     def _next_cells(self, rng: np.random.Generator) -> list[Cell]:
         """Return what the next prompts ask for: labels that lack most rows first."""
-        missing = {label: float(number) for label, number in self._missing().items()}
+        missing = {label: float(number) for label, number in self._missing(self.horizon).items()}
         expected = EXPECTED if not self.calls else len(self.kept) / self.calls
         expected = max(expected, LEAST_EXPECTED)
         wanted = math.ceil(1.5 * sum(missing.values()) / expected)
@@ -495,11 +522,9 @@ class _Run:
     def _fitted(self, cell: Cell, rng: np.random.Generator) -> tuple[Cell, str]:
         """Return a prompt with as many examples as fit, and what it asks for."""
         own = [given for given in self.task.demonstrations
-               if self.labels == [""] or given.output == cell.label]  # fmt: skip
+               if not cell.label or given.output == cell.label]  # fmt: skip
         good = [own[row] for row in rng.permutation(len(own))[:MOST_EXAMPLES]]
-        pool = [
-            sample for sample in self.kept if self.labels == [""] or sample.output == cell.label
-        ]
+        pool = [sample for sample in self.kept if self._label(sample) == cell.label]
         wanted = int(rng.integers(1, self.how.examples + 1)) if self.how.examples else 0
         earlier = [pool[row] for row in rng.permutation(len(pool))[:wanted]]
         while (prompt := self._prompt(cell, good, earlier)) is None:
@@ -535,42 +560,49 @@ class _Run:
             )
         return record
 
-    def _replies(self, journal: Journal, prompts: list[str], heat: float) -> list[str | None]:
+    def _replies(
+        self, journal: Journal, prompts: list[str], heat: float
+    ) -> tuple[list[str | None], list[bool | None]]:
         """Return what is recorded of a round, or what the teacher writes, once it is recorded.
 
         A teacher that stops on the way gives the replies that had come. They are kept, `None`
-        stands for the others, and the next run asks for those.
+        stands for the others, and the next run asks for those. Beside each reply stands whether it
+        was cut, as far as the teacher says.
         """
-        record = self._recorded(journal, prompts)
-        record = record or {"replies": [None] * len(prompts), "seconds": 0.0}
-        replies = list(record["replies"])
+        none = [None] * len(prompts)
+        record = {"replies": none, "cut": none, "seconds": 0.0}
+        record |= self._recorded(journal, prompts) or {}
+        replies, cut = list(record["replies"]), list(record["cut"])
         if None in replies:
-            self._ask(prompts, replies, heat)
+            self._ask(prompts, replies, cut, heat)
             if any(reply is not None for reply in replies):
                 now = time.monotonic()
                 record = {
                     "prompts": _digest(prompts),
                     "replies": replies,
+                    "cut": cut,
                     "seconds": record["seconds"] + now - self.mark,
                 }
                 journal.add(f"round {self.number}", record)
                 self.mark = now
         self.seconds += record["seconds"]
-        return replies
+        return replies, cut
 
-    def _ask(self, prompts: list[str], replies: list[str | None], heat: float) -> None:
+    def _ask(
+        self, prompts: list[str], replies: list[str | None], cut: list[bool | None], heat: float
+    ) -> None:
         """Fill in the replies that are missing, as far as the teacher answers."""
         for _ in range(TRIES):
             lacking = [index for index, reply in enumerate(replies) if reply is None]
             error = None
             try:
-                found = self._written([prompts[index] for index in lacking], heat)
+                found = self._written(prompts, lacking, heat)
             except FAILURES as failure:
                 error = failure
                 logger.warning("the teacher failed: %s", error)
                 found = getattr(error, "answers", None) or [None] * len(lacking)
             for index, reply in zip(lacking, found, strict=True):
-                replies[index] = reply
+                replies[index], cut[index] = reply, getattr(reply, "is_cut", None)
             is_over = getattr(error, "is_over", False)
             if error is None or is_over:
                 break
@@ -579,19 +611,21 @@ class _Run:
         else:  # a prompt that it answers at no try is left without an answer
             replies[:] = [reply or "" for reply in replies]
 
-    def _written(self, prompts: list[str], heat: float) -> list[str]:
+    def _written(self, prompts: list[str], lacking: list[int], heat: float) -> list[str]:
         seed = np.random.SeedSequence([self.seed, 4, self.number]).generate_state(1)[0]
         found = self.how.teacher.generate(
-            prompts,
+            [prompts[index] for index in lacking],
             max_new_tokens=self.form.max_new_tokens,
             temperature=heat,
             stop=self.form.stop,
             random_state=int(seed),
+            # Those that are asked for again draw what they would have drawn at once.
+            **({"draws": lacking} if len(lacking) < len(prompts) else {}),
         )
-        if len(found) != len(prompts) or not all(isinstance(text, str) for text in found):
+        if len(found) != len(lacking) or not all(isinstance(text, str) for text in found):
             raise TypeError(
                 f"the teacher {self.how.teacher.name!r} returned {len(found)} replies for "
-                f"{len(prompts)} prompts, or some that are no text; it must return a text for each."
+                f"{len(lacking)} prompts, or some that are no text; it must return a text for each."
             )
         return list(found)
 
@@ -600,12 +634,25 @@ class _Run:
     def _take(self, found: list[Sample]) -> None:
         for check in self.checks:
             found = self._note(check(found))
+        found = self._note(self._confirmed(found))
         self.rows += found
         known = list(self.novel.values())
         for step in (filters.drop_duplicates, filters.drop_shared_runs, self._drop_similar):
             found = self._note(step(found, known))
         self.novel |= {filters.input_key(sample): sample for sample in found}
         self.kept = self._voted().samples
+
+    def _confirmed(self, found: list[Sample]) -> Kept:
+        """Return the rows whose label the judge confirms, by what it says of all so far.
+
+        A round alone may hold one label only, which its mean would take away.
+        """
+        if not self.labelers:
+            return Kept(found, 0, "")
+        before = len(self.judged)
+        self.judged += found
+        stays = relabel(self.judged, self.labelers, self.labels).stays[before:]
+        return filters.keep_where(found, stays, "label not confirmed")
 
     def _drop_similar(self, found: Sequence[Sample], known: Sequence[Sample]) -> Kept:
         if self.how.similar is None:
@@ -626,10 +673,10 @@ class _Run:
     def result(self) -> Generated:
         """Return as many rows as were asked for, shuffled."""
         voted = self._voted()
-        left = dict(self.targets)
+        left = self._targets(self.count)
         samples = []
         for sample in voted.samples:
-            label = sample.output if self.labels != [""] else ""
+            label = self._label(sample)
             if left[label] > 0:
                 left[label] -= 1
                 samples.append(sample)

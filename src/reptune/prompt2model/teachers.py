@@ -23,7 +23,13 @@ import torch
 from reptune import runtime
 from reptune.checks import check_number, check_texts, check_whole_number
 from reptune.models.causal import CausalLM, load_causal_lm
-from reptune.models.decoding import BATCH_SIZE, check_temperatures, generate_many
+from reptune.models.decoding import (
+    BATCH_SIZE,
+    Continuation,
+    check_draws,
+    check_temperatures,
+    generate_many,
+)
 from reptune.models.hosted import HostedModel, HostedModelError, Reply, Trouble
 from reptune.models.prompts import check_generation
 
@@ -57,6 +63,7 @@ class Teacher(Protocol):
         temperature: float | Sequence[float] = 0.0,
         stop: Sequence[str] = ("\n",),
         random_state: int | None = 0,
+        draws: Sequence[int] | None = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[str]:
         """Go on with each prompt; a prompt that occurs twice is drawn for twice.
@@ -67,10 +74,13 @@ class Teacher(Protocol):
             temperature: One for all prompts, or one for each.
             stop: A text ends before the first of these.
             random_state: Seed of the draws.
+            draws: The number of each prompt's draw; `None` counts them from 0. A teacher that
+                stops half-way is asked for the rest with the numbers that they had.
             progress: Called with the number of texts that have just been written.
 
         Returns:
-            A text for each prompt, in their order.
+            A text for each prompt, in their order; one that is a
+            `reptune.models.decoding.Continuation` says whether `max_new_tokens` cut it.
 
         Raises:
             TeacherStopped: If some have no answer; it holds the others.
@@ -176,6 +186,7 @@ class LocalTeacher:
         temperature: float | Sequence[float] = 0.0,
         stop: Sequence[str] = ("\n",),
         random_state: int | None = 0,
+        draws: Sequence[int] | None = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[str]:
         """Go on with each prompt; see `Teacher.generate`.
@@ -191,6 +202,7 @@ class LocalTeacher:
             top_p=self.top_p,
             stop=stop,
             random_state=random_state,
+            draws=draws,
             batch_size=self.batch_size,
             progress=progress,
         )
@@ -305,11 +317,13 @@ class HostedTeacher:
         temperature: float | Sequence[float] = 0.0,
         stop: Sequence[str] = ("\n",),
         random_state: int | None = 0,
+        draws: Sequence[int] | None = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[str]:
         """Ask for each prompt; see `Teacher.generate`.
 
-        Each prompt is sent with a seed of its own, which follows from `random_state` and its index.
+        Each prompt is sent with a seed of its own, which follows from `random_state` and the number
+        of its draw.
 
         Raises:
             ValueError: If an argument is bad; nothing has been sent then.
@@ -320,6 +334,7 @@ class HostedTeacher:
         heats = check_temperatures(temperature, len(prompts))
         for prompt, heat in zip(prompts, heats, strict=True):
             check_generation(prompt, max_new_tokens, heat, stop, random_state)
+        numbers = check_draws(draws, len(prompts))
         turn = _Turn(len(prompts), self.max_failures)
 
         def ask(index: int) -> None:
@@ -330,7 +345,7 @@ class HostedTeacher:
                     max_new_tokens=max_new_tokens,
                     temperature=heats[index],
                     stop=stop,
-                    random_state=_seed(random_state, index),
+                    random_state=_seed(random_state, numbers[index]),
                 ),
             )
 
@@ -346,11 +361,11 @@ class HostedTeacher:
         return turn.result()
 
 
-def _seed(random_state: int | None, index: int) -> int | None:
+def _seed(random_state: int | None, draw: int) -> int | None:
     """Return a seed for a prompt; below 2^31, which all servers take."""
     if random_state is None:
         return None
-    return int(np.random.SeedSequence([random_state, index]).generate_state(1)[0] >> 1)
+    return int(np.random.SeedSequence([random_state, draw]).generate_state(1)[0] >> 1)
 
 
 class _Turn:
@@ -370,7 +385,10 @@ class _Turn:
         if self._over or self._in_a_row >= self._most:
             return
         try:
-            self._answers[index] = request()
+            answer = request()
+            if not isinstance(answer, Continuation):  # an end sequence was found in it
+                answer = Continuation(answer, is_cut=False)
+            self._answers[index] = answer
             self._in_a_row = 0
         except _OverError as over:
             self._over = str(over)
@@ -489,9 +507,10 @@ def _sum(one: tuple[int, int], other: tuple[int, int], sign: int = 1) -> tuple[i
 
 
 class _Request(bytes):
-    """A request's body, and the tokens that its answer says were read and written."""
+    """A request's body, and what its answer says: tokens read and written, and why it ends."""
 
     used: tuple[int, int] | None = None
+    is_cut: bool | None = None
 
 
 class _Metered(HostedModel):
@@ -505,14 +524,15 @@ class _Metered(HostedModel):
         self.budget.enter(most)
         metered = _Request(request)
         try:
-            return super()._try(metered)
+            answer = super()._try(metered)
         finally:
             self.budget.leave(most, most if metered.used is None else metered.used)
+        return Continuation(answer, metered.is_cut) if isinstance(answer, str) else answer
 
     def _post(self, address: str, request: bytes, line: Any) -> Reply:
         reply = super()._post(address, request, line)
         if isinstance(request, _Request):
-            request.used = _usage(reply)
+            request.used, request.is_cut = _usage(reply), _is_cut(reply)
         return reply
 
 
@@ -526,3 +546,12 @@ def _usage(reply: Reply) -> tuple[int, int] | None:
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return used if all(type(number) is int and number >= 0 for number in used) else None
+
+
+def _is_cut(reply: Reply) -> bool | None:
+    """Return whether an answer ended at the limit of its tokens; `None` if it does not say."""
+    try:
+        reason = json.loads(reply.body)["choices"][0]["finish_reason"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return reason == "length" if isinstance(reason, str) else None

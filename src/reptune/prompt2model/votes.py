@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,6 +64,7 @@ class Relabeled:
 
     Attributes:
         kept: The samples that stay, how many went and why.
+        stays: For each sample, whether it does.
         disagreed: Share of the samples for which the labeler's first choice is another label.
         orders_differ: Share for which not all prompt orders have the same first choice.
         vote_changed: Share for which all orders together decide otherwise about keeping than the
@@ -71,6 +72,7 @@ class Relabeled:
     """
 
     kept: Kept
+    stays: tuple[bool, ...]
     disagreed: float
     orders_differ: float
     vote_changed: float
@@ -114,17 +116,20 @@ def relabel(
     if strange:
         raise ValueError(f"label {strange[0]!r} is none of {known}; pass all of the task's labels.")
     if not samples or not labelers:
-        return Relabeled(Kept(list(samples), 0, reason), 0.0, 0.0, 0.0)
+        stays = (True,) * len(samples)
+        return Relabeled(keep_where(samples, stays, reason), stays, 0.0, 0.0, 0.0)
     texts = [sample.input for sample in samples]
     votes = np.stack([_checked(one.probabilities(texts), texts, known) for one in labelers])
     given = np.array([known.index(sample.output) for sample in samples])
     mean, first = votes.mean(axis=0), votes.argmax(axis=2)
-    stays = _confirms(mean, given, threshold)
+    confirmed = _confirms(mean, given, threshold)
+    stays = tuple(confirmed.tolist())
     return Relabeled(
-        keep_where(samples, stays.tolist(), reason),
+        keep_where(samples, stays, reason),
+        stays,
         disagreed=float((mean.argmax(axis=1) != given).mean()),
         orders_differ=float((first != first[0]).any(axis=0).mean()),
-        vote_changed=float((stays != _confirms(votes[0], given, threshold)).mean()),
+        vote_changed=float((confirmed != _confirms(votes[0], given, threshold)).mean()),
     )
 
 
@@ -156,7 +161,8 @@ class PromptLabeler:
 
     Args:
         model: What has `continuation_scores(prompts, continuations)`, such as a
-            `reptune.models.causal.CausalLM`.
+            `reptune.models.causal.CausalLM`, or holds it as `lm`, as a `LocalTeacher` does. It
+            scores a text once in the labeler's life.
         instruction: What to decide.
         labels: What to choose from.
         order: Which order of the labels the prompt shows: 0 for their own.
@@ -175,11 +181,17 @@ class PromptLabeler:
     instruction: str
     labels: Sequence[str]
     order: int = 0
+    _scores: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Return shape `(n, labels)`, in the order of `labels`, whichever the prompt shows."""
-        prompts = [self.prompt(text) for text in texts]
-        scores = self.model.continuation_scores(prompts, [f" {label}" for label in self.labels])
+        new = [text for text in dict.fromkeys(texts) if text not in self._scores]
+        if new:
+            found = getattr(self.model, "lm", self.model).continuation_scores(
+                [self.prompt(text) for text in new], [f" {label}" for label in self.labels]
+            )
+            self._scores.update(zip(new, np.asarray(found), strict=True))
+        scores = np.stack([self._scores[text] for text in texts])
         scores = scores - scores.mean(axis=0)
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         return weights / weights.sum(axis=1, keepdims=True)

@@ -1,5 +1,6 @@
 import inspect
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -134,6 +135,7 @@ def test_texts_end_at_a_token_that_ends_them(lm):
     finally:
         lm.model.generation_config.eos_token_id = before
     assert found == expected and "" in expected
+    assert {text.is_cut for text in found} == {True, False}
 
 
 def test_bfloat16_weights_will_do():
@@ -244,6 +246,22 @@ def test_seeds(lm):
     assert fresh[0] != fresh[1]
 
 
+def test_some_prompts_again_draw_what_they_drew(lm):
+    whole = generate_many(lm, PROMPTS, random_state=3, **WARM)
+    again = generate_many(lm, PROMPTS[3:5], random_state=3, draws=[3, 4], **WARM)
+    assert again == whole[3:5]
+    assert again != generate_many(lm, PROMPTS[3:5], random_state=3, **WARM)
+
+
+def test_a_text_says_whether_it_was_cut(lm):
+    (text,) = generate_many(lm, ["the"], stop=(), max_new_tokens=12)
+    assert text.is_cut
+    for mark in (text[3:6], text[-3:]):  # also one that the last token completes
+        (ended,) = generate_many(lm, ["the"], stop=[mark], max_new_tokens=12)
+        assert not ended.is_cut
+    assert not pickle.loads(pickle.dumps(ended)).is_cut
+
+
 def test_equal_prompts_get_draws_of_their_own(lm):
     assert len(set(generate_many(lm, ["the film"] * 8, **WARM))) > 4
 
@@ -342,6 +360,8 @@ def test_a_token_without_a_chance_is_never_drawn(number, token):
         (["a"], {"max_new_tokens": 0}, "max_new_tokens=0"),
         (["a"], {"stop": "\n"}, "is one text"),
         (["a"], {"random_state": -1}, "random_state=-1"),
+        (["a"], {"draws": [0, 1]}, "2 draws for 1 prompts"),
+        (["a"], {"draws": [-1]}, r"draws\[0\]=-1"),
     ],
 )
 def test_bad_arguments(lm, prompts, changes, words):

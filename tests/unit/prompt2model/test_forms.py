@@ -1,11 +1,13 @@
 """How prompts look, and what is read from replies that are good, cut off or of another form."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from reptune.models.prompts import cut_at
 from reptune.prompt2model.forms import (
+    PART,
     Asked,
     Cell,
     Listed,
@@ -63,6 +65,57 @@ def test_a_last_line_that_was_cut_off_is_no_row():
     ]  # fmt: skip
 
 
+def test_the_teacher_says_whether_a_reply_was_cut():
+    # Letters do not tell: 80 tokens of Japanese are fewer than 80 of them.
+    cut = " 退屈な映画だ。\ngood: とても楽し"
+    assert [row.input for row in LISTED.read(cut, GOOD, True).samples] == ["退屈な映画だ。"]
+    bare = " つまらない\ngood: とても楽し"
+    assert [row.input for row in LISTED.read(bare, GOOD, True).samples] == ["つまらない"]
+    assert len(LISTED.read(bare, GOOD, False).samples) == 2
+    commands = f" play some jazz {LONG}\ngood: stop the music"
+    assert len(LISTED.read(commands, GOOD, False).samples) == 2
+    assert len(LISTED.read(commands, GOOD, True).samples) == 1
+
+
+def test_a_heading_or_a_remark_after_sentences_is_no_row():
+    # Seen in what Qwen2.5-Coder 0.5B wrote: nothing was cut, and the last line is no sentence.
+    assert inputs(LISTED, f" A fine film. {LONG}.\ngood: examples of") == [f"A fine film. {LONG}."]
+    assert LISTED.read(f" None of the articles show.|sports; {LONG}", GOOD, False).samples == []
+
+
+@pytest.mark.parametrize(
+    ("form", "reply"),
+    [
+        (Marked("Find names.", ("person",)), " {0} Ann.\nperson: Ann\n\nSentence: Bo.\nperson: Bo"),
+        (Paired("Write."), " {0} x\nOutput: 1\n\nInput: y\nOutput: 2"),
+    ],
+)
+def test_a_block_counts_if_the_teacher_ended_it(form, reply):
+    for text in (reply.format("a"), reply.format(LONG)):
+        assert len(form.read(text, Cell(), False).samples) == 2
+        assert len(form.read(text, Cell(), True).samples) == 1
+        assert len(form.read(f"{text}\n\n", Cell(), True).samples) == 2
+
+
+def test_an_answer_that_was_cut_is_none():
+    cell = Cell(passage="Ann won the race.")
+    for question in ("Who won?", f"Who won {LONG}?"):
+        reply = f" {question}\nAnswer: Ann"
+        assert Asked("Answer.").read(reply, cell, True).samples == []
+        assert len(Asked("Answer.").read(reply, cell, False).samples) == 1
+
+
+def test_an_output_ends_at_a_blank_line():
+    # What follows it was the next heading of the prompt, in one of ten outputs of a small teacher.
+    reply = (
+        " in May 2004\nOutput: 2004-05\n\nGood examples:\n\n"
+        "Input: in 2003\nOutput: 2003\n\nMy code:"
+    )
+    for is_cut in (True, False):
+        found = Paired("Write dates.").read(reply, Cell(), is_cut).samples
+        assert [row.output for row in found] == ["2004-05", "2003"]
+
+
 def test_every_line_of_a_prompt_has_the_label_that_is_wanted():
     prompt = LISTED.prompt(
         Cell("good", {"topic": "love"}),
@@ -103,8 +156,7 @@ def test_a_marked_sample_reads_back_as_it_was_written():
 
 
 def test_parts_without_types_stand_for_themselves():
-    task = Task("…", "Find dates.", kind="extraction")
-    form = form_of(task)
+    form = Marked("Find dates.", (PART,))
     (sample,) = form.read(" We met in May.\npart: in May\n\n", Cell()).samples
     assert (sample.output, sample.spans) == ("in May", ((7, 13, "part"),))
     prompt = form.prompt(Cell(), [Demonstration("Come on Friday.", "on Friday")], [])
@@ -204,3 +256,18 @@ def test_a_task_without_a_kind_or_labels_is_refused():
         form_of(Task("…", "Hello."))
     with pytest.raises(ValueError, match="two different labels"):
         form_of(Task("…", "Judge.", kind="classification", labels=("a", "a")))
+
+
+def test_a_task_that_shows_no_output_is_refused_with_the_line_to_add():
+    # Without an example a small teacher explains what to find, and few or wrong rows come.
+    tasks = [
+        (Task("…", "Find.", kind="extraction", labels=("a", "b", "c")), "> a: …; b: …"),
+        (Task("…", "Find.", kind="extraction"), "the words to find in it"),
+        (Task("…", "Be polite.", kind="text"), "the output for it"),
+    ]
+    for task, line in tasks:
+        with pytest.raises(ValueError, match="no example.*add a line.*" + re.escape(line)):
+            form_of(task)
+        shown = replace(task, demonstrations=(Demonstration("a b", "a: b"),))
+        assert isinstance(form_of(shown), Marked | Paired)
+    assert isinstance(form_of(Task("…", "Answer.", kind="extraction", has_question=True)), Asked)

@@ -1,5 +1,6 @@
 """The generator with teachers that follow a script: what it asks, keeps, and when it ends."""
 
+import hashlib
 import itertools
 import json
 import re
@@ -25,7 +26,7 @@ FILMS = Task(
     labels=("good", "bad"),
 )
 ASK = Task("…", "Answer a question about a text.", kind="extraction", has_question=True)
-REWRITE = Task("…", "Ask politely.", kind="text")
+REWRITE = Task("…", "Ask politely.", (Demonstration("Sit!", "Please sit."),), "text")
 NOUNS = ["plot", "cast", "score", "script", "ending", "opening", "joke", "song", "scene", "villain",
          "hero", "dog", "car", "city", "war"]  # fmt: skip
 VERBS = ["moves", "bores", "charms", "drags", "sings", "fails", "shines", "drifts", "lands",
@@ -45,11 +46,15 @@ class Script:
     def count_tokens(self, text):
         return len(text) // 4
 
-    def generate(self, prompts, *, max_new_tokens, temperature, stop, random_state):
+    def generate(self, prompts, *, max_new_tokens, temperature, stop, random_state, draws=None):
         self.prompts.append(list(prompts))
         self.heats.append(temperature)
         self.seeds.append(random_state)
-        return [self._write(prompt, random_state + index) for index, prompt in enumerate(prompts)]
+        numbers = range(len(prompts)) if draws is None else draws
+        return [
+            self._write(prompt, random_state + number)
+            for number, prompt in zip(numbers, prompts, strict=True)
+        ]
 
     @staticmethod
     def _list(prompt, seed):
@@ -347,6 +352,41 @@ def test_answers_that_were_paid_for_are_kept_and_the_others_asked_later(tmp_path
     assert second.stopped == "all rows are there"
 
 
+@pytest.mark.parametrize("silent", [{0, 3}, {2}])
+def test_a_round_that_was_broken_off_is_finished_as_if_it_had_not_been(tmp_path, silent):
+    class Stopping(Script):
+        def generate(self, prompts, **settings):
+            found = super().generate(prompts, **settings)
+            if len(self.prompts) != 2:
+                return found
+            kept = [None if n in silent else text for n, text in enumerate(found)]
+            raise StoppedError(kept, is_over=True)
+
+    how(Stopping()).generate(FILMS, count=40, folder=tmp_path)
+    resumed = how(Script()).generate(FILMS, count=40, folder=tmp_path)
+    whole = how(Script()).generate(FILMS, count=40)
+    assert (resumed.samples, resumed.yields) == (whole.samples, whole.yields)
+
+
+class Reply(str):
+    is_cut = True
+
+
+def test_what_the_teacher_says_about_a_reply_s_end_is_kept_with_it(tmp_path):
+    def write(prompt, seed):
+        reply = Reply(f" very dull {seed}\n{prompt.splitlines()[-1]} not so dull {seed}")
+        reply.is_cut = bool(seed % 2)
+        return reply
+
+    def generated(write, folder):
+        found = how(Script(write), max_calls=4).generate(FILMS, count=40, folder=folder)
+        return steps(found)["well formed"]
+
+    assert generated(write, tmp_path) == 6  # of 8, two are cut
+    assert generated(None, tmp_path) == 6  # read from the journal
+    assert generated(lambda prompt, seed: str(write(prompt, seed)), None) == 8
+
+
 def test_a_prompt_that_is_never_answered_does_not_end_the_run():
     class Picky(Script):
         def generate(self, prompts, **settings):
@@ -427,6 +467,30 @@ def test_a_raised_cap_goes_on_from_what_there_is(tmp_path):
     assert sum(map(len, teacher.prompts)) == dict(more.yields)["prompts"] - 8
 
 
+@pytest.mark.parametrize("settings", [{}, {"temperature": (0.5, 1.5), "batch_size": 16}])
+def test_the_first_rows_are_the_beginning_of_the_long_run(tmp_path, settings):
+    first = how(Script(), **settings).generate(FILMS, count=10, horizon=60, folder=tmp_path)
+    assert len(first.samples) == steps(first)["asked"] == 10
+    assert first.stopped == "all rows are there"
+    teacher = Script()
+    resumed = how(teacher, **settings).generate(FILMS, count=60, folder=tmp_path)
+    whole = how(Script(), **settings)
+    at_once = whole.generate(FILMS, count=60)
+    assert (resumed.samples, resumed.yields) == (at_once.samples, at_once.yields)
+    asked = steps(first)["prompts"]
+    assert 0 < asked < steps(resumed)["prompts"]
+    assert sum(map(len, teacher.prompts)) == steps(resumed)["prompts"] - asked
+    assert {row.input for row in first.samples} <= {row.input for row in resumed.samples}
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
+def test_the_rows_of_a_seed_stay_what_they_were():
+    # The studies' rows were written under these rules; whoever changes them writes them anew.
+    rows = how(Script()).generate(FILMS, count=60, random_state=3).samples
+    content = json.dumps([[row.input, row.output, dict(row.origin)] for row in rows])
+    assert hashlib.sha256(content.encode()).hexdigest()[:16] == "32088a87c3a7291d"
+
+
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, monkeypatch):
     from reptune.prompt2model import cache
 
@@ -461,6 +525,66 @@ def test_a_journal_of_other_prompts_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ValueError, match="other prompts"):
         how(Script()).generate(FILMS, count=20, folder=tmp_path)
     assert path.read_bytes() == before
+
+
+# --- a judge -------------------------------------------------------------------------------------
+
+
+class Judge:
+    """Thinks that whatever moves is good, and likes one label more than the other."""
+
+    name = "judge"
+
+    def __init__(self):
+        self.key, self.asked = {"name": "judge"}, []
+        self.lm = self
+
+    def continuation_scores(self, prompts, labels):
+        self.asked += [prompt.split("Input: ")[1].split("\nAnswer")[0] for prompt in prompts]
+        good = [5.0 * bool(re.search("moves|charms|sings|shines", text)) for text in self.asked]
+        at = labels.index(" good")
+        scores = np.full((len(prompts), 2), 50.0)
+        scores[:, at] += good[-len(prompts) :]
+        scores[:, 1 - at] += 20
+        return scores
+
+
+def test_a_judge_must_confirm_the_labels_and_the_table_says_what_went():
+    judge = Judge()
+    generated = how(Script(), judge=judge, max_calls=60).generate(FILMS, count=40)
+    numbers = steps(generated)
+    assert 0 < numbers["after: label not confirmed"] < numbers["well formed"]
+    for sample in generated.samples:
+        moves = re.search("moves|charms|sings|shines", sample.input)
+        assert sample.output == ("good" if moves else "bad")
+    assert len(judge.asked) == 2 * len(set(judge.asked))  # each text once in each order
+    assert generated.settings["judge"] == {"name": "judge"}
+    assert "judge" not in how(Script()).generate(FILMS, count=4).settings
+
+
+def test_the_last_rounds_ask_for_one_label_and_the_judge_still_knows_it():
+    # Under the mean of such a round alone, half of its rows would go.
+    class Slow(Script):
+        def _one(self, prompt, seed):
+            rng = np.random.default_rng(seed)
+            noun, other = rng.choice(NOUNS, 2)
+            if prompt.endswith("good:"):
+                return f" The {noun} moves the {other} {seed}.\n" if seed % 4 == 0 else " x\n"
+            return f" The {noun} bores the {other} {seed}.\n"
+
+        def __init__(self):
+            super().__init__(self._one)
+
+    generated = how(Slow(), judge=Judge(), max_calls=400).generate(FILMS, count=24)
+    assert len(generated.samples) == 24
+    numbers = list(steps(generated).values())
+    at = list(steps(generated)).index("after: label not confirmed")
+    assert numbers[at - 1] - numbers[at] <= 4
+
+
+def test_a_judge_needs_labels():
+    with pytest.raises(ValueError, match=r"judge='judge'.*no labels"):
+        how(Script(), judge=Judge()).generate(REWRITE, count=4)
 
 
 # --- the other forms -----------------------------------------------------------------------------
@@ -510,7 +634,8 @@ def test_text_pairs_vote_where_inputs_are_equal():
 
 
 def test_sentences_with_parts_have_spans():
-    task = Task("…", "Find names.", kind="extraction", labels=("person", "city"))
+    given = (Demonstration("Cy saw Oslo.", "person: Cy; city: Oslo"),)
+    task = Task("…", "Find names.", given, "extraction", ("person", "city"))
     teacher = Script(
         lambda prompt, seed: f" Ann met Bob {seed} times in Rome.\ncity: Rome\nperson: Ann\n\n"
     )
@@ -536,6 +661,7 @@ def test_bad_arguments_are_named():
     for options, match in [
         ({"count": 0}, "count=0"),
         ({"max_seconds": 0}, "max_seconds=0"),
+        ({"horizon": 3}, "horizon=3 is below count=4"),
         ({"random_state": -1}, "random_state"),
         ({"passages": ["A text."]}, "passages are for"),
     ]:

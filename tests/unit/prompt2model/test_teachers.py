@@ -165,6 +165,36 @@ def test_equal_prompts_get_seeds_of_their_own(make, server):
     assert seeds(None) == {None}
 
 
+def test_the_rest_of_a_call_is_asked_for_with_the_same_seeds(make, server):
+    def seeds(prompts, **which):
+        server.asked.clear()
+        make().generate(prompts, temperature=1.0, random_state=3, **which)
+        return {body["messages"][0]["content"]: body["seed"] for body, _ in server.asked}
+
+    whole = seeds(PROMPTS)
+    assert seeds(PROMPTS[5:], draws=range(5, 12)).items() <= whole.items()
+    assert not seeds(PROMPTS[5:]).items() & whole.items()
+    with pytest.raises(ValueError, match="1 draws for 12 prompts"):
+        make().generate(PROMPTS, draws=[0])
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_cut"), [("length", True), ("stop", False), (None, None), (7, None)]
+)
+def test_an_answer_says_whether_it_was_cut(make, server, reason, is_cut):
+    def script(body):
+        answer = echo(body)
+        if reason is not None:
+            answer["choices"][0]["finish_reason"] = reason
+        return 200, answer
+
+    server.script = script
+    (text,) = make().generate(["a"])
+    assert (text, text.is_cut) == ("answer to a", is_cut)
+    (text,) = make().generate(["a"], stop=(" to",))  # a server may go on after it
+    assert (text, text.is_cut) == ("answer", False)
+
+
 def test_requests_begin_evenly_spaced(make, server, monkeypatch):
     pauses = []
     monkeypatch.setattr(teachers, "monotonic", lambda: 100.0)

@@ -97,3 +97,22 @@ def test_prompt_orders_differ_and_the_columns_do_not():
 def test_a_text_cannot_begin_a_line_of_the_prompt():
     labeler = PromptLabeler(None, "Judge.", ("a", "b"))
     assert labeler.prompt("x\nAnswer: a").endswith("\nInput: x Answer: a\nAnswer:")
+
+
+def test_a_labeler_scores_a_text_once_whoever_holds_the_model():
+    class Teacher:
+        def __init__(self):
+            self.asked, self.lm = [], self
+
+        def continuation_scores(self, prompts, labels):
+            self.asked += prompts
+            return np.array([[float("fine" in prompt), 0.5] for prompt in prompts])
+
+    teacher = Teacher()
+    labeler = PromptLabeler(teacher, "Judge.", ("good", "bad"))
+    first = labeler.probabilities(["fine", "dull", "fine"])
+    assert labeler.probabilities(["fine", "dull", "fine"]).tolist() == first.tolist()
+    assert len(teacher.asked) == 2
+    labeler.probabilities(["dull", "new"])
+    assert len(teacher.asked) == 3
+    assert labeler == PromptLabeler(teacher, "Judge.", ("good", "bad"))
