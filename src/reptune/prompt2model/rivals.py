@@ -97,7 +97,8 @@ command with --student label-names saves them as a model.'
     poor = right is not None and right < 0.5
     if ahead:
         best = max(ahead, key=lambda rival: rival["score"]["estimate"])
-        return _USE[_is_teacher(best)].format(", and wrong more often than right" if poor else "")
+        how = "which is wrong more often than right" if poor else "which is only smaller"
+        return (_OWN if made and _is_teacher(best) else _USE[_is_teacher(best)]).format(how)
     if base and score["low"] <= base["estimate"]:
         return f"Do not use this model: here it is not clearly better than {base['title']}. {_MEND}"
     if poor:
@@ -123,8 +124,12 @@ _NAMES = ("label names", "the teacher itself")
 _USE = (
     "Use label names instead: on these rows they are clearly better than this model. The same "
     "command with --student label-names saves them as a model.",
-    "Use the teacher itself instead: on these rows it is clearly better than this model, which is "
-    f"only smaller{{}}. {_MEND}",
+    "Use the teacher itself instead: on these rows it is clearly better than this model, "
+    f"{{}}. {_MEND}",
+)
+_OWN = (
+    "On these rows the teacher itself is clearly better than this model, {}; but it wrote them, so "
+    f"test both on 100 rows of your own. {_MEND}"
 )
 
 

@@ -73,8 +73,17 @@ def test_dates_that_are_nearly_right_are_wrong():
     assert verdict(card).startswith("These rows do not tell this model from the teacher itself")
     assert verdict(card, wholly=True).startswith("Do not rely on this model: here it is wrong more")
     level["difference"] = {"low": -21, "high": -11}
-    assert "which is only smaller, and wrong more often than right. More" in verdict(card, True)
-    assert "which is only smaller. More" in verdict(card)
+    assert "than this model, which is wrong more often than right. More" in verdict(card, True)
+    assert "than this model, which is only smaller. More" in verdict(card)
+
+
+def test_a_teacher_that_is_right_about_its_own_rows_is_not_praised():
+    card = {"score": {"estimate": 0.6, "low": 0.5}, "rivals": [rival(TEACHER, 0.9, -0.4, -0.2)]}
+    assert verdict(card).startswith("Use the teacher itself instead")
+    assert verdict(card, made=True).startswith(
+        "On these rows the teacher itself is clearly better than this model, which is only "
+        "smaller; but it wrote them, so test both on 100 rows of your own."
+    )
 
 
 class Teacher:
