@@ -24,6 +24,13 @@ texts that gave 0.760, against 0.633 without calibration; other templates gave 0
 is the fair rival, and what "teacher labels" are from here on; the contextual ones keep two records
 on sentiment and are not continued on topics.
 
+Added when the students had been scored on test: the same frozen students with C = 0.3, and rows
+whose label the label names confirm. C = 10, chapter 1's value for human labels, believes each label,
+and the teacher's are often wrong. On 400 validation texts of each task, both encoders and all
+seeds, C of 0.01 to 10 gave for generated rows 0.706 (mpnet, topics, C = 10) to 0.842 (MiniLM,
+topics, C = 0.3); 0.3 was chosen for everything together. It is a default found with labels, on
+these two tasks, so on test it is a second look and no new primary comparison.
+
 Retrieved: 1,000 reviews of IMDB, with Rotten Tomatoes and its copies kept out. Nothing is tuned on
 labeled rows: frozen heads with C = 10, fine-tuning with the package's defaults. Of an article
 everybody reads the first 80 words, since the prompt says "the beginning"; students and label names
@@ -71,6 +78,8 @@ GENERATED, FOUND, BOTH, TAUGHT = "generated", "retrieved", "both", "teacher labe
 OWN = "the prompt's examples"
 HUMAN, ALL = "2,500 labels", "all labels"
 FROZEN, TUNED, COUNTED = "frozen", "fine-tuned", "TF-IDF"
+DOUBTFUL, C_DOUBTFUL = "frozen, C = 0.3", 0.3
+AGREED, BOTH_AGREED = "generated, confirmed", "both, confirmed"
 UNTRAINED = {"rows": "none", "random_state": SEEDS[0]}
 LABEL_NAMES, PHRASES, CENTERED = "label names", "label phrases", "label phrases, centered"
 RAW, CALIBRATED, SHOWN = "teacher", "teacher, calibrated", "teacher, calibrated, examples"
@@ -81,6 +90,15 @@ PHRASE = {SENTIMENT: "a {} review of a film", TOPICS: "{} news"}
 
 def all_jobs() -> Iterator[Job]:
     """What others need comes first; frozen students take one job for all seeds."""
+    yield from _main_jobs()
+    for task in (SENTIMENT, TOPICS):
+        confirmed = (AGREED, BOTH_AGREED) if task == SENTIMENT else (AGREED,)
+        for rows in (*_rows(task), *confirmed):
+            for model in (MPNET, MINILM):
+                yield {"method": DOUBTFUL, "task": task, "model": model, "rows": rows}
+
+
+def _main_jobs() -> Iterator[Job]:
     for task in (SENTIMENT, TOPICS):
         for model in (MPNET, MINILM):
             for method in (LABEL_NAMES, PHRASES, CENTERED):
@@ -124,6 +142,9 @@ def _most(task: str) -> str:
 def rows_of(job: Job, seed: int) -> tuple[list[str], np.ndarray]:
     """Texts and label names to learn from."""
     task, rows = job["task"], job["rows"]
+    if rows in (AGREED, BOTH_AGREED):
+        written = _confirmed(read_generated(task, QWEN, seed), job)
+        return pairs_of([*written, *(_found(task, seed) if rows == BOTH_AGREED else ())])
     if rows == OWN:
         shown = task_of(task).demonstrations
         return [one.input for one in shown], np.array([one.output for one in shown])
@@ -147,6 +168,15 @@ def rows_of(job: Job, seed: int) -> tuple[list[str], np.ndarray]:
 def beginnings(texts: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The first words of each text, and its label."""
     return [" ".join(text.split()[:WORDS]) for text in texts], labels
+
+
+def _confirmed(samples: list[Any], job: Job) -> list[Any]:
+    """The rows whose label is the one whose name lies nearest."""
+    texts, told = pairs_of(samples)
+    labels = np.array(NAMES[job["task"]])
+    shares = by_phrases({**job, "method": LABEL_NAMES}, texts, NAMES[job["task"]])
+    stays = labels[shares.argmax(axis=1)] == told
+    return [sample for sample, keep in zip(samples, stays, strict=True) if keep]
 
 
 def _found(task: str, seed: int) -> list[Any]:
@@ -261,6 +291,8 @@ def build(job: Job) -> Any:
     """The student of a job."""
     if job["method"] == FROZEN:
         return KeptEmbeddings(job["model"], MAX_LENGTH)
+    if job["method"] == DOUBTFUL:
+        return KeptEmbeddings(job["model"], MAX_LENGTH, C_DOUBTFUL)
     if job["method"] == COUNTED:
         return tfidf()
     return FineTunedClassifier(
