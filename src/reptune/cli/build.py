@@ -114,6 +114,7 @@ def _rival(rival: Any, metric: str) -> str:
     if rival["score"] is None:
         return f"{rival['title']}: not measured"
     shown = "{:{sign}.1f}" if metric == "chrf" else "{:{sign}.1%}"
+    shown = "{:{sign}.3f}" if metric == "entity_f1" else shown  # as the line above has them
     score = shown.format(rival["score"]["estimate"], sign="")
     keys = ("estimate", "low", "high")
     apart, low, high = (shown.format(rival["difference"][key], sign="+") for key in keys)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from reptune.prompt2model.dataset_retriever import (
     Retrieved,
 )
 from reptune.prompt2model.filters import Kept, drop_duplicates, drop_leaks, keep_where
+from reptune.prompt2model.forms import Cell, form_of
 from reptune.prompt2model.generator import Generated, Generator, ListGenerator, default_checks
 from reptune.prompt2model.model_retriever import CatalogModelRetriever, ModelRetriever
 from reptune.prompt2model.prompt import PromptParser, parse_prompt, translator
@@ -414,8 +415,13 @@ def _check_pool(
 
 def _own(task: Task) -> list[Sample]:
     """Return the user's demonstrations as rows, where they can be learned from as they are."""
-    if kind_of_task(task) in ("tags", "span"):
-        return []
+    kind = kind_of_task(task)
+    if kind in ("tags", "span"):
+        form, start = form_of(task), "Sentence:" if kind == "tags" else "Passage:"
+        pages = (form.prompt(Cell(), [one], []) for one in task.demonstrations)
+        blocks = (page.partition(f"\n{start}")[2].removesuffix(start) for page in pages)
+        shown = [sample for block in blocks for sample in form.read(block, Cell()).samples]
+        return drop_duplicates([replace(one, origin={"by": "user"}) for one in shown]).samples
     shown = [Sample(one.input, one.output, origin={"by": "user"}) for one in task.demonstrations]
     if task.kind == "classification":
         shown = [sample for sample in shown if sample.output in task.labels]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from reptune.cli import build as cli
 from reptune.cli.main import app
 from reptune.prompt2model import build as module
 from tests.unit.prompt2model import test_build as parts
@@ -83,6 +84,13 @@ def test_a_text_is_right_as_a_whole_or_not_and_the_last_line_says_what_to_use(
     assert lines[0].startswith("chrF++ 50.2") and lines[1].startswith("17.2% of the texts are")
     assert lines[3] == "label names: 0.5; this model minus it +0.5 [+0.1, +0.9]"
     assert lines[-1] == "Use the teacher itself instead."
+
+
+def test_a_rival_is_written_as_the_score_is():
+    rival = {"title": "the teacher", "score": {"estimate": 0.828},
+             "difference": {"estimate": -0.13, "low": -0.206, "high": -0.05}}  # fmt: skip
+    said = cli._rival(rival, "entity_f1")
+    assert said == "the teacher: 0.828; this model minus it -0.130 [-0.206, -0.050]"
 
 
 def test_json_is_one_object(asked, tmp_path):

@@ -447,6 +447,27 @@ def test_only_what_build_kept_is_removed(tmp_path):
     assert not parts.exists()
 
 
+def test_the_users_examples_are_learned_from_whatever_the_kind():
+    shown = (
+        Demonstration("Melt butter, fry onions.", "butter; onions"),
+        Demonstration("Rest.", ""),
+        Demonstration("Add salt.", "pepper"),
+    )
+    task = Task("…", "Find the foods.", shown, "extraction")
+    assert [(one.input, one.spans) for one in module._own(task)] == [
+        ("Melt butter, fry onions.", ((5, 11, "part"), (17, 23, "part"))), ("Rest.", ())
+    ]  # fmt: skip
+    typed = Task("…", "Find.", (Demonstration("Ann, 5", "name: Ann; age: 5"),), "extraction",
+                 ("name", "age"))  # fmt: skip
+    (row,) = module._own(typed)
+    assert row.spans == ((0, 3, "name"), (5, 6, "age")) and row.origin == {"by": "user"}
+    asked = Demonstration("Question: Who came? Context: Ann came.", "Ann")
+    loose = Demonstration("Who came?", "Ann")
+    task = Task("…", "Answer.", (asked, loose), "extraction", has_question=True)
+    (row,) = module._own(task)
+    assert (row.input, row.context, row.output) == ("Who came?", "Ann came.", "Ann")
+
+
 def test_each_kind_of_task_becomes_its_kind_of_rows():
     task = Task("…", "…", kind="extraction", labels=("TIME",))
     sample = Sample("Come on Monday .", "Monday", spans=((8, 14, "TIME"),))
