@@ -23,7 +23,7 @@ from reptune.models.causal import CausalLM, load_causal_lm
 from reptune.models.decoding import generate_many
 
 TEACHER = "Qwen2.5-Coder-0.5B-Instruct"
-ROUNDS = 5
+ROUNDS = 3
 ONE_BY_ONE = 3  # prompts of a round
 NEW_TOKENS = 32
 SHOWN = (
