@@ -408,7 +408,7 @@ def test_a_method_that_takes_no_encoder_keeps_its_own_model(settings, method):
 
 @pytest.mark.parametrize(
     ("method", "count", "epochs"),
-    [("extractor", 186, 10), ("tagger", 94, 10), ("tagger", 800, 5), ("extractor", 3000, None),
+    [("extractor", 186, 20), ("tagger", 94, 20), ("tagger", 800, 5), ("extractor", 3000, None),
      ("full", 50, None), ("generator", 50, None)],
 )  # fmt: skip
 def test_few_rows_are_read_more_often(method, count, epochs):
