@@ -1,6 +1,7 @@
 """`reptune build`: what it reads, shows and says; the work itself is tested in prompt2model."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from reptune.cli import build as cli
 from reptune.cli.main import app
 from reptune.prompt2model import build as module
+from reptune.prompt2model.prompt import parse_prompt
 from tests.unit.prompt2model import test_build as parts
 
 PROMPT = "Is a meal good or bad?"
@@ -149,3 +151,23 @@ def test_what_is_wrong_is_one_line(tmp_path, prompt, arguments, words):
 def test_a_prompt_that_is_missing(tmp_path):
     ran = CliRunner().invoke(app, ["build", str(tmp_path / "no.txt"), "--out", str(tmp_path / "m")])
     assert ran.exit_code == 1 and "no.txt" in ran.stderr
+
+
+def test_the_command_of_the_readme_is_understood(tmp_path, monkeypatch):
+    """What it prints there is from a real run; here it only gets as far as the work."""
+    asked = []
+
+    def build(prompt, **given):
+        asked.append(given)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(module, "build", build)
+    monkeypatch.chdir(Path(__file__).parents[3])
+    readme = Path("README.md").read_text("utf-8")
+    (command,) = re.findall(r"^\$ \.venv/bin/reptune (build .+)$", readme, re.MULTILINE)
+    task = parse_prompt(Path(command.split()[1]).read_text("utf-8"))
+    assert task.labels == ("sport", "business", "politics", "tech")
+    assert task.prompt.strip() in readme
+    ran = CliRunner().invoke(app, command.split())
+    assert ran.stderr == "Error: far enough\n"
+    assert len(asked[0]["test"]) == 36 and asked[0]["minutes"] == 4
