@@ -59,6 +59,9 @@ logger = logging.getLogger(__name__)
 TEACHER = "Qwen2.5-Coder-0.5B-Instruct"
 SHOWN = 10  # rows that are shown before more are made
 LEAST_ROWS = 20  # to learn from
+# Of a frozen student's head: rows that a machine labeled are often wrong, and a strong penalty lets
+# it ignore a label that no similar row shares; see the study ch07_students.
+DOUBTFUL_C = 0.3
 MOST_GENERATED = 3000  # rows, beyond which a small teacher repeats itself
 # Where the user has no rows to test on: one in five is held out, of the retrieved ones where there
 # are so many, and never more than this.
@@ -228,7 +231,12 @@ def build(
     examples = examples_of(samples, task, "rows.jsonl")
     method = student or STUDENTS[examples.kind]
     given = _with_model(task, method, settings, models, notes)
-    given = _cut(task, own_test, samples, method, notes) | _epochs(method, len(samples)) | given
+    given = {
+        **_cut(task, own_test, samples, method, notes),
+        **_epochs(method, len(samples)),
+        **({"C": DOUBTFUL_C} if method == "frozen" else {}),
+        **given,
+    }
     say(f"training {method} on {len(samples):,} rows")
     result = train(
         examples, method, settings=given, test=test, columns=COLUMNS[examples.kind],

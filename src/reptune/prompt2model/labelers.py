@@ -20,6 +20,7 @@ from reptune.prompt2model.teachers import TEACHER, LocalTeacher
 
 ENCODER = "all-MiniLM-L6-v2"
 TEMPLATE = "Text: {text}\nLabel:"
+LEAST_BATCH = 20  # texts, below which their mean says little
 
 
 class NameLabeler:
@@ -54,7 +55,9 @@ class TeacherLabeler:
             model is not loaded a second time.
         per_class: The user's demonstrations of each label in the prompt, where there are some.
         random_state: Seed of their order.
-        calibrate: See `reptune.incontext.InContextClassifier`.
+        calibrate: `"contextual"` or `None`, see `reptune.incontext.InContextClassifier`; or
+            `"batch"`, which divides by the mean over the texts that are labeled together, at least
+            20, since their labels should be about equally frequent.
         half_precision: Compute in bfloat16, where the device has it.
 
     Raises:
@@ -65,7 +68,8 @@ class TeacherLabeler:
     >>> labeler.probabilities(["A dull film."]).shape
     (1, 2)
 
-    Source: Zhao et al., *Calibrate Before Use* (2021); chapter 5.
+    Source: Zhao et al., *Calibrate Before Use* (2021); Zhou et al., *Batch Calibration* (2024);
+    chapter 5.
     """
 
     def __init__(
@@ -90,17 +94,21 @@ class TeacherLabeler:
         texts, labels = zip(*known, strict=True)
         self._model = _Reader(
             name, TEMPLATE, description=task.instruction, per_class=per_class,
-            calibrate=calibrate, random_state=random_state,
+            calibrate=None if calibrate == "batch" else calibrate, random_state=random_state,
             fast=("shared_prefix", "half_precision") if half_precision else ("shared_prefix",),
         )  # fmt: skip
         if isinstance(model, LocalTeacher):
             self._model.loaded = model.lm
         self._model.fit(list(texts), list(labels))
         self._columns = [self._model.classes_.tolist().index(label) for label in task.labels]
+        self._by_batch = calibrate == "batch"
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Return shape `(n, labels)`."""
-        return self._model.predict_proba(list(texts))[:, self._columns]
+        shares = self._model.predict_proba(list(texts))[:, self._columns]
+        if self._by_batch and len(shares) >= LEAST_BATCH:
+            shares = shares / shares.mean(axis=0)
+        return shares / shares.sum(axis=1, keepdims=True)
 
 
 class _Reader(InContextClassifier):

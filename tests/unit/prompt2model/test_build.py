@@ -400,6 +400,13 @@ def test_the_students_model_comes_from_the_catalog(settings):
     assert "a-model reads the language." in built.notes
 
 
+def test_a_frozen_students_head_doubts_rows_that_a_machine_made(settings):
+    made(student="frozen")
+    made(student="frozen", settings={"C": 10})
+    made(student="full")
+    assert [given.get("C") for given in settings] == [0.3, 10, None]
+
+
 @pytest.mark.parametrize("method", ["in-context", "prompt"])
 def test_a_method_that_takes_no_encoder_keeps_its_own_model(settings, method):
     made(student=method)

@@ -36,3 +36,17 @@ def test_columns_are_the_tasks_labels(tiny_causal_lm):
     assert np.allclose(one.sum(axis=1), 1)
     with pytest.raises(ValueError, match="no labels to choose from"):
         TeacherLabeler(Task("…", "Write.", kind="text"), teacher)
+
+
+def test_a_batch_calibrates_itself_where_it_is_large_enough(tiny_causal_lm):
+    """Divided by the mean over the batch and brought back to 1, as Zhou et al. (2024) have it."""
+    teacher = LocalTeacher(load_causal_lm(tiny_causal_lm))
+    texts = [f"a film of the year {year}" for year in range(1980, 2000)]
+    raw = TeacherLabeler(FILMS, teacher, calibrate=None).probabilities(texts)
+    labeler = TeacherLabeler(FILMS, teacher, calibrate="batch")
+    expected = raw / raw.mean(axis=0)
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert np.allclose(labeler.probabilities(texts), expected)
+    assert np.allclose(labeler.probabilities(texts[:19]), raw[:19], atol=1e-5)  # too few
+    # Each of the two labels is chosen about as often now, whatever the model leans to.
+    assert 0 < (expected[:, 0] > 0.5).sum() < len(texts)

@@ -177,8 +177,8 @@ def test_the_teacher_that_is_asked_for_labels_sees_the_users_examples(monkeypatc
     asked = []
 
     class Labeler:
-        def __init__(self, task, model, *, per_class):
-            asked.append(per_class)
+        def __init__(self, task, model, *, per_class, calibrate):
+            asked.append((model, per_class, calibrate))
             raise ValueError("enough")
 
     monkeypatch.setattr(module, "TeacherLabeler", Labeler)
@@ -188,8 +188,9 @@ def test_the_teacher_that_is_asked_for_labels_sees_the_users_examples(monkeypatc
     task = Task("…", "Sort.", tuple(Demonstration(*one) for one in shown),
                 "classification", ("x", "y"))  # fmt: skip
     monkeypatch.setattr(module, "_by_names", lambda *_: ["x", "y"])
-    found = score_rivals(Echo(), rows, task, LocalTeacher("small"))[1]
-    assert asked == [1]
+    teacher = LocalTeacher("small")
+    found = score_rivals(Echo(), rows, task, teacher)[1]
+    assert asked == [(teacher, 1, "batch")]  # itself, so that its model is not loaded twice
     assert found["title"].startswith("the teacher (small), shown 2 examples")
 
 
