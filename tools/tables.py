@@ -64,6 +64,26 @@ CHAPTER_6 = (
 SAME_TASK = {"task": "rotten_tomatoes", "split": "test"}
 SAME_MODEL = {"ch02_final": {"model": "all-MiniLM-L6-v2"}, "ch06_final": {}}
 
+# What a prompt brings: `rows` of ch07_students, and what needs no student.
+CHAPTER_7 = (
+    ("label names", "none", "Label names, no training"),
+    ("label phrases", "none", "Label phrases, no training"),
+    ("teacher, examples, batch", "none", "The teacher itself, shown the examples, calibrated"),
+    ("frozen", "the prompt's examples", "The prompt's examples"),
+    ("frozen", "generated", "Rows that the teacher wrote"),
+    ("frozen", "retrieved", "Retrieved rows"),
+    ("frozen", "both", "Written and retrieved rows"),
+    ("frozen", "teacher labels, batch", "Real texts with the teacher's labels"),
+    ("frozen", "2,500 labels", "2,500 human labels"),
+    ("frozen", "all labels", "All human labels"),
+    ("frozen, C = 0.3", "generated", "C = 0.3: rows that the teacher wrote"),
+    ("frozen, C = 0.3", "generated, confirmed", "C = 0.3: the same, confirmed by label names"),
+    ("frozen, C = 0.3", "retrieved", "C = 0.3: retrieved rows"),
+    ("frozen, C = 0.3", "both", "C = 0.3: written and retrieved rows"),
+    ("frozen, C = 0.3", "teacher labels, batch", "C = 0.3: real texts, the teacher's labels"),
+    ("frozen, C = 0.3", "all labels", "C = 0.3: all human labels"),
+)
+
 MINIMA = (0, 60, 120, 240)  # steps, as in ch01_minimum_steps
 TASKS_OF_DEFAULTS = {
     "rotten_tomatoes": "review sentiment",
@@ -316,6 +336,37 @@ def ch06_final() -> str:
     return "\n".join(lines) + "\n"
 
 
+def ch07_students() -> str:
+    """Test accuracy of what one prompt brings, frozen encoders, beside no training."""
+    found = results.read("ch07_students")
+    if found.empty:
+        return _not_run("ch07_students")
+    lines = [
+        "| What it learned from | Encoder | Sentiment | Topics |",
+        "|---|---|---|---|",
+    ]
+    for method, rows, shown in CHAPTER_7:
+        arm = found[(found.method == method) & (found.rows == rows) & (found.split == "test")]
+        for model in sorted(arm.model.unique(), key=lambda name: ("mpnet" not in name, name)):
+            if "SmolLM2" in model:
+                continue
+            fields = {"method": method, "rows": rows, "model": model, "split": "test"}
+            cells = [
+                _with_interval("ch07_students", task=task, **fields)
+                for task in ("rotten_tomatoes", "bbc_news")
+            ]
+            lines.append(f"| {shown} | {model} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _with_interval(study: str, **fields: str) -> str:
+    """The mean and its interval, or a dash where nothing was run."""
+    if not results.is_done(study, **fields):
+        return NOT_RUN
+    interval = metrics.mean_interval(results.correct(study, **fields))
+    return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
 def ch06_speed() -> str:
     """Seconds of training and scoring a prompt, all logits and the label words' alone."""
     return _arms("ch06_speed")
@@ -442,6 +493,7 @@ TABLES = {
         *(ch04_final, ch04_speed),
         *(ch05_examples, ch05_speed),
         *(ch06_final, ch06_speed),
+        ch07_students,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }

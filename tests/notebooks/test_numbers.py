@@ -74,6 +74,14 @@ STATED = {
         "30%": "published in LM-BFF's abstract",
         "11%": "published in LM-BFF's abstract",
     },
+    "07": {
+        "0.25": "a constant of BM25",
+        "1.5": "a constant of BM25",
+        "2.5": "a constant of BM25",
+        "0.792": "in the figure of sentiment",
+        "20%": "published in Prompt2Model's abstract",
+        "[-1, 7]": "an example in a question",
+    },
 }
 
 
