@@ -401,10 +401,12 @@ def test_the_students_model_comes_from_the_catalog(settings):
 
 
 def test_a_frozen_students_head_doubts_rows_that_a_machine_made(settings):
-    made(student="frozen")
-    made(student="frozen", settings={"C": 10})
+    built = made(student="frozen")
+    made(student="frozen", settings={"C": 10, "class_weight": None})
     made(student="full")
-    assert [given.get("C") for given in settings] == [0.3, 10, None]
+    assert settings[0]["C"] * len(built.samples) == pytest.approx(300)
+    assert [given.get("C") for given in settings[1:]] == [10, None]
+    assert [given["class_weight"] for given in settings] == ["balanced", None, "balanced"]
 
 
 @pytest.mark.parametrize("method", ["in-context", "prompt"])
@@ -437,7 +439,7 @@ def test_long_rows_are_read_as_far_as_short_texts_reach(settings):
     made(student="full")  # nothing is long
     pages = Examples("label", [text + " or so" * 50 for text in TEST.inputs], TEST.targets, "", "")
     made(retriever=Finder(long), student="full", test=pages)  # the user's own are
-    model = {"model": "a-model"}
+    model = {"model": "a-model", "class_weight": "balanced"}
     assert settings == [
         model | {"max_length": 128}, {"max_length": 300} | model, model, model
     ]  # fmt: skip
