@@ -28,7 +28,7 @@ def flow(
     columns = 1 + max(column for column, _ in boxes.values())
     rows = 1 + max(row for _, row in boxes.values())
     figure, axes = plt.subplots(figsize=(WIDTH, 0.75 * rows))
-    width, height = 0.84, 0.74  # of a cell
+    width, height = 0.86, 0.74  # of a cell
     for text, (column, row) in boxes.items():
         axes.add_patch(
             FancyBboxPatch(
@@ -37,7 +37,7 @@ def flow(
                 facecolor=TRAINED if text in marked else FROZEN, mutation_aspect=1.2,
             )
         )  # fmt: skip
-        axes.annotate(text, (column, -row), ha="center", va="center", fontsize=7.5)
+        axes.annotate(text, (column, -row), ha="center", va="center", fontsize=7)
     for start, end in arrows:
         (x, y), (to_x, to_y) = boxes[start], boxes[end]
         axes.add_patch(
@@ -61,7 +61,7 @@ def pipeline() -> Figure:
         "choose\na model": (2.0, 2.0),
         "filter,\nmix, shuffle": (3.0, 0.5),
         "train the\nstudent": (4.0, 1.0),
-        "score it beside\nno training": (5.0, 1.0),
+        "compare with\nno training": (5.0, 1.0),
     }
     arrows = [
         ("prompt", "parse:\na task"),
@@ -72,6 +72,6 @@ def pipeline() -> Figure:
         ("let a\nteacher write", "filter,\nmix, shuffle"),
         ("filter,\nmix, shuffle", "train the\nstudent"),
         ("choose\na model", "train the\nstudent"),
-        ("train the\nstudent", "score it beside\nno training"),
+        ("train the\nstudent", "compare with\nno training"),
     ]
     return flow(boxes, arrows, marked=["train the\nstudent"])
