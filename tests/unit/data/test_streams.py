@@ -129,7 +129,10 @@ BAD = [
     ("text,label\na,b\n".encode("utf-16"), r"mine\.csv is UTF-16.*save it again as UTF-8"),
     ("text,label\na,b\n".encode("utf-16-le"), r"line 1 holds a NUL character.*UTF-16"),
     (b"PK\x03\x04 and so on", r"a zip archive or an Excel workbook"),
-    (gzip.compress(b"text\na\n", mtime=0), r"compressed by gzip, which its name must say with \.gz"),
+    (
+        gzip.compress(b"text\na\n", mtime=0),
+        r"compressed by gzip, which its name must say with \.gz",
+    ),
 ]
 
 

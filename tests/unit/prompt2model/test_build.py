@@ -284,6 +284,33 @@ def test_what_cannot_be_done_is_said_before_half_an_hour_of_writing(given, words
     assert not finder.asked and not writer.asked
 
 
+def test_the_rows_that_are_shown_are_the_first_of_the_long_run(tmp_path):
+    shown, said = [], []
+    writer = Writer(rows("generated", 1))
+    made(generator=writer, show=lambda found: shown.append(list(found)) or True, out=tmp_path / "m")
+    first, whole = writer.asked
+    assert (first["count"], whole["count"]) == (10, 3000)
+    assert first["horizon"] == whole["horizon"] == 3000
+    assert first["folder"] == whole["folder"] == f"{tmp_path / 'm'}.parts"
+    assert len(shown[0]) == 10
+    first["progress"](7, 10)  # a round of the generator's
+    made(generator=(writer := Writer(rows("generated", 1))), show=lambda _: True,
+         progress=said.append)  # fmt: skip
+    first, whole = writer.asked
+    assert first["folder"] == whole["folder"], (
+        "with nowhere to save to, rows would be written twice"
+    )
+    whole["progress"](1234, 3000)
+    assert said[-1].startswith("written: 1,234 rows, ")
+
+
+def test_a_prompt_without_an_example_is_refused_before_the_search():
+    finder = Finder(rows("retrieved"))
+    with pytest.raises(ValueError, match=r"no example.*add a line or two"):
+        build("Rewrite each message politely.", teacher=Silent(), retriever=finder)
+    assert not finder.asked
+
+
 def test_questions_need_passages_that_say_something_and_texts_a_package(monkeypatch):
     writer = Writer(rows("generated"))
     with pytest.raises(ValueError, match="passages holds no text"):
