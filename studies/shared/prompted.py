@@ -113,9 +113,16 @@ def unlabeled(name: str, count: int, seed: int) -> list[str]:
     return [texts[row] for row in order]
 
 
-def kept(name: str, make: Callable[[], list[Any]]) -> list[Any]:
-    """What `make` returns, from a file if it was made before; for what several jobs need."""
-    file = cache_dir() / "studies" / "prompted" / f"{name}.json"
+def kept(name: str, key: Any, make: Callable[[], list[Any]]) -> list[Any]:
+    """What `make` returns, from a file if it was made before; for what several jobs need.
+
+    Args:
+        name: Begins the file's name.
+        key: All that it depends on; with another key it is made anew.
+        make: Returns what JSON can hold.
+    """
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
+    file = cache_dir() / "studies" / "prompted" / f"{name}-{digest}.json"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}.part")
@@ -175,7 +182,7 @@ def retrieved_pool(task: str, count: int) -> list[Sample]:
         )
         return [[sample.input, sample.output] for sample in found.samples]
 
-    rows = kept(f"retrieved-{task}-{count}", retrieve)
+    rows = kept(f"retrieved-{task}", [PROMPTS[task], count], retrieve)
     return fresh([Sample(text, label) for text, label in rows], [], count)
 
 
