@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-
-from reptune.book.plots import FROZEN, TRAINED, WIDTH
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EDGE = "#555555"
 
@@ -25,6 +23,11 @@ def flow(
         arrows: `(from, to)`, texts of boxes.
         marked: Texts of the boxes to draw in the color of what is trained.
     """
+    import matplotlib.pyplot as plt  # slow, and only the chapter draws
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+    from reptune.book.plots import FROZEN, TRAINED, WIDTH
+
     columns = 1 + max(column for column, _ in boxes.values())
     rows = 1 + max(row for _, row in boxes.values())
     figure, axes = plt.subplots(figsize=(WIDTH, 0.75 * rows))
