@@ -254,10 +254,11 @@ def by_teacher(job: Job, texts: list[str]) -> np.ndarray:
     """Probabilities of the task's labels, by asking the teacher for each text."""
     if job["method"] == BATCHED:
         return batched(job["task"], job["model"], texts)
+    per_class = 2 if job["method"] in (SHOWN, EXAMPLES) else 0
+    calibrate = None if job["method"] in (RAW, EXAMPLES) else "contextual"
     labeler = TeacherLabeler(
-        task_of(job["task"]), job["model"], per_class=2 if job["method"] in (SHOWN, EXAMPLES) else 0,
-        calibrate=None if job["method"] in (RAW, EXAMPLES) else "contextual",
-    )  # fmt: skip
+        task_of(job["task"]), job["model"], per_class=per_class, calibrate=calibrate
+    )
     return labeler.probabilities(texts)
 
 
