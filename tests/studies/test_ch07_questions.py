@@ -138,7 +138,7 @@ def test_the_student_of_rule_questions_is_kept_for_the_round_trip(small, monkeyp
 def test_each_stage_reads_what_the_ones_before_have_left():
     stages = [study.first_jobs, study.with_teacher, study.comparisons]
     jobs = [job for stage in stages for job in stage()]
-    assert len({tuple(sorted(job.items())) for job in jobs}) == len(jobs) == 8 + 5 + 10 + 2
+    assert len({tuple(sorted(job.items())) for job in jobs}) == len(jobs) == 6 + 3 + 6 + 2
     # Nothing of the first stage reads what the teacher writes in it.
     first = [job for job in study.first_jobs() if job["method"] != study.WRITING]
     assert {job["rows"] for job in first} == {"rule", "none"}
