@@ -187,7 +187,14 @@ def _score(card: Card) -> list[Block]:
     if meaning:
         text += f" That is the {meaning}. Each row was scored by a model not trained on it."
     beside = [*_interval(score, metric), *_against_baseline(card, score), *_held_out(card, metric)]
-    return [text, *beside, *_others(card)]
+    return [*_verdict(card), text, *beside, *_others(card)]
+
+
+def _verdict(card: Card) -> list[Block]:
+    """Return what `reptune build` concludes, and from which rows; it comes before the figures."""
+    scored_on = card.get("scored_on")
+    told = [card.get("verdict"), f"The score is on {scored_on}" if scored_on else ""]
+    return [shown(text, MOST_CHARACTERS) for text in told if text]
 
 
 def _interval(score: Card, metric: str) -> list[Block]:

@@ -44,6 +44,8 @@ ERRORS = 20  # that a report shows
 # Kinds whose targets are texts, not labels of a known list, and what they are scored by.
 TEXT_METRICS = {"text": "chrf", "span": "normalized_match"}
 WRITING = tuple(TEXT_METRICS)
+# Parts of a card that hold for the rows it was scored on in training, and for no others.
+OF_OTHER_ROWS = ("held_out", "rivals", "scored_on", "verdict")
 CONFUSED = 50  # labels that a confusion matrix has at most
 
 
@@ -177,7 +179,8 @@ def evaluate(model: SavedEstimator, examples: Examples) -> Result:
     started = time.monotonic()
     scored = _predicted(model, examples)
     cost = {"texts_per_second": len(examples) / (time.monotonic() - started)}
-    card = old | {
+    kept = {key: part for key, part in old.items() if key not in OF_OTHER_ROWS}
+    card = kept | {
         "kind": examples.kind,
         "labels": known,
         "data": _data(examples, None) | {"notes": notes},

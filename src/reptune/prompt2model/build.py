@@ -252,10 +252,8 @@ def build(
     wholly = test.kind == "text" and all(map(is_short, test.targets))
     result.card["scored_on"] = how
     result.card["verdict"] = verdict(result.card, wholly, made=how.startswith(MADE))
-    told = [text for text in (result.card["verdict"], f"The score is on {how}") if text]
     result.card["origins"] = {
-        "rows": counted(samples), "yield": [list(step) for step in yields],
-        "notes": [*told, *notes],
+        "rows": counted(samples), "yield": [list(step) for step in yields], "notes": notes,
     }  # fmt: skip
     return Built(result, task, tuple(samples), candidates, yields, tuple(notes))
 

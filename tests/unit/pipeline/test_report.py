@@ -112,6 +112,13 @@ def test_the_verdict_follows_the_interval(write, low, high, verdict):
                    ) == 1  # fmt: skip
 
 
+def test_what_to_use_stands_before_the_figures(write):
+    said = {"verdict": "Use the label names instead.", "scored_on": "mine.csv, your own rows."}
+    for text in write(changed(**said)):
+        places = [text.index(part) for part in (*said.values(), "Accuracy: ")]
+        assert places == sorted(places)
+
+
 def test_rivals_origins_and_the_held_out_score_stand_in_the_report(write):
     card = changed(
         held_out=CARD["score"] | {"estimate": 0.987, "low": 0.95, "high": 0.99},

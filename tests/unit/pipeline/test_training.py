@@ -405,6 +405,17 @@ def test_evaluate_scores_new_rows(trained):
     json.dumps(found.card, allow_nan=False)
 
 
+def test_evaluate_says_nothing_of_other_rows(trained):
+    examples = table(40, told=0.9, random_state=8)
+    told = {"rivals": [1], "scored_on": "some.csv", "verdict": "usable", "held_out": {"rows": 3}}
+    known = trained.model.card_
+    trained.model.card_ = known | told
+    try:
+        assert not told.keys() & evaluate(trained.model, examples).card.keys()
+    finally:
+        trained.model.card_ = known
+
+
 def test_evaluate_scores_each_row_once(trained, monkeypatch):
     scored, real = [], TfidfClassifier._logits
 
