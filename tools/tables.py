@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import prompt_tables
+from table_parts import NOT_RUN, mean_and_sd, not_run
 
 from reptune import metrics
 from reptune.book import results
@@ -64,34 +66,12 @@ CHAPTER_6 = (
 SAME_TASK = {"task": "rotten_tomatoes", "split": "test"}
 SAME_MODEL = {"ch02_final": {"model": "all-MiniLM-L6-v2"}, "ch06_final": {}}
 
-# What a prompt brings: `rows` of ch07_students, and what needs no student.
-CHAPTER_7 = (
-    ("label names", "none", "Label names, no training"),
-    ("label phrases", "none", "Label phrases, no training"),
-    ("teacher, examples, batch", "none", "The teacher itself, shown the examples, calibrated"),
-    ("frozen", "the prompt's examples", "The prompt's examples"),
-    ("frozen", "generated", "Rows that the teacher wrote"),
-    ("frozen", "retrieved", "Retrieved rows"),
-    ("frozen", "both", "Written and retrieved rows"),
-    ("frozen", "teacher labels, batch", "Real texts with the teacher's labels"),
-    ("frozen", "2,500 labels", "2,500 human labels"),
-    ("frozen", "all labels", "All human labels"),
-    ("frozen, C = 0.3", "generated", "C = 0.3: rows that the teacher wrote"),
-    ("frozen, C = 0.3", "generated, confirmed", "C = 0.3: the same, confirmed by label names"),
-    ("frozen, C = 0.3", "retrieved", "C = 0.3: retrieved rows"),
-    ("frozen, C = 0.3", "both", "C = 0.3: written and retrieved rows"),
-    ("frozen, C = 0.3", "teacher labels, batch", "C = 0.3: real texts, the teacher's labels"),
-    ("frozen, C = 0.3", "all labels", "C = 0.3: all human labels"),
-)
-
 MINIMA = (0, 60, 120, 240)  # steps, as in ch01_minimum_steps
 TASKS_OF_DEFAULTS = {
     "rotten_tomatoes": "review sentiment",
     "bbc_news": "news topics",
     "wnut16": "tweets with an entity",
 }
-
-NOT_RUN = "–"
 # Arms of ch03_transfer, the first the one that the others are compared with.
 CHAPTER_3 = (
     "as shipped",
@@ -147,7 +127,7 @@ def _side_by_side(study: str, baseline: str, what: str, shown: str) -> str:
 def ch01_minimum_steps() -> str:
     """Validation accuracy by the least number of steps, for each task and size, three seeds."""
     if results.read("ch01_minimum_steps").empty:
-        return _not_run("ch01_minimum_steps")
+        return not_run("ch01_minimum_steps")
     named = " | ".join(f"at least {minimum}" if minimum else "2 epochs" for minimum in MINIMA)
     compared = f"at least {MINIMA[-1]} against 2 epochs, points"
     lines = [f"| Task, texts | {named} | frozen | {compared} |", f"|---|{'---:|' * 5}---|"]
@@ -294,14 +274,14 @@ def ch05_examples() -> str:
     """Test accuracy by examples of a class in the prompt and by calibration, over draws."""
     table = results.read("ch05_examples")
     if table.empty:
-        return _not_run("ch05_examples")
+        return not_run("ch05_examples")
     lines = [
         f"| Examples per class | Draws | {' | '.join(CHAPTER_5)} |",
         f"|---:|---:|{'---|' * len(CHAPTER_5)}",
     ]
     for examples, rows in table.query("split == 'test'").groupby("examples"):
         by_way = {way: runs["metrics.accuracy"] for way, runs in rows.groupby("method")}
-        cells = [_mean_and_sd(by_way[way]) if way in by_way else NOT_RUN for way in CHAPTER_5]
+        cells = [mean_and_sd(by_way[way]) if way in by_way else NOT_RUN for way in CHAPTER_5]
         lines.append(f"| {examples} | {rows.random_state.nunique()} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -314,7 +294,7 @@ def ch05_speed() -> str:
 def ch06_final() -> str:
     """Test accuracy on 32 labels: prompts, and what needs none, on the same draws."""
     if results.read("ch06_final").empty:
-        return _not_run("ch06_final")
+        return not_run("ch06_final")
     lines = [
         "| Method | Labels read | Draws | Accuracy (test), mean ± sd | 95% interval |",
         "|---|---:|---:|---|---|",
@@ -330,41 +310,10 @@ def ch06_final() -> str:
         interval = metrics.mean_interval(results.correct(study, **fields))
         lines.append(
             f"| {shown} | {table.labels.iloc[0]} | {len(table)} "
-            f"| {_mean_and_sd(table['metrics.accuracy'])} "
+            f"| {mean_and_sd(table['metrics.accuracy'])} "
             f"| [{interval.low:.3f}, {interval.high:.3f}] |"
         )
     return "\n".join(lines) + "\n"
-
-
-def ch07_students() -> str:
-    """Test accuracy of what one prompt brings, frozen encoders, beside no training."""
-    found = results.read("ch07_students")
-    if found.empty:
-        return _not_run("ch07_students")
-    lines = [
-        "| What it learned from | Encoder | Sentiment | Topics |",
-        "|---|---|---|---|",
-    ]
-    for method, rows, shown in CHAPTER_7:
-        arm = found[(found.method == method) & (found.rows == rows) & (found.split == "test")]
-        for model in sorted(arm.model.unique(), key=lambda name: ("mpnet" not in name, name)):
-            if "SmolLM2" in model:
-                continue
-            fields = {"method": method, "rows": rows, "model": model, "split": "test"}
-            cells = [
-                _with_interval("ch07_students", task=task, **fields)
-                for task in ("rotten_tomatoes", "bbc_news")
-            ]
-            lines.append(f"| {shown} | {model} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _with_interval(study: str, **fields: str) -> str:
-    """The mean and its interval, or a dash where nothing was run."""
-    if not results.is_done(study, **fields):
-        return NOT_RUN
-    interval = metrics.mean_interval(results.correct(study, **fields))
-    return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def ch06_speed() -> str:
@@ -376,7 +325,7 @@ def pipeline_compare() -> str:
     """How often what `compare` says holds, by the rows of a table: true and shuffled labels."""
     table = results.read("pipeline_compare")
     if table.empty:
-        return _not_run("pipeline_compare")
+        return not_run("pipeline_compare")
     lines = [
         "| Rows | Tables | Interval covers the held-out accuracy | Recommends a method "
         "| Recommends nothing, labels shuffled |",
@@ -401,7 +350,7 @@ def pipeline_predict() -> str:
     """Seconds of each contender of the latest runs in turn, and of a million rows."""
     table = results.read("pipeline_predict")
     if table.empty:
-        return _not_run("pipeline_predict")
+        return not_run("pipeline_predict")
     run = table[table["setting"] == "speed"].iloc[-1]
     stock, *others = _rounds(run)
     lines = ["| 1,066 sentences | Seconds | Times as fast |", "|---|---:|---:|"]
@@ -429,7 +378,7 @@ def pipeline_export() -> str:
     """Speed, size and agreement of exports beside PyTorch; medians over rounds in turn."""
     table = results.read("pipeline_export")
     if table.empty:
-        return _not_run("pipeline_export")
+        return not_run("pipeline_export")
     lines = [
         "| | Texts per second | One text, p50 | One text, p95 | Weights | Same labels | Accuracy |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -448,17 +397,6 @@ def pipeline_export() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _not_run(study: str) -> str:
-    """What stands in a table's place before its study has been run."""
-    return f"*Not run yet: `make study NAME={study}` measures it.*\n"
-
-
-def _mean_and_sd(scores: pd.Series) -> str:
-    """The mean over draws and, where there are several, their standard deviation."""
-    mean = f"{np.round(scores.mean(), 3):.3f}"  # as pandas rounds, in the chapters
-    return mean if len(scores) == 1 else f"{mean} ± {scores.std():.3f}"
-
-
 def _arms(study: str, shown: str = "{setting}", decimals: int = 1) -> str:
     """Seconds of each arm of each setting, and the ratios to the setting's first arm.
 
@@ -469,7 +407,7 @@ def _arms(study: str, shown: str = "{setting}", decimals: int = 1) -> str:
     """
     table = results.read(study)
     if table.empty:
-        return _not_run(study)
+        return not_run(study)
     lines = ["| What runs | Rounds | Seconds | Times as fast |", "|---|---:|---:|---|"]
     for _, runs in table.groupby("setting", sort=False):
         baseline = runs["method"].iloc[0]
@@ -493,7 +431,7 @@ TABLES = {
         *(ch04_final, ch04_speed),
         *(ch05_examples, ch05_speed),
         *(ch06_final, ch06_speed),
-        ch07_students,
+        *prompt_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }
