@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
 from table_parts import not_run, with_interval
 
+from reptune import metrics
 from reptune.book import results
+
+QWEN, SMOLLM = "Qwen2.5-Coder-0.5B-Instruct", "SmolLM2-135M-Instruct"
 
 # What a prompt brings: `rows` of ch07_students, and what needs no student.
 CHAPTER_7 = (
@@ -50,4 +57,279 @@ def ch07_students() -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = (ch07_students,)
+# --- answers that are no labels -------------------------------------------------------------------
+
+QUESTIONS = (
+    ("nearest sentence", "none", None, "A rule: the nearest sentence"),
+    ("asked", "none", 0, "The teacher, no example"),
+    ("asked", "none", 1, "The teacher, one example"),
+    ("student", "rule", None, "Student of 500 questions by rule"),
+    ("student", "teacher", None, "Student of the teacher's questions"),
+    ("student", "both", None, "Student of both"),
+)
+
+
+def ch07_questions() -> str:
+    """Test scores of what answers a question about a passage."""
+    found = results.read("ch07_questions")
+    if found.empty:
+        return not_run("ch07_questions")
+    lines = [
+        "| What answers | Learned from | Seeds | Right | F1 of words | Copied from the passage |",
+        "|---|---:|---:|---|---|---|",
+    ]  # fmt: skip
+    for method, rows, examples, shown in QUESTIONS:
+        arm = found[(found.method == method) & (found.rows == rows)]
+        arm = arm if examples is None else arm[arm.examples == examples]
+        fields = {"method": method, "rows": rows, "split": "test"}
+        right = with_interval(
+            "ch07_questions", **fields, **({} if examples is None else {"examples": examples})
+        )
+        cells = [f"{arm[f'metrics.{name}'].mean():.3f}" for name in ("answer_f1", "verbatim")]
+        lines.append(
+            f"| {shown} | {_span(arm.labels)} | {len(arm)} | {right} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def ch07_questions_compared() -> str:
+    """Students of more rows minus students of the rule's questions, and what could be seen."""
+    found = results.read("ch07_questions")
+    found = found[found.method == "comparison"]
+    shown = {"both": "both (planned)", "teacher": "the teacher's questions"}
+    rows = [
+        (f"Student of {shown[arm.rows]} minus student of the rule's", arm)
+        for _, arm in found.iterrows()
+    ]
+    return _differences(rows, detectable=True)
+
+
+TIMES = (
+    ("ch07_time_baselines", {"method": "document's date"}, "The document's date, always"),
+    ("ch07_time_baselines", {"method": "dateparser"}, "`dateparser`"),
+    ("ch07_time_baselines", {"method": "rules, sentence's cues"}, "Rules, with a list of cues"),
+    ("ch07_time", {"method": "teacher asked", "rows": "0 examples"}, "The teacher, no example"),
+    ("ch07_time", {"method": "teacher asked", "rows": "8 examples"}, "The teacher, eight examples"),
+    ("ch07_time", {"method": "generator"}, "Student that writes the value (SmolLM2)"),
+)
+DIRECTIONS = {
+    "teacher": "the teacher's checked sentences",
+    "teacher, unchecked": "the teacher's unchecked sentences",
+    "templates": "templates",
+}
+
+
+def ch07_time() -> str:
+    """Test scores of what says which time an expression means."""
+    if results.read("ch07_time").empty:
+        return not_run("ch07_time")
+    arms = list(TIMES)
+    for kind in ("fine-tuned", "frozen"):
+        arms += [
+            ("ch07_time", {"method": f"classifier, {kind}", "rows": rows, "slots": "rules"},
+             f"Direction by MiniLM, {kind}, from {shown}")
+            for rows, shown in DIRECTIONS.items()
+        ]  # fmt: skip
+    lines = ["| What answers | Seeds | Exact match | chrF++ |", "|---|---:|---:|---:|"]
+    for study, fields, shown in arms:
+        arm = _records(study, split="test", **fields)
+        exact, near = (arm[f"metrics.{name}"].mean() for name in ("exact_match", "chrf"))
+        lines.append(f"| {shown} | {len(arm)} | {exact:.3f} | {near:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def ch07_time_compared() -> str:
+    """The fine-tuned classifier of directions minus what needs no training, over documents."""
+    found = _records("ch07_time", method="comparison")
+    fills = {"rules": "rules", "dateparser": "`dateparser`"}
+    rows = [
+        (f"Direction from {DIRECTIONS[arm.rows]}, {fills[arm.slots]} filling in, minus "
+         f"{'`dateparser`' if arm.minus == 'dateparser' else arm.minus}"
+         f"{' (planned)' if number == 0 else ''}", arm)
+        for number, (_, arm) in enumerate(found.iterrows())
+    ]  # fmt: skip
+    return _differences(rows)
+
+
+JAPANESE = (
+    ({"method": "its argument"}, "A function that returns its argument"),
+    ({"method": "greedy", "model": SMOLLM}, "SmolLM2 as it is, two examples"),
+    ({"method": "student"}, "Student: SmolLM2 trained on the teacher's rows"),
+    ({"method": "greedy", "model": QWEN, "shots": 0}, "The teacher, no example"),
+    ({"method": "greedy", "model": QWEN, "shots": 2}, "The teacher, two examples"),
+    ({"method": "temperature 0.7", "model": QWEN}, "The teacher, two examples, temperature 0.7"),
+    ({"method": "greedy, in English"}, "The teacher, two examples, instructions in English"),
+)
+
+
+def ch07_japanese() -> str:
+    """The share of instructions whose code gives every expected result."""
+    if results.read("ch07_japanese").empty:
+        return not_run("ch07_japanese")
+    lines = [
+        "| Who writes the code | Seeds | Solved | chrF++ | chrF++ of wrong answers |",
+        "|---|---:|---|---:|---:|",
+    ]
+    for fields, shown in JAPANESE:
+        arm = _records("ch07_japanese", split="test", **fields)
+        if arm.empty:
+            continue
+        low, high = arm["interval"].iloc[0]  # Wilson's: the bootstrap knows no doubt about 0 of 40
+        share = f"{arm['metrics.solved'].mean():.3f} [{low:.3f}, {high:.3f}]"
+        if arm["metrics.solved"].nunique() > 1:
+            share = with_interval("ch07_japanese", split="test", **fields)
+        wrong = arm["metrics.chrf_wrong"].fillna(arm["metrics.chrf"]).mean()
+        lines.append(
+            f"| {shown} | {len(arm)} | {share} | {arm['metrics.chrf'].mean():.1f} | {wrong:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def ch07_japanese_compared() -> str:
+    """The students minus the teacher and minus their own model, over instructions and seeds."""
+    rows = []
+    for model, shots, shown in (
+        (QWEN, 2, "the teacher with two examples (planned)"),
+        (QWEN, 0, "the teacher with no example"),
+        (SMOLLM, 2, "SmolLM2 as it is"),
+    ):
+        ours = results.correct("ch07_japanese", method="student", split="test")
+        fields = {"method": "greedy", "model": model, "shots": shots, "split": "test"}
+        theirs = np.broadcast_to(results.correct("ch07_japanese", **fields), ours.shape)
+        found = metrics.paired_interval(ours, theirs)
+        arm = {"difference": found.estimate, "low": found.low, "high": found.high}
+        rows.append((f"Students minus {shown}", {f"metrics.{name}": arm[name] for name in arm}))
+    return _differences(rows)
+
+
+# --- what the writing is worth --------------------------------------------------------------------
+
+
+def ch07_variety() -> str:
+    """Duplicates among 200 questions, one prompt against varied ones."""
+    found = results.read("ch07_generation")
+    if found.empty:
+        return not_run("ch07_generation")
+    columns = {
+        "exact_duplicates": "Exact duplicates of 200", "shared_8_grams": "Shared 8-grams",
+        "cosine": "Cosine of 0.9 or more", "distinct_2": "Distinct pairs of words",
+    }  # fmt: skip
+    return _by_arm(found[found.method == "questions"], "Prompts", columns)
+
+
+def ch07_annealing() -> str:
+    """Agreement with a judge, and diversity, by the temperatures of the writing."""
+    found = results.read("ch07_generation")
+    if found.empty:
+        return not_run("ch07_generation")
+    columns = {
+        "agreement": "The judge agrees", "distinct_2": "Distinct pairs of words",
+        "mean_cosine": "Mean cosine of two rows",
+    }  # fmt: skip
+    return _by_arm(found[found.method == "annealing"], "Temperature", columns)
+
+
+def ch07_filters() -> str:
+    """Validation accuracy of a student by what was done to the rows it learned from."""
+    found = results.read("ch07_generation")
+    if found.empty:
+        return not_run("ch07_generation")
+    found = found[found.method == "filters"]
+    raw = results.correct("ch07_generation", method="filters", arm="as written")
+    lines = [
+        "| Rows | Left | Read by the student | Accuracy (validation) | Minus as written |",
+        "|---|---:|---:|---|---|",
+    ]  # fmt: skip
+    for name, arm in found.groupby("arm", sort=False):
+        fields = {"method": "filters", "arm": name}
+        gap = metrics.paired_interval(results.correct("ch07_generation", **fields), raw)
+        apart = (
+            "" if name == "as written" else f"{gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+        )
+        scored = with_interval("ch07_generation", **fields)
+        lines.append(f"| {name} | {_span(arm.rows)} | {_span(arm.labels)} | {scored} | {apart} |")
+    return "\n".join(lines) + "\n"
+
+
+COSTS = {
+    "metrics.accuracy": ("Accuracy", "{:.3f}"),
+    "texts_per_second": ("Texts per second", "{:,.0f}"),
+    "times_as_fast": ("Times as fast", "{:,.1f}"),
+    "break_even": ("Cheaper from … texts on", "{:,.0f}"),
+    "dollars_a_million": ("Dollars per million texts", "{:,.2f}"),
+    "peak_memory_mb": ("Memory, MB", "{:,.0f}"),
+}
+
+
+def ch07_cost() -> str:
+    """Speed, price and memory of the teacher and of its students: medians and ranges of rounds."""
+    found = results.read("ch07_cost")
+    if found.empty:
+        return not_run("ch07_cost")
+    titles = " | ".join(title for title, _ in COSTS.values())
+    lines = [f"| What labels | {titles} |", f"|---|{'---:|' * len(COSTS)}"]
+    for name, arm in found.groupby("method", sort=False):
+        cells = [_median(arm[column], shown) for column, (_, shown) in COSTS.items()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _records(study: str, **fields: object) -> pd.DataFrame:
+    found = results.read(study)
+    for name, value in fields.items():
+        found = found[found[name] == value]
+    return found
+
+
+def _differences(rows: Sequence[tuple[str, object]], detectable: bool = False) -> str:
+    """A line for each difference, with its interval and the smallest that could have been seen."""
+    lines = [
+        "| What is compared | Difference | Smallest that would have been seen |",
+        "|---|---|---:|",
+    ]
+    for shown, arm in rows:
+        low, high = arm["metrics.low"], arm["metrics.high"]
+        smallest = arm["metrics.detectable"] if detectable else 1.43 * (high - low) / 2
+        found = f"{arm['metrics.difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        lines.append(f"| {shown} | {found} | {smallest:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _by_arm(found: pd.DataFrame, what: str, columns: dict[str, str]) -> str:
+    """A line for each arm: means over seeds, and their range."""
+    lines = [f"| {what} | {' | '.join(columns.values())} |", f"|---|{'---|' * len(columns)}"]
+    for name, arm in found.groupby("arm", sort=False):
+        cells = []
+        for column in columns:
+            values = arm[f"metrics.{column}"]
+            shown = "{:.0f}" if (values == values.round()).all() else "{:.2f}"
+            ends = f"{shown} to {shown}".format(values.min(), values.max())
+            cells.append(f"{shown.format(values.mean())} ({ends})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _median(values: pd.Series, shown: str) -> str:
+    """The median with the range, or a dash where there is none."""
+    values = values.dropna()
+    if values.empty:
+        return "–"
+    ends = [shown.format(values.min()), shown.format(values.max())]
+    middle = shown.format(values.median())
+    return middle if len(set(ends)) == 1 else f"{middle} [{ends[0]}, {ends[1]}]"
+
+
+def _span(counts: pd.Series) -> str:
+    """One number, or the least and the most of several."""
+    least, most = counts.min(), counts.max()
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+TABLES = (
+    *(ch07_students, ch07_questions, ch07_questions_compared, ch07_time, ch07_time_compared),
+    *(ch07_japanese, ch07_japanese_compared, ch07_variety, ch07_annealing, ch07_filters),
+    ch07_cost,
+)
