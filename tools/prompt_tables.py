@@ -167,8 +167,9 @@ def ch07_japanese() -> str:
     if results.read("ch07_japanese").empty:
         return not_run("ch07_japanese")
     lines = [
-        "| Who writes the code | Seeds | Solved | chrF++ | chrF++ of wrong answers |",
-        "|---|---:|---|---:|---:|",
+        "| Who writes the code | Seeds | Solved | chrF++ | of right answers | of wrong ones "
+        "| With comments |",
+        "|---|---:|---|---:|---:|---:|---:|",
     ]
     for fields, shown in JAPANESE:
         arm = _records("ch07_japanese", split="test", **fields)
@@ -178,27 +179,34 @@ def ch07_japanese() -> str:
         share = f"{arm['metrics.solved'].mean():.3f} [{low:.3f}, {high:.3f}]"
         if arm["metrics.solved"].nunique() > 1:
             share = with_interval("ch07_japanese", split="test", **fields)
-        wrong = arm["metrics.chrf_wrong"].fillna(arm["metrics.chrf"]).mean()
-        lines.append(
-            f"| {shown} | {len(arm)} | {share} | {arm['metrics.chrf'].mean():.1f} | {wrong:.1f} |"
-        )
+        means = [arm[f"metrics.{name}"].mean() for name in ("chrf", "chrf_right", "chrf_wrong")]
+        scores = " | ".join("–" if np.isnan(mean) else f"{mean:.1f}" for mean in means)
+        commented = np.mean(["#" in answer for answer in arm["answers"].explode()])
+        lines.append(f"| {shown} | {len(arm)} | {share} | {scores} | {commented:.0%} |")
     return "\n".join(lines) + "\n"
 
 
 def ch07_japanese_compared() -> str:
-    """The students minus the teacher and minus their own model, over instructions and seeds."""
+    """The students minus what they learned from and minus their own model; the teacher's language.
+
+    Over instructions and, for students, seeds.
+    """
+    student = {"method": "student"}
+    two = {"method": "greedy", "model": QWEN, "shots": 2}
+    pairs = (
+        (student, two, "Students minus the teacher with two examples (planned)"),
+        (student, {**two, "shots": 0}, "Students minus the teacher with no example"),
+        (student, {**two, "model": SMOLLM}, "Students minus SmolLM2 as it is"),
+        ({**two, "shots": 0}, two, "The teacher: no example minus two examples"),
+        ({"method": "greedy, in English"}, two, "The teacher: English instructions minus Japanese"),
+    )
     rows = []
-    for model, shots, shown in (
-        (QWEN, 2, "the teacher with two examples (planned)"),
-        (QWEN, 0, "the teacher with no example"),
-        (SMOLLM, 2, "SmolLM2 as it is"),
-    ):
-        ours = results.correct("ch07_japanese", method="student", split="test")
-        fields = {"method": "greedy", "model": model, "shots": shots, "split": "test"}
-        theirs = np.broadcast_to(results.correct("ch07_japanese", **fields), ours.shape)
-        found = metrics.paired_interval(ours, theirs)
-        arm = {"difference": found.estimate, "low": found.low, "high": found.high}
-        rows.append((f"Students minus {shown}", {f"metrics.{name}": arm[name] for name in arm}))
+    for one, other, shown in pairs:
+        ours = results.correct("ch07_japanese", split="test", **one)
+        theirs = results.correct("ch07_japanese", split="test", **other)
+        found = metrics.paired_interval(ours, np.broadcast_to(theirs, ours.shape))
+        ends = {"difference": found.estimate, "low": found.low, "high": found.high}
+        rows.append((shown, {f"metrics.{name}": end for name, end in ends.items()}))
     return _differences(rows)
 
 

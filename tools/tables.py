@@ -18,7 +18,7 @@ from reptune import metrics
 from reptune.book import results
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "book/from_table.md", "book/results.md")
+PAGES = ("README.md", "book/from_table.md", "book/other_answers.md", "book/results.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 # Method and model as in the records of ch01_final, and as a reader should see them.
