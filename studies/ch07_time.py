@@ -336,6 +336,10 @@ def comparison_jobs() -> Iterator[Job]:
         for slots, rival in ((RULES, PARSER), (PARSER, PARSER), (RULES, RULES), (RULES, CUES)):
             job = _job(COMPARISON, MINILM, source, 0)
             yield {**job, "slots": slots, "minus": rival}
+    # Added after the others were read: are the teacher's sentences better than templates, and does
+    # a student that writes beat the teacher that is asked?
+    yield {**_job(COMPARISON, MINILM, TEACHER, 0), "slots": RULES, "minus": TEMPLATES}
+    yield {**_job(COMPARISON, SMOLLM, TEACHER, 0), "slots": "none", "minus": ASKED}
 
 
 def _job(method: str, model: str, rows: str, seed: int) -> Job:
@@ -469,11 +473,17 @@ def clustered_interval(
 
 
 def comparison(job: Job) -> Iterator[dict[str, Any]]:
-    """The fine-tuned classifier minus a method of the baselines, from their records."""
+    """A student minus a rival, from their records."""
+    study = Path(__file__).stem
     arm = {"method": TUNED, "rows": job["rows"], "slots": job["slots"]}
+    rival = ("ch07_time_baselines", {"method": job["minus"]})
+    if job["minus"] == TEMPLATES:
+        rival = (study, {**arm, "rows": TEMPLATES})
+    elif job["minus"] == ASKED:
+        arm, rival = {"method": WRITER}, (study, {"method": ASKED, "rows": "8 examples"})
     with meter.Meter() as cost:
-        ours = results.correct(Path(__file__).stem, split="test", **arm)
-        theirs = results.correct("ch07_time_baselines", method=job["minus"], split="test")
+        ours = results.correct(study, split="test", **arm)
+        theirs = results.correct(rival[0], split="test", **rival[1])
         found = clustered_interval(ours, theirs, documents("test"))
     yield {
         "split": "test",

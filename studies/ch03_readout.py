@@ -1,0 +1,536 @@
+"""Do adapted encoders lose for what they know, or for how they were read and trained?
+
+Written before any record. `ch03_transfer` fine-tuned from [CLS] and the pooler, 63 to 96 steps with
+100 and 500 labels, and found domain-adaptive 7.4 points below MiniLM as shipped (500 labels,
+interval −9.9 to −5.1), below even the probe of its own frozen vectors. But masked-LM training leaves
+[CLS] and the pooler alone, four of ten runs with 100 labels had learned nothing, the rates had been
+chosen with 1,000 labels, and the probes had one penalty for vectors whose mean cosine differs from
+arm to arm. Here the same encoders are read and trained as suits them.
+
+**Arms.** As shipped, general start, domain-adaptive, task-adaptive (`shared/encoders.py`). Fine-tuned
+from the mean of the last states (`MeanPooled`) or from [CLS] and the pooler, with the same trainer,
+loss and batches; at least 300 steps: 10 passes over 500 labels in batches of 16, 24 over 100 labels
+in batches of 8. Every record holds the training loss at the end, which says whether a run has
+learned its labels. Probes: a logistic regression on the mean vectors, each feature standardized by
+the labeled texts. Texts are cut at 64 tokens.
+
+**Draws.** From seed 42 on, the same texts for all arms; a draw's seed is the training's too. Rotten
+Tomatoes: from the mean, 500 labels, ten draws as shipped and domain-adaptive, three for the other
+two; from the mean, 100 labels, five draws as shipped and domain-adaptive; from [CLS], 500 labels,
+three draws of those two. BBC topics, where reviews should teach nothing, as the control: from the
+mean, 100 labels, three draws of those two. Probes: ten draws of 100 and of 500 labels for all four
+arms, five of 100 labels of topics.
+
+**Chosen on validation.** The rate, for each arm, size and readout, from 3e-5, 1e-4 and 3e-4 by mean
+accuracy, on draw 42, and on 42 and 43 where there are ten draws. Where the best lies at an edge, a
+rate three times beyond it is tried (1e-5 or 9e-4); if that one is best, it is used, the record says
+`at_edge`, and what is said of that arm is said with that reservation. Of equal rates the lower is
+taken. The probes' C, for each arm and size, from 1e-4 to 1 in powers of ten by mean accuracy on
+validation over all draws, with one power beyond an edge. Test is scored with the chosen values alone.
+
+**Primary comparison**: domain-adaptive minus as shipped, from the mean, 500 labels, ten draws, test;
+the interval is a paired bootstrap over texts and draws. Below zero: the claim that reading reviews
+first hurts here is earned. Holds zero: the claim is withdrawn, the old gap was readout and too few
+steps, and nothing is said of a gain. Above zero: the claim is reversed. Secondary, marked so where
+they are told, without a correction for their number: fine-tuned minus probe within each arm (an
+adapted encoder below its own probe has not been trained well, and then no verdict is passed on it);
+[CLS] minus mean within each arm; the other arms, sizes and the control minus as shipped; the probes.
+
+**Smallest detectable difference.** Of ten draws the old records give intervals of ±2.4 points
+fine-tuned with 500 labels and ±2.0 frozen; 1.43 times that is 3 points in four of five tries. With
+three draws a cell tells apart what lies 4 to 5 points apart, with 308 test topics no less. What
+holds in the end, 1.43 times half of the interval's width, stands beside each result.
+
+**Planned**: 12,300 core-seconds, 103 minutes on two cores, a thread and a job on each. Making the
+encoders, whose folders are not kept: 1,250 steps of 2.3 s on a thread beside another (`ch03_choices`
+took 274 s for 120), 2,880 s; on both cores `ch03_encoders` took 1,411 s for domain-adaptive and 353 s
+for task-adaptive. A step of 16 sentences took 0.32 s in `ch03_transfer` (31 s for 96, 20 s for 63),
+where the last block computes [CLS] alone; without that it should take 0.36 s, and with half the batch
+0.24 s, since about 0.1 s goes to the optimizer whatever the batch. A step of 16 articles of 128
+tokens took 1.11 s (70 s for 63), so one of 8 and 64 tokens should take 0.39 s. Encoding 1,066
+sentences takes 12 s (88 s for 7,464); a job's start 8 s. In seconds, with scoring:
+
+    from the mean, 500 labels: 12 fits of 127 to choose, 16 more of 135         3,680
+    the other two arms: 6 of 127, 4 of 135                                      1,300
+    from [CLS], 500 labels: 6 of 114, 4 of 122                                  1,170
+    from the mean, 100 labels: 6 of 85, 8 of 93                                 1,250
+    topics: 6 of 131, 4 of 139                                                  1,340
+    probes: 4 of 90 and 2 of 50                                                   460
+    two rates beyond an edge                                                      250
+
+With the 42 minutes of `ch03_entities` that makes 145 of 150. **Cut to fit**: the arm "both" (two
+more minutes of fits for each draw and six to make it); [CLS] with 100 labels; ten draws anywhere but
+in the primary comparison; all but two draws to choose a rate; [CLS] for the general start and
+task-adaptive; articles beyond 64 tokens. If time runs out, the topics are the last jobs, and the
+first to go.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+from shared.common import MODEL, FrozenEmbeddings, Job, few_shot, fit_fields, main, score_fields, splits
+from shared.encoders import (
+    ARMS,
+    DOMAIN,
+    GENERAL,
+    SHIPPED,
+    TASK,
+    TASK_OF,
+    encoder,
+    folder_of,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from transformers import AutoTokenizer, BertModel, BertPreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from reptune import assets, meter, runtime
+from reptune.book import results
+from reptune.classification import FineTunedClassifier
+from reptune.metrics import paired_interval
+from reptune.pretraining.run import HISTORY
+from reptune.training import freeze
+
+STUDY = Path(__file__).stem
+REVIEWS, NEWS = "rotten_tomatoes", "bbc_news"
+CLASSES = {REVIEWS: 2, NEWS: 5}
+MAX_LENGTH = 64
+LEAST_STEPS = 300
+BATCH = {100: 8, 500: 16}  # labels: texts per step
+RATES, RATE_FACTOR = (3e-5, 1e-4, 3e-4), 3
+PENALTIES, PENALTY_FACTOR = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), 10
+FIRST_SEED = 42
+DETECTABLE = 1.43  # times half an interval's width: found in four of five tries
+MEAN, CLS = "mean", "[CLS]"
+FINE_TUNED, PROBE = "fine-tuned", "probe"
+MADE, CHOICE, FINAL, FROZEN, COMPARISON = "made", "choice", "final", "frozen", "comparison"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What some arms are compared in.
+
+    Attributes:
+        arms: Names of encoders.
+        task: A data set's name.
+        trained: `FINE_TUNED`, or `PROBE` of the frozen vectors.
+        readout: From what the labels are read.
+        labels: How many, in all.
+        draws: How often these labels are drawn, and the arms trained.
+        chosen_on: How many of these draws choose the rate.
+    """
+
+    arms: tuple[str, ...]
+    task: str
+    trained: str
+    readout: str
+    labels: int
+    draws: int
+    chosen_on: int = 1
+
+    def fields(self, arm: str) -> Job:
+        """Return what every record of an arm in this condition holds."""
+        return {
+            "method": arm, "task": self.task, "trained": self.trained, "readout": self.readout,
+            "labels": self.labels,
+        }  # fmt: skip
+
+    def seeds(self) -> list[int]:
+        """Return the seeds of the draws, and of the training on each."""
+        return list(range(FIRST_SEED, FIRST_SEED + self.draws))
+
+
+PAIR, OTHERS = (SHIPPED, DOMAIN), (GENERAL, TASK)
+# In the order of what is needed most.
+TUNED = (
+    Condition(PAIR, REVIEWS, FINE_TUNED, MEAN, 500, draws=10, chosen_on=2),
+    Condition(PAIR, REVIEWS, FINE_TUNED, CLS, 500, draws=3),
+    Condition(PAIR, REVIEWS, FINE_TUNED, MEAN, 100, draws=5),
+    Condition(OTHERS, REVIEWS, FINE_TUNED, MEAN, 500, draws=3),
+    Condition(PAIR, NEWS, FINE_TUNED, MEAN, 100, draws=3),
+)
+PROBED = (
+    Condition(PAIR + OTHERS, REVIEWS, PROBE, MEAN, 500, draws=10),
+    Condition(PAIR + OTHERS, REVIEWS, PROBE, MEAN, 100, draws=10),
+    Condition(PAIR, NEWS, PROBE, MEAN, 100, draws=5),
+)
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+def first_jobs() -> list[Job]:
+    """Encoders, rates and probes, so that no job waits long for an encoder; the control last."""
+    making = [
+        {
+            "method": arm, "model": MODEL, "task": TASK_OF[ARMS[arm].texts or ""], "labels": 0,
+            "random_state": FIRST_SEED, "split": "validation", "step": MADE,
+        }
+        for arm in (DOMAIN, TASK)
+    ]  # fmt: skip
+    choices = [
+        {**condition.fields(arm), "model": MODEL, "step": CHOICE}
+        for condition in TUNED
+        for arm in condition.arms
+    ]
+    pairs = dict.fromkeys((arm, probed.task) for probed in PROBED for arm in probed.arms)
+    probes = [
+        {"method": arm, "model": MODEL, "task": task, "step": FROZEN} for arm, task in pairs
+    ]
+    return making + sorted(
+        choices + probes, key=lambda job: (job["task"] == NEWS, job["method"] in (DOMAIN, TASK))
+    )
+
+
+def final_jobs() -> Iterator[Job]:
+    """The draws that have chosen nothing, each a job."""
+    for condition in TUNED:
+        for seed in condition.seeds()[condition.chosen_on :]:
+            for arm in condition.arms:
+                fields = {**condition.fields(arm), "model": MODEL, "step": FINAL}
+                yield {**fields, "random_state": seed, "split": "test"}
+
+
+def comparison_jobs() -> Iterator[Job]:
+    """The primary comparison first, then the secondary ones."""
+    for condition in TUNED + PROBED:
+        for arm in condition.arms:
+            if arm != SHIPPED:
+                yield _comparison(condition.fields(arm), condition.fields(arm) | AS_SHIPPED)
+    for condition in TUNED:
+        for arm in condition.arms:
+            fields = condition.fields(arm)
+            yield _comparison(fields, {**fields, "trained": PROBE, "readout": MEAN})
+            if condition.readout == CLS:
+                yield _comparison(fields, {**fields, "readout": MEAN})
+
+
+AS_SHIPPED = {"method": SHIPPED}
+
+
+def _comparison(first: Job, second: Job) -> Job:
+    fields = {"model": MODEL, "random_state": FIRST_SEED, "split": "test", "step": COMPARISON}
+    minus = {name: value for name, value in second.items() if value != first[name]}
+    return {**first, **fields, "minus": minus}
+
+
+def run(job: Job) -> Iterator[dict[str, Any]]:
+    """Do a job."""
+    if job["step"] == MADE:
+        yield made(job["method"])
+    elif job["step"] == FROZEN:
+        yield from probed(job["method"], job["task"])
+    elif job["step"] == COMPARISON:
+        yield compared(job)
+    elif job["step"] == CHOICE:
+        yield from chosen(job)
+    else:
+        rate = chosen_rate(job)
+        fitted = Fitted(job, rate, job["random_state"])
+        yield {**fitted.fields, "learning_rate": rate, **fitted.score("test")}
+
+
+# --- encoders ------------------------------------------------------------------------------------
+
+
+def ready(arm: str) -> str:
+    """Return where an arm's encoder is, made by the first job that wants it; others wait."""
+    start = ARMS[arm].start
+    if start in ARMS:
+        ready(start)
+    folder_of(arm).parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder_of(arm)}.lock"):
+        return str(encoder(arm))
+
+
+def made(arm: str) -> dict[str, Any]:
+    """Make an encoder; return what it took, and how well it fills masks in held-out text."""
+    with meter.Meter() as cost:
+        folder = Path(ready(arm))
+    return {**fit_fields(cost), "metrics": last_evaluation(folder)}
+
+
+def last_evaluation(folder: Path) -> dict[str, float]:
+    """Return loss and accuracy on held-out text at the end of a run of continued pretraining."""
+    rows = json.loads((folder / HISTORY).read_text("utf-8"))
+    last = next(row for row in reversed(rows) if "eval_loss" in row)
+    return {"loss": last["eval_loss"], "accuracy": last["eval_accuracy"]}
+
+
+# --- the readouts --------------------------------------------------------------------------------
+
+
+def mean_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each text's states over its own tokens, `(texts, hidden)`.
+
+    Args:
+        states: `(texts, tokens, hidden)`.
+        mask: 1 at a text's tokens, 0 at padding, `(texts, tokens)`.
+    """
+    weights = mask.unsqueeze(-1).to(torch.float32)
+    return (states.float() * weights).sum(1) / weights.sum(1)
+
+
+class MeanPooled(BertPreTrainedModel):
+    """BERT without its pooler; a linear layer, behind dropout, reads the mean of the states."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Map token ids `(texts, tokens)` to logits `(texts, classes)`, with a loss for labels."""
+        states = self.bert(input_ids, attention_mask, token_type_ids).last_hidden_state
+        logits = self.classifier(self.dropout(mean_states(states, attention_mask))).float()
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class MeanPooledClassifier(FineTunedClassifier):
+    """`FineTunedClassifier` with another head: trainer, batches and fast options are the same."""
+
+    def _pretrained(self, classes: np.ndarray, several: bool = False) -> tuple:
+        source = assets.resolve_model(self.model)
+        model = MeanPooled.from_pretrained(
+            source,
+            num_labels=len(classes),
+            problem_type="single_label_classification",
+            use_safetensors=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        return tokenizer, freeze(model, self.trainable).to(runtime.check_device(self.device))
+
+
+CLASSIFIERS = {MEAN: MeanPooledClassifier, CLS: FineTunedClassifier}
+
+
+def passes(labels: int) -> int:
+    """Return how many passes over so many texts take `LEAST_STEPS` steps or a few more."""
+    return -(-LEAST_STEPS // steps_per_pass(labels))
+
+
+def steps_per_pass(labels: int) -> int:
+    """Return how many batches so many texts make."""
+    return -(-labels // BATCH[labels])
+
+
+class Fitted:
+    """A classifier fitted in a job's condition to one draw of labels.
+
+    Attributes:
+        fields: What all records of the fit hold.
+    """
+
+    def __init__(self, job: Job, rate: float, seed: int) -> None:
+        labels, self._task = job["labels"], job["task"]
+        self._classifier = CLASSIFIERS[job["readout"]](
+            ready(job["method"]), learning_rate=rate, batch_size=BATCH[labels],
+            num_epochs=passes(labels), max_length=MAX_LENGTH, random_state=seed,
+            show_progress=False,
+        )  # fmt: skip
+        with meter.Meter() as cost:
+            self._classifier.fit(*few_shot(self._task, labels // CLASSES[self._task], seed))
+        losses = [row["loss"] for row in self._classifier.history_ if "loss" in row]
+        self.fields = {
+            **fit_fields(cost),
+            "random_state": seed,
+            "steps": passes(labels) * steps_per_pass(labels),
+            "training_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])),
+        }
+
+    def score(self, split: str) -> dict[str, Any]:
+        """Return accuracy, and which texts are right, as record fields."""
+        texts, labels = splits(self._task)[split]
+        return {"split": split, **score_fields(self._classifier.predict(texts) == labels)}
+
+
+# --- what validation chooses ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `search` has found.
+
+    Attributes:
+        best: The value with the best score; of equal ones the lowest.
+        at_edge: Whether it is the lowest or the highest of those that were tried.
+        scores: The score of each value that was tried.
+    """
+
+    best: float
+    at_edge: bool
+    scores: dict[float, float]
+
+
+def search(grid: Sequence[float], factor: float, score: Callable[[float], float]) -> Choice:
+    """Try the values of a grid, and one more where the best of them lies at an edge.
+
+    Args:
+        grid: The values.
+        factor: How far beyond an edge the further value lies.
+        score: From a value to its score; higher is better.
+    """
+    scores = {value: score(value) for value in grid}
+    low, high, best = min(grid), max(grid), _best(scores)
+    if best in (low, high):
+        beyond = float(f"{best / factor if best == low else best * factor:.3g}")
+        scores[beyond] = score(beyond)
+        best = _best(scores)
+    return Choice(best, best in (min(scores), max(scores)), scores)
+
+
+def _best(scores: dict[float, float]) -> float:
+    return max(sorted(scores), key=lambda value: scores[value])
+
+
+def chosen(job: Job) -> Iterator[dict[str, Any]]:
+    """Choose a rate; yield the validation records of all rates and the test records of the best.
+
+    The fits that have chosen are draws like the others: they are scored, not made again.
+    """
+    seeds = condition_of(job).seeds()[: condition_of(job).chosen_on]
+    fitted: dict[float, list[Fitted]] = {}
+    records: list[dict[str, Any]] = []
+
+    def score(rate: float) -> float:
+        fitted[rate] = [Fitted(job, rate, seed) for seed in seeds]
+        new = [{**fit.fields, "learning_rate": rate, **fit.score("validation")}
+               for fit in fitted[rate]]  # fmt: skip
+        records.extend(new)
+        return float(np.mean([record["metrics"]["accuracy"] for record in new]))
+
+    found = search(RATES, RATE_FACTOR, score)
+    yield from records
+    for fit in fitted[found.best]:
+        chosen = {"learning_rate": found.best, "at_edge": found.at_edge}
+        yield {**fit.fields, **chosen, **fit.score("test")}
+
+
+def chosen_rate(job: Job) -> float:
+    """Return the rate that validation has chosen for a job's arm, size and readout.
+
+    Raises:
+        ValueError: If nothing is recorded of that choice.
+    """
+    fields = {**condition_of(job).fields(job["method"]), "step": CHOICE, "split": "test"}
+    table = results.read(STUDY)
+    for name, value in fields.items():
+        table = table[table[name] == value] if name in table else table[:0]
+    if table.empty:
+        raise ValueError(f"no rate is chosen for {fields}; run the study's first jobs.")
+    return float(table["learning_rate"].iloc[0])
+
+
+def condition_of(job: Job) -> Condition:
+    """Return the condition that a record or a job belongs to."""
+    return next(
+        condition
+        for condition in TUNED + PROBED
+        if job["method"] in condition.arms
+        and condition.fields(job["method"]).items() <= job.items()
+    )
+
+
+# --- probes --------------------------------------------------------------------------------------
+
+
+def probed(arm: str, task: str) -> list[dict[str, Any]]:
+    """Return the test records of an arm's probes; each text is encoded once."""
+    vectors = FrozenEmbeddings(ready(arm), max_length=MAX_LENGTH)
+    with meter.Meter() as cost:
+        records = [
+            {**condition.fields(arm), **record}
+            for condition in PROBED
+            if condition.task == task and arm in condition.arms
+            for record in _probed(condition, vectors)
+        ]
+    return [{**record, **fit_fields(cost)} for record in records]  # the seconds of all together
+
+
+def _probed(condition: Condition, vectors: FrozenEmbeddings) -> Iterator[dict[str, Any]]:
+    task, drawn = condition.task, {}
+    for seed in condition.seeds():
+        texts, labels = few_shot(task, condition.labels // CLASSES[task], seed)
+        drawn[seed] = vectors.encode(texts), labels
+
+    def right(penalty: float, split: str) -> dict[int, np.ndarray]:
+        texts, labels = splits(task)[split]
+        held = vectors.encode(texts)
+        return {
+            seed: probe(penalty).fit(*train).predict(held) == labels
+            for seed, train in drawn.items()
+        }
+
+    found = search(
+        PENALTIES, PENALTY_FACTOR, lambda C: float(np.mean(list(right(C, "validation").values())))
+    )
+    tried = {f"{value:g}": score for value, score in found.scores.items()}
+    for seed, correct in right(found.best, "test").items():
+        yield {
+            "random_state": seed, "split": "test", "C": found.best, "at_edge": found.at_edge,
+            "validation": tried, **score_fields(correct),
+        }  # fmt: skip
+
+
+def probe(C: float) -> Any:
+    """A logistic regression on standardized features; `C` is the inverse of its penalty."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=2000))
+
+
+# --- comparisons ---------------------------------------------------------------------------------
+
+
+def compared(job: Job) -> dict[str, Any]:
+    """Return the difference of two sides of a comparison on the draws that both have."""
+    names = ("method", "task", "trained", "readout", "labels")
+    first = {name: job[name] for name in names}
+    second = {**first, **job["minus"]}
+    with meter.Meter() as cost:
+        seeds = [seed for seed in condition_of(first).seeds()
+                 if seed in condition_of(second).seeds()]  # fmt: skip
+        sides = [
+            np.concatenate([
+                results.correct(STUDY, **side, split="test", random_state=seed) for seed in seeds
+            ])
+            for side in (first, second)
+        ]  # fmt: skip
+        found = paired_interval(*sides)
+    return {**fit_fields(cost), "draws": len(seeds), "metrics": interval_fields(found)}
+
+
+def interval_fields(found: Any) -> dict[str, float]:
+    """Return a difference, its interval, and what such an interval can detect."""
+    return {
+        "difference": found.estimate, "low": found.low, "high": found.high,
+        "detectable": DETECTABLE * (found.high - found.low) / 2,
+    }  # fmt: skip
+
+
+def in_stages(study_file: str, stages: Sequence[Callable[[], Iterator[Job]]], run: Callable) -> None:
+    """Do the jobs of one stage after those of another, whose records they read."""
+    for stage in stages:
+        try:
+            main(study_file, stage(), run)
+        except SystemExit as ended:
+            if ended.code:
+                raise
+
+
+if __name__ == "__main__":
+    in_stages(__file__, (first_jobs, final_jobs, comparison_jobs), run)
