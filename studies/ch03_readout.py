@@ -58,22 +58,33 @@ sentences takes 12 s (88 s for 7,464); a job's start 8 s. In seconds, with scori
     probes: 4 of 90 and 2 of 50                                                   460
     two rates beyond an edge                                                      250
 
-With the 42 minutes of `ch03_entities` that makes 145 of 150. **Cut to fit**: the arm "both" (two
+With the 44 minutes of `ch03_entities` that makes 147 of 150. **Cut to fit**: the arm "both" (two
 more minutes of fits for each draw and six to make it); [CLS] with 100 labels; ten draws anywhere but
 in the primary comparison; all but two draws to choose a rate; [CLS] for the general start and
 task-adaptive; articles beyond 64 tokens. If time runs out, the topics are the last jobs, and the
 first to go.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numpy as np
 import torch
-from shared.common import MODEL, FrozenEmbeddings, Job, few_shot, fit_fields, main, score_fields, splits
+from shared.common import (
+    MODEL,
+    FrozenEmbeddings,
+    Job,
+    few_shot,
+    fit_fields,
+    main,
+    score_fields,
+    splits,
+)
 from shared.encoders import (
     ARMS,
     DOMAIN,
@@ -146,6 +157,18 @@ class Condition:
         """Return the seeds of the draws, and of the training on each."""
         return list(range(FIRST_SEED, FIRST_SEED + self.draws))
 
+    def choice_jobs(self) -> Iterator[Job]:
+        """Yield what chooses each arm's rate."""
+        for arm in self.arms:
+            yield {**self.fields(arm), "model": MODEL, "step": CHOICE}
+
+    def final_jobs(self) -> Iterator[Job]:
+        """Yield the draws that choose nothing, seed by seed."""
+        for seed in self.seeds()[self.chosen_on :]:
+            for arm in self.arms:
+                fields = {**self.fields(arm), "model": MODEL, "step": FINAL}
+                yield {**fields, "random_state": seed, "split": "test"}
+
 
 PAIR, OTHERS = (SHIPPED, DOMAIN), (GENERAL, TASK)
 # In the order of what is needed most.
@@ -168,34 +191,27 @@ PROBED = (
 
 def first_jobs() -> list[Job]:
     """Encoders, rates and probes, so that no job waits long for an encoder; the control last."""
-    making = [
-        {
-            "method": arm, "model": MODEL, "task": TASK_OF[ARMS[arm].texts or ""], "labels": 0,
-            "random_state": FIRST_SEED, "split": "validation", "step": MADE,
-        }
-        for arm in (DOMAIN, TASK)
-    ]  # fmt: skip
-    choices = [
-        {**condition.fields(arm), "model": MODEL, "step": CHOICE}
-        for condition in TUNED
-        for arm in condition.arms
-    ]
+    making = [making_job(arm, TASK_OF[ARMS[arm].texts or ""]) for arm in (DOMAIN, TASK)]
+    choices = [job for condition in TUNED for job in condition.choice_jobs()]
     pairs = dict.fromkeys((arm, probed.task) for probed in PROBED for arm in probed.arms)
-    probes = [
-        {"method": arm, "model": MODEL, "task": task, "step": FROZEN} for arm, task in pairs
-    ]
+    probes = [{"method": arm, "model": MODEL, "task": task, "step": FROZEN} for arm, task in pairs]
     return making + sorted(
         choices + probes, key=lambda job: (job["task"] == NEWS, job["method"] in (DOMAIN, TASK))
     )
 
 
+def making_job(arm: str, task: str) -> Job:
+    """Return the job that makes an encoder of a task's texts."""
+    return {
+        "method": arm, "model": MODEL, "task": task, "labels": 0, "random_state": FIRST_SEED,
+        "split": "validation", "step": MADE,
+    }  # fmt: skip
+
+
 def final_jobs() -> Iterator[Job]:
     """The draws that have chosen nothing, each a job."""
     for condition in TUNED:
-        for seed in condition.seeds()[condition.chosen_on :]:
-            for arm in condition.arms:
-                fields = {**condition.fields(arm), "model": MODEL, "step": FINAL}
-                yield {**fields, "random_state": seed, "split": "test"}
+        yield from condition.final_jobs()
 
 
 def comparison_jobs() -> Iterator[Job]:
@@ -203,19 +219,17 @@ def comparison_jobs() -> Iterator[Job]:
     for condition in TUNED + PROBED:
         for arm in condition.arms:
             if arm != SHIPPED:
-                yield _comparison(condition.fields(arm), condition.fields(arm) | AS_SHIPPED)
+                yield comparison(condition.fields(arm), condition.fields(SHIPPED))
     for condition in TUNED:
         for arm in condition.arms:
             fields = condition.fields(arm)
-            yield _comparison(fields, {**fields, "trained": PROBE, "readout": MEAN})
+            yield comparison(fields, {**fields, "trained": PROBE, "readout": MEAN})
             if condition.readout == CLS:
-                yield _comparison(fields, {**fields, "readout": MEAN})
+                yield comparison(fields, {**fields, "readout": MEAN})
 
 
-AS_SHIPPED = {"method": SHIPPED}
-
-
-def _comparison(first: Job, second: Job) -> Job:
+def comparison(first: Job, second: Job) -> Job:
+    """Return the job that takes the scores of one side from those of another."""
     fields = {"model": MODEL, "random_state": FIRST_SEED, "split": "test", "step": COMPARISON}
     minus = {name: value for name, value in second.items() if value != first[name]}
     return {**first, **fields, "minus": minus}
@@ -224,15 +238,19 @@ def _comparison(first: Job, second: Job) -> Job:
 def run(job: Job) -> Iterator[dict[str, Any]]:
     """Do a job."""
     if job["step"] == MADE:
-        yield made(job["method"])
+        yield made(job["method"], ready)
     elif job["step"] == FROZEN:
         yield from probed(job["method"], job["task"])
     elif job["step"] == COMPARISON:
-        yield compared(job)
+        yield compared(STUDY, job, TUNED + PROBED, results.correct, paired_interval)
     elif job["step"] == CHOICE:
-        yield from chosen(job)
+        condition = condition_of(job, TUNED)
+        yield from chosen(
+            lambda rate, seed: Fitted(job, rate, seed), condition.seeds()[: condition.chosen_on],
+            RATES, RATE_FACTOR, "accuracy",
+        )  # fmt: skip
     else:
-        rate = chosen_rate(job)
+        rate = chosen_rate(STUDY, condition_of(job, TUNED).fields(job["method"]))
         fitted = Fitted(job, rate, job["random_state"])
         yield {**fitted.fields, "learning_rate": rate, **fitted.score("test")}
 
@@ -250,18 +268,14 @@ def ready(arm: str) -> str:
         return str(encoder(arm))
 
 
-def made(arm: str) -> dict[str, Any]:
+def made(arm: str, ready: Callable[[str], str]) -> dict[str, Any]:
     """Make an encoder; return what it took, and how well it fills masks in held-out text."""
     with meter.Meter() as cost:
         folder = Path(ready(arm))
-    return {**fit_fields(cost), "metrics": last_evaluation(folder)}
-
-
-def last_evaluation(folder: Path) -> dict[str, float]:
-    """Return loss and accuracy on held-out text at the end of a run of continued pretraining."""
     rows = json.loads((folder / HISTORY).read_text("utf-8"))
     last = next(row for row in reversed(rows) if "eval_loss" in row)
-    return {"loss": last["eval_loss"], "accuracy": last["eval_accuracy"]}
+    metrics = {"loss": last["eval_loss"], "accuracy": last["eval_accuracy"]}
+    return {**fit_fields(cost), "metrics": metrics}
 
 
 # --- the readouts --------------------------------------------------------------------------------
@@ -320,14 +334,15 @@ class MeanPooledClassifier(FineTunedClassifier):
 CLASSIFIERS = {MEAN: MeanPooledClassifier, CLS: FineTunedClassifier}
 
 
-def passes(labels: int) -> int:
+def passes(items: int, batch_size: int) -> int:
     """Return how many passes over so many texts take `LEAST_STEPS` steps or a few more."""
-    return -(-LEAST_STEPS // steps_per_pass(labels))
+    return math.ceil(LEAST_STEPS / math.ceil(items / batch_size))
 
 
-def steps_per_pass(labels: int) -> int:
-    """Return how many batches so many texts make."""
-    return -(-labels // BATCH[labels])
+def ending_loss(history: Sequence[Mapping[str, float]]) -> float:
+    """Return the mean training loss over the last tenth of a history's records of it."""
+    losses = [row["loss"] for row in history if "loss" in row]
+    return float(np.mean(losses[-max(1, len(losses) // 10) :]))
 
 
 class Fitted:
@@ -341,17 +356,17 @@ class Fitted:
         labels, self._task = job["labels"], job["task"]
         self._classifier = CLASSIFIERS[job["readout"]](
             ready(job["method"]), learning_rate=rate, batch_size=BATCH[labels],
-            num_epochs=passes(labels), max_length=MAX_LENGTH, random_state=seed,
+            num_epochs=passes(labels, BATCH[labels]), max_length=MAX_LENGTH, random_state=seed,
             show_progress=False,
         )  # fmt: skip
         with meter.Meter() as cost:
             self._classifier.fit(*few_shot(self._task, labels // CLASSES[self._task], seed))
-        losses = [row["loss"] for row in self._classifier.history_ if "loss" in row]
         self.fields = {
             **fit_fields(cost),
             "random_state": seed,
-            "steps": passes(labels) * steps_per_pass(labels),
-            "training_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])),
+            "batch_size": BATCH[labels],
+            "num_epochs": passes(labels, BATCH[labels]),
+            "training_loss": ending_loss(self._classifier.history_),
         }
 
     def score(self, split: str) -> dict[str, Any]:
@@ -399,49 +414,61 @@ def _best(scores: dict[float, float]) -> float:
     return max(sorted(scores), key=lambda value: scores[value])
 
 
-def chosen(job: Job) -> Iterator[dict[str, Any]]:
+def chosen(
+    fit: Callable[[float, int], Any],
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    factor: float,
+    metric: str,
+) -> Iterator[dict[str, Any]]:
     """Choose a rate; yield the validation records of all rates and the test records of the best.
 
-    The fits that have chosen are draws like the others: they are scored, not made again.
+    The fits that have chosen are draws like the others: they are scored, not made again. Test is
+    scored with the chosen rate alone.
+
+    Args:
+        fit: From a rate and a seed to what has `fields` and `score`, such as `Fitted`.
+        seeds: Of the draws that choose.
+        rates: The grid.
+        factor: How far beyond an edge a further rate lies.
+        metric: What the mean over draws is taken of.
     """
-    seeds = condition_of(job).seeds()[: condition_of(job).chosen_on]
-    fitted: dict[float, list[Fitted]] = {}
+    fitted: dict[float, list[Any]] = {}
     records: list[dict[str, Any]] = []
 
     def score(rate: float) -> float:
-        fitted[rate] = [Fitted(job, rate, seed) for seed in seeds]
-        new = [{**fit.fields, "learning_rate": rate, **fit.score("validation")}
-               for fit in fitted[rate]]  # fmt: skip
+        fitted[rate] = [fit(rate, seed) for seed in seeds]
+        new = [{**one.fields, "learning_rate": rate, **one.score("validation")}
+               for one in fitted[rate]]  # fmt: skip
         records.extend(new)
-        return float(np.mean([record["metrics"]["accuracy"] for record in new]))
+        return float(np.mean([record["metrics"][metric] for record in new]))
 
-    found = search(RATES, RATE_FACTOR, score)
+    found = search(rates, factor, score)
     yield from records
-    for fit in fitted[found.best]:
-        chosen = {"learning_rate": found.best, "at_edge": found.at_edge}
-        yield {**fit.fields, **chosen, **fit.score("test")}
+    for one in fitted[found.best]:
+        setting = {"learning_rate": found.best, "at_edge": found.at_edge}
+        yield {**one.fields, **setting, **one.score("test")}
 
 
-def chosen_rate(job: Job) -> float:
-    """Return the rate that validation has chosen for a job's arm, size and readout.
+def chosen_rate(study: str, fields: Job) -> float:
+    """Return the rate that a study's records say validation has chosen for an arm's condition.
 
     Raises:
         ValueError: If nothing is recorded of that choice.
     """
-    fields = {**condition_of(job).fields(job["method"]), "step": CHOICE, "split": "test"}
-    table = results.read(STUDY)
-    for name, value in fields.items():
+    table = results.read(study)
+    for name, value in {**fields, "step": CHOICE, "split": "test"}.items():
         table = table[table[name] == value] if name in table else table[:0]
     if table.empty:
         raise ValueError(f"no rate is chosen for {fields}; run the study's first jobs.")
     return float(table["learning_rate"].iloc[0])
 
 
-def condition_of(job: Job) -> Condition:
-    """Return the condition that a record or a job belongs to."""
+def condition_of(job: Job, conditions: Iterable[Condition]) -> Condition:
+    """Return which of the conditions a job or a side of a comparison belongs to."""
     return next(
         condition
-        for condition in TUNED + PROBED
+        for condition in conditions
         if job["method"] in condition.arms
         and condition.fields(job["method"]).items() <= job.items()
     )
@@ -496,21 +523,34 @@ def probe(C: float) -> Any:
 # --- comparisons ---------------------------------------------------------------------------------
 
 
-def compared(job: Job) -> dict[str, Any]:
-    """Return the difference of two sides of a comparison on the draws that both have."""
-    names = ("method", "task", "trained", "readout", "labels")
-    first = {name: job[name] for name in names}
+def compared(
+    study: str,
+    job: Job,
+    conditions: Sequence[Condition],
+    scored: Callable[..., np.ndarray],
+    interval: Callable[[np.ndarray, np.ndarray], Any],
+) -> dict[str, Any]:
+    """Return the difference of two sides of a comparison on the draws that both have.
+
+    Args:
+        study: Whose records.
+        job: As `comparison` makes it.
+        conditions: Those of the study.
+        scored: `results.correct` or `results.counts`.
+        interval: From what that returns for both sides to the interval of their difference.
+    """
+    first = {name: job[name] for name in ("method", "task", "trained", "readout", "labels")}
     second = {**first, **job["minus"]}
+    seeds, others = (condition_of(side, conditions).seeds() for side in (first, second))
+    seeds = [seed for seed in seeds if seed in others]
     with meter.Meter() as cost:
-        seeds = [seed for seed in condition_of(first).seeds()
-                 if seed in condition_of(second).seeds()]  # fmt: skip
         sides = [
-            np.concatenate([
-                results.correct(STUDY, **side, split="test", random_state=seed) for seed in seeds
-            ])
+            np.concatenate(
+                [scored(study, **side, split="test", random_state=seed) for seed in seeds]
+            )
             for side in (first, second)
-        ]  # fmt: skip
-        found = paired_interval(*sides)
+        ]
+        found = interval(*sides)
     return {**fit_fields(cost), "draws": len(seeds), "metrics": interval_fields(found)}
 
 
@@ -522,7 +562,9 @@ def interval_fields(found: Any) -> dict[str, float]:
     }  # fmt: skip
 
 
-def in_stages(study_file: str, stages: Sequence[Callable[[], Iterator[Job]]], run: Callable) -> None:
+def in_stages(
+    study_file: str, stages: Sequence[Callable[[], Iterator[Job]]], run: Callable
+) -> None:
     """Do the jobs of one stage after those of another, whose records they read."""
     for stage in stages:
         try:

@@ -212,7 +212,8 @@ def _interval(score: Card, metric: str) -> list[Block]:
 def _against_baseline(card: Card, score: Card) -> list[Block]:
     baseline = card.get("baseline")
     if not baseline or not _known(baseline.get("estimate")):
-        return ["No baseline was recorded to compare it with."]
+        # What `build` scores beside the model has a section of its own.
+        return [] if card.get("rivals") else ["No baseline was recorded to compare it with."]
     value, low, high = baseline["estimate"], score.get("low"), score.get("high")
     metric = score.get("metric") or "score"
     text = f"Baseline ({shown(baseline.get('title') or 'no learning')}): {_value(metric, value)}. "

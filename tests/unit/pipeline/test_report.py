@@ -112,6 +112,13 @@ def test_the_verdict_follows_the_interval(write, low, high, verdict):
                    ) == 1  # fmt: skip
 
 
+def test_a_missing_baseline_is_said_where_nothing_stands_beside_the_model(write):
+    rivals = [{"title": "the teacher", "score": None, "difference": None}]
+    for parts, said in (({}, True), ({"rivals": rivals}, False)):
+        for text in write(changed(baseline=None, **parts)):
+            assert ("No baseline was recorded" in text) is said
+
+
 def test_what_to_use_stands_before_the_figures(write):
     said = {"verdict": "Use the label names instead.", "scored_on": "mine.csv, your own rows."}
     for text in write(changed(**said)):
