@@ -56,6 +56,10 @@ STATED = {
         "3.70 million": "arithmetic from the architecture, as the page says",
         "11.9": "arithmetic from the architecture",
     },
+    "book/other_answers.md": {
+        "13.1": "published in Prompt2Model",
+        "37.3": "published in Prompt2Model",
+    },
     "book/from_table.md": {
         "3.23 times": "published for int8 by sentence-transformers",
     },
