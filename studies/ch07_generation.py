@@ -16,8 +16,9 @@ Three pieces, each with Qwen2.5-Coder 0.5B as the teacher. Primary comparisons, 
 Sentences near a validation text are dropped everywhere, the untouched rows included. Nothing reads
 the test split. Planned: 6, 5 and 5 minutes, 16 in all. Cut down before any record, since machine
 time is short: three seeds, 42 to 44, in place of five, 96 sentences at each temperature in place of
-120, and 300 rows to filter in place of 400. A first run of the annealing, one seed, wrote 60 rows in
-a single round, in which no temperature can rise; its records were removed, and rounds made smaller.
+120, and 300 rows to filter in place of 400. A first run of the annealing, one seed, wrote 60 rows
+in a single round, in which no temperature can rise; its records were removed, and rounds made
+smaller.
 """
 
 import itertools
