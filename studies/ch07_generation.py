@@ -3,8 +3,9 @@
 Three pieces, each with Qwen2.5-Coder 0.5B as the teacher. Primary comparisons, paired over seeds:
 
 - *Questions*: 200 general-knowledge questions with answers, from one prompt at one temperature,
-  and from prompts that vary (topics, up to five earlier rows, rising temperature). Primary: the
-  number of exact duplicates among the first 200, one prompt against varied ones.
+  and from prompts that vary (up to five earlier rows, rising temperature), in rounds of 4 prompts,
+  each of which brings several questions. Primary: the number of exact duplicates among the first
+  200, one prompt against varied ones.
 - *Annealing*: up to 96 film-review sentences, in rounds of 16 prompts, at each of six temperatures,
   constant or rising. Primary: 0.7 to 1.1, the default, against the paper's 0.5 to 1.7, in the share
   of labels that a classifier trained on real reviews agrees with. Diversity (distinct words and
@@ -16,9 +17,9 @@ Three pieces, each with Qwen2.5-Coder 0.5B as the teacher. Primary comparisons, 
 Sentences near a validation text are dropped everywhere, the untouched rows included. Nothing reads
 the test split. Planned: 6, 5 and 5 minutes, 16 in all. Cut down before any record, since machine
 time is short: three seeds, 42 to 44, in place of five, 96 sentences at each temperature in place of
-120, and 300 rows to filter in place of 400. A first run of the annealing, one seed, wrote 60 rows
-in a single round, in which no temperature can rise; its records were removed, and rounds made
-smaller.
+120, and 300 rows to filter in place of 400. A first run of questions and annealing, one seed, wrote
+all its rows in a single round, in which prompts cannot vary and no temperature rises; its records
+were removed, and rounds made smaller.
 """
 
 import itertools
@@ -40,7 +41,9 @@ from reptune.prompt2model.votes import prompt_labelers, relabel
 
 QUESTIONS, SENTENCES, ROWS = 200, 96, 300
 REAL = 1500  # labels of each class of the classifier that judges
-ROUND, MOST_PROMPTS = 16, 128  # of the annealing: several rounds, so that the temperature rises
+# Several rounds, since only from the second on can prompts vary and the temperature rise.
+ASKING = {"batch_size": 4, "max_calls": 40}
+HEATING = {"batch_size": 16, "max_calls": 128}
 ANNEALING = ((0.5, 0.5), (0.7, 0.7), (1.1, 1.1), (1.5, 1.5), (0.7, 1.1), (0.5, 1.7))
 UNVARIED = {"attributes": {}, "examples": 0, "temperature": (0.7, 0.7)}
 TRIVIA = Task(
@@ -68,7 +71,9 @@ def run(job: Job) -> Iterator[dict[str, Any]]:
 def questions(teacher: LocalTeacher, seed: int, count: int = QUESTIONS) -> Iterator[dict[str, Any]]:
     """Duplicates among the first questions that are well formed."""
     for arm, settings in (("one prompt", UNVARIED), ("varied prompts", {})):
-        rows, generated, cost = written(teacher, TRIVIA, count, seed, similar=0.9, **settings)
+        rows, generated, cost = written(
+            teacher, TRIVIA, count, seed, similar=0.9, **ASKING, **settings
+        )
         rows = rows[:count]
         exact = filters.drop_duplicates(rows)
         runs = filters.drop_shared_runs(exact.samples)
@@ -93,7 +98,7 @@ def annealing(teacher: LocalTeacher, seed: int, count: int = SENTENCES) -> Itera
     for heat in ANNEALING:
         rows, generated, cost = written(
             teacher, task_of(SENTIMENT), count, seed, checks=None, temperature=heat, similar=0.9,
-            batch_size=ROUND, max_calls=MOST_PROMPTS,
+            **HEATING,
         )  # fmt: skip
         said = judge.predict([row.input for row in rows])
         names = np.array(NAMES[SENTIMENT])
