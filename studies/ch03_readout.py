@@ -2,17 +2,17 @@
 
 Written before any record. `ch03_transfer` fine-tuned from [CLS] and the pooler, 63 to 96 steps with
 100 and 500 labels, and found domain-adaptive 7.4 points below MiniLM as shipped (500 labels,
-interval −9.9 to −5.1), below even the probe of its own frozen vectors. But masked-LM training leaves
-[CLS] and the pooler alone, four of ten runs with 100 labels had learned nothing, the rates had been
-chosen with 1,000 labels, and the probes had one penalty for vectors whose mean cosine differs from
-arm to arm. Here the same encoders are read and trained as suits them.
+interval −9.9 to −5.1), below even the probe of its own frozen vectors. But masked-LM training
+leaves [CLS] and the pooler alone, four of ten runs with 100 labels had learned nothing, the rates
+had been chosen with 1,000 labels, and the probes had one penalty for vectors whose mean cosine
+differs from arm to arm. Here the same encoders are read and trained as suits them.
 
-**Arms.** As shipped, general start, domain-adaptive, task-adaptive (`shared/encoders.py`). Fine-tuned
-from the mean of the last states (`MeanPooled`) or from [CLS] and the pooler, with the same trainer,
-loss and batches; at least 300 steps: 10 passes over 500 labels in batches of 16, 24 over 100 labels
-in batches of 8. Every record holds the training loss at the end, which says whether a run has
-learned its labels. Probes: a logistic regression on the mean vectors, each feature standardized by
-the labeled texts. Texts are cut at 64 tokens.
+**Arms.** As shipped, general start, domain-adaptive, task-adaptive (`shared/encoders.py`).
+Fine-tuned from the mean of the last states (`MeanPooled`) or from [CLS] and the pooler, with the
+same trainer, loss and batches; at least 300 steps: 10 passes over 500 labels in batches of 16, 24
+over 100 labels in batches of 8. Every record holds the training loss at the end, which says whether
+a run has learned its labels. Probes: a logistic regression on the mean vectors, each feature
+standardized by the labeled texts. Texts are cut at 64 tokens.
 
 **Draws.** From seed 42 on, the same texts for all arms; a draw's seed is the training's too. Rotten
 Tomatoes: from the mean, 500 labels, ten draws as shipped and domain-adaptive, three for the other
@@ -26,15 +26,17 @@ accuracy, on draw 42, and on 42 and 43 where there are ten draws. Where the best
 rate three times beyond it is tried (1e-5 or 9e-4); if that one is best, it is used, the record says
 `at_edge`, and what is said of that arm is said with that reservation. Of equal rates the lower is
 taken. The probes' C, for each arm and size, from 1e-4 to 1 in powers of ten by mean accuracy on
-validation over all draws, with one power beyond an edge. Test is scored with the chosen values alone.
+validation over all draws, with one power beyond an edge. Test is scored with the chosen values
+alone.
 
-**Primary comparison**: domain-adaptive minus as shipped, from the mean, 500 labels, ten draws, test;
-the interval is a paired bootstrap over texts and draws. Below zero: the claim that reading reviews
-first hurts here is earned. Holds zero: the claim is withdrawn, the old gap was readout and too few
-steps, and nothing is said of a gain. Above zero: the claim is reversed. Secondary, marked so where
-they are told, without a correction for their number: fine-tuned minus probe within each arm (an
-adapted encoder below its own probe has not been trained well, and then no verdict is passed on it);
-[CLS] minus mean within each arm; the other arms, sizes and the control minus as shipped; the probes.
+**Primary comparison**: domain-adaptive minus as shipped, from the mean, 500 labels, ten draws,
+test; the interval is a paired bootstrap over texts and draws. Below zero: the claim that reading
+reviews first hurts here is earned. Holds zero: the claim is withdrawn, the old gap was readout and
+too few steps, and nothing is said of a gain. Above zero: the claim is reversed. Secondary, marked
+so where they are told, without a correction for their number: fine-tuned minus probe within each
+arm (an adapted encoder below its own probe has not been trained well, and then no verdict is passed
+on it); [CLS] minus mean within each arm; the other arms, sizes and the control minus as shipped;
+the probes.
 
 **Smallest detectable difference.** Of ten draws the old records give intervals of ±2.4 points
 fine-tuned with 500 labels and ±2.0 frozen; 1.43 times that is 3 points in four of five tries. With
@@ -42,13 +44,14 @@ three draws a cell tells apart what lies 4 to 5 points apart, with 308 test topi
 holds in the end, 1.43 times half of the interval's width, stands beside each result.
 
 **Planned**: 12,300 core-seconds, 103 minutes on two cores, a thread and a job on each. Making the
-encoders, whose folders are not kept: 1,250 steps of 2.3 s on a thread beside another (`ch03_choices`
-took 274 s for 120), 2,880 s; on both cores `ch03_encoders` took 1,411 s for domain-adaptive and 353 s
-for task-adaptive. A step of 16 sentences took 0.32 s in `ch03_transfer` (31 s for 96, 20 s for 63),
-where the last block computes [CLS] alone; without that it should take 0.36 s, and with half the batch
-0.24 s, since about 0.1 s goes to the optimizer whatever the batch. A step of 16 articles of 128
-tokens took 1.11 s (70 s for 63), so one of 8 and 64 tokens should take 0.39 s. Encoding 1,066
-sentences takes 12 s (88 s for 7,464); a job's start 8 s. In seconds, with scoring:
+encoders, whose folders are not kept: 1,250 steps of 2.3 s on a thread beside another
+(`ch03_choices` took 274 s for 120), 2,880 s; on both cores `ch03_encoders` took 1,411 s for
+domain-adaptive and 353 s for task-adaptive. A step of 16 sentences took 0.32 s in `ch03_transfer`
+(31 s for 96, 20 s for 63), where the last block computes [CLS] alone; without that it should take
+0.36 s, and with half the batch 0.24 s, since about 0.1 s goes to the optimizer whatever the batch.
+A step of 16 articles of 128 tokens took 1.11 s (70 s for 63), so one of 8 and 64 tokens should take
+0.39 s. Encoding 1,066 sentences takes 12 s (88 s for 7,464); a job's start 8 s. In seconds, with
+scoring:
 
     from the mean, 500 labels: 12 fits of 127 to choose, 16 more of 135         3,680
     the other two arms: 6 of 127, 4 of 135                                      1,300
@@ -59,8 +62,8 @@ sentences takes 12 s (88 s for 7,464); a job's start 8 s. In seconds, with scori
     two rates beyond an edge                                                      250
 
 With the 44 minutes of `ch03_entities` that makes 147 of 150. **Cut to fit**: the arm "both" (two
-more minutes of fits for each draw and six to make it); [CLS] with 100 labels; ten draws anywhere but
-in the primary comparison; all but two draws to choose a rate; [CLS] for the general start and
+more minutes of fits for each draw and six to make it); [CLS] with 100 labels; ten draws anywhere
+but in the primary comparison; all but two draws to choose a rate; [CLS] for the general start and
 task-adaptive; articles beyond 64 tokens. If time runs out, the topics are the last jobs, and the
 first to go.
 """
@@ -229,10 +232,15 @@ def comparison_jobs() -> Iterator[Job]:
 
 
 def comparison(first: Job, second: Job) -> Job:
-    """Return the job that takes the scores of one side from those of another."""
-    fields = {"model": MODEL, "random_state": FIRST_SEED, "split": "test", "step": COMPARISON}
-    minus = {name: value for name, value in second.items() if value != first[name]}
-    return {**first, **fields, "minus": minus}
+    """Return the job that takes the scores of one side from those of another.
+
+    The sides stand apart, so that nobody who asks for a side's scores gets this record too.
+    """
+    return {
+        "method": COMPARISON, "model": MODEL, "task": first["task"], "labels": first["labels"],
+        "random_state": FIRST_SEED, "split": "test", "step": COMPARISON, "first": first,
+        "minus": {name: value for name, value in second.items() if value != first[name]},
+    }  # fmt: skip
 
 
 def run(job: Job) -> Iterator[dict[str, Any]]:
@@ -539,8 +547,7 @@ def compared(
         scored: `results.correct` or `results.counts`.
         interval: From what that returns for both sides to the interval of their difference.
     """
-    first = {name: job[name] for name in ("method", "task", "trained", "readout", "labels")}
-    second = {**first, **job["minus"]}
+    first, second = job["first"], {**job["first"], **job["minus"]}
     seeds, others = (condition_of(side, conditions).seeds() for side in (first, second))
     seeds = [seed for seed in seeds if seed in others]
     with meter.Meter() as cost:
