@@ -109,8 +109,9 @@ command with --student label-names saves them as a model.'
         text = f"These rows do not tell this model from {names}; more rows to test on might."
         return f"{text} {_UNKNOWN}" if made else text
     names = " and ".join(_NAMES[_is_teacher(rival)] for rival in met)
-    text = f"This model is clearly better than {names} here." if met else ""
-    return f"{text} {_UNKNOWN}".strip() if made else text
+    if not made:
+        return f"This model is clearly better than {names} here." if met else ""
+    return f"{_FAVORED.format(names)} {_UNKNOWN}" if met else _UNKNOWN
 
 
 _MEND = (
@@ -119,6 +120,11 @@ _MEND = (
 )
 _UNKNOWN = (
     "How well it does on real texts is not known: test it on 100 of your own before you use it."
+)
+# Chapter 7's appendix: ahead of the teacher on such questions, far behind it on those of others.
+_FAVORED = (
+    "This model is clearly better than {} here, but these rows were made like those that it "
+    "learned from, and on others it may be worse."
 )
 _NAMES = ("label names", "the teacher itself")
 _USE = (

@@ -56,7 +56,7 @@ def test_a_model_that_is_no_good_is_called_so():
 def test_rows_that_nobody_checked_prove_nothing_of_real_texts():
     card = {"score": {"estimate": 0.9, "low": 0.8}, "baseline": BASE}
     for rivals, begins in (
-        ([rival(NAMES, 0.6, 0.1, 0.3)], "This model is clearly better than label names here. How"),
+        ([rival(NAMES, 0.6, 0.1, 0.3)], "This model is clearly better than label names here, but"),
         ([rival(NAMES, 0.9, -0.1, 0.1)], "These rows do not tell"),
         ([UNKNOWN], "How well it does on real texts is not known"),
     ):
