@@ -238,11 +238,43 @@ def ch07_annealing() -> str:
     found = results.read("ch07_generation")
     if found.empty:
         return not_run("ch07_generation")
-    columns = {
-        "agreement": "The judge agrees", "distinct_2": "Distinct pairs of words",
-        "mean_cosine": "Mean cosine of two rows",
-    }  # fmt: skip
-    return _by_arm(found[found.method == "annealing"], "Temperature", columns)
+    lines = [
+        "| Temperature | Rows | The judge agrees | Distinct pairs of words | Mean cosine |",
+        "|---|---:|---|---|---|",
+    ]
+    for name, arm in _records("ch07_generation", method="annealing").groupby("arm", sort=False):
+        agreed = metrics.mean_interval(_agreed(name))
+        others = [_ranged(arm[f"metrics.{column}"]) for column in ("distinct_2", "mean_cosine")]
+        lines.append(f"| {_heat(name)} | {arm.labels.sum():,} | {agreed} | {' | '.join(others)} |")
+    return "\n".join(lines) + "\n"
+
+
+def ch07_annealing_compared() -> str:
+    """Differences in agreement; the rows are other ones each time, so nothing is paired."""
+    rows = []
+    for one, other, planned in (
+        ("0.7 to 1.1", "0.5 to 1.7", " (planned)"), ("0.7 to 1.1", "0.7 to 0.7", ""),
+        ("0.5 to 0.5", "0.7 to 1.1", ""),
+    ):  # fmt: skip
+        shares = [_agreed(name) for name in (one, other)]
+        apart = shares[0].mean() - shares[1].mean()
+        half = 1.96 * np.sqrt(sum(share.var() / share.size for share in shares))
+        ends = {"difference": apart, "low": apart - half, "high": apart + half}
+        shown = f"{_heat(one)} minus {_heat(other)}{planned}"
+        rows.append((shown, {f"metrics.{name}": end for name, end in ends.items()}))
+    return _differences(rows)
+
+
+def _agreed(arm: str) -> np.ndarray:
+    """Whether the judge agrees with each row of an arm, all seeds in one row."""
+    found = _records("ch07_generation", method="annealing", arm=arm)
+    counts = (found["metrics.agreement"] * found.labels).round().astype(int)
+    return np.repeat([1.0, 0.0], [counts.sum(), (found.labels - counts).sum()])
+
+
+def _heat(arm: str) -> str:
+    first, last = arm.split(" to ")
+    return first if first == last else f"{first} rising to {last}"
 
 
 def ch07_filters() -> str:
@@ -267,8 +299,25 @@ def ch07_filters() -> str:
     return "\n".join(lines) + "\n"
 
 
+VOTES = {
+    "disagreed": "SmolLM2, both orders together, gives another label",
+    "orders_differ": "its two orders give different labels",
+    "vote_changed": "the vote differs from the first order alone",
+}
+
+
+def ch07_votes() -> str:
+    """How often a second model disagrees with the written labels, and with itself."""
+    found = results.read("ch07_generation")
+    if found.empty:
+        return not_run("ch07_generation")
+    found = found[(found.method == "filters") & (found.arm == "filtered")]
+    lines = ["| Share of the filtered rows for which | Mean (range over seeds) |", "|---|---|"]
+    lines += [f"| {shown} | {_ranged(found[name])} |" for name, shown in VOTES.items()]
+    return "\n".join(lines) + "\n"
+
+
 COSTS = {
-    "metrics.accuracy": ("Accuracy", "{:.3f}"),
     "texts_per_second": ("Texts per second", "{:,.0f}"),
     "times_as_fast": ("Times as fast", "{:,.1f}"),
     "break_even": ("Cheaper from … texts on", "{:,.0f}"),
@@ -330,14 +379,16 @@ def _by_arm(found: pd.DataFrame, what: str, columns: dict[str, str]) -> str:
     """A line for each arm: means over seeds, and their range."""
     lines = [f"| {what} | {' | '.join(columns.values())} |", f"|---|{'---|' * len(columns)}"]
     for name, arm in found.groupby("arm", sort=False):
-        cells = []
-        for column in columns:
-            values = arm[f"metrics.{column}"]
-            shown = "{:.0f}" if (values == values.round()).all() else "{:.2f}"
-            ends = f"{shown} to {shown}".format(values.min(), values.max())
-            cells.append(f"{shown.format(values.mean())} ({ends})")
+        cells = [_ranged(arm[f"metrics.{column}"]) for column in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _ranged(values: pd.Series) -> str:
+    """The mean over seeds, and the least and the most."""
+    shown = "{:.0f}" if (values == values.round()).all() else "{:.2f}"
+    ends = f"{shown} to {shown}".format(values.min(), values.max())
+    return f"{shown.format(values.mean())} ({ends})"
 
 
 def _median(values: pd.Series, shown: str) -> str:
@@ -352,12 +403,13 @@ def _median(values: pd.Series, shown: str) -> str:
 
 def _span(counts: pd.Series) -> str:
     """One number, or the least and the most of several."""
-    least, most = counts.min(), counts.max()
+    least, most = int(counts.min()), int(counts.max())
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 TABLES = (
     *(ch07_students, ch07_questions, ch07_questions_compared, ch07_time, ch07_time_compared),
-    *(ch07_japanese, ch07_japanese_compared, ch07_variety, ch07_annealing, ch07_filters),
+    *(ch07_japanese, ch07_japanese_compared, ch07_variety, ch07_annealing),
+    *(ch07_annealing_compared, ch07_filters, ch07_votes),
     ch07_cost,
 )
