@@ -115,7 +115,7 @@ def ch07_questions_compared() -> str:
 TIMES = (
     ("ch07_time_baselines", {"method": "document's date"}, "The document's date, always"),
     ("ch07_time_baselines", {"method": "dateparser"}, "`dateparser`"),
-    ("ch07_time_baselines", {"method": "rules, sentence's cues"}, "Rules, with a list of cues"),
+    ("ch07_time_baselines", {"method": "rules, sentence's cues"}, "Rules with a list of words"),
     ("ch07_time", {"method": "teacher asked", "rows": "0 examples"}, "The teacher, no example"),
     ("ch07_time", {"method": "teacher asked", "rows": "8 examples"}, "The teacher, eight examples"),
     ("ch07_time", {"method": "generator"}, "Student that writes the value (SmolLM2)"),
@@ -129,7 +129,7 @@ FILLED = {"rules": "rules", "dateparser": "`dateparser`"}
 RIVALS = {
     "dateparser": "`dateparser`",
     "rules": "rules without a direction",
-    "rules, sentence's cues": "rules with a list of cues",
+    "rules, sentence's cues": "rules with a list of words",
     "templates": "the same from templates",
     "teacher asked": "the teacher, eight examples",
 }
@@ -160,7 +160,7 @@ def ch07_time_compared() -> str:
     found = _records("ch07_time", method="comparison", rows="teacher")
     for number, (_, arm) in enumerate(found.iterrows()):
         minus = RIVALS.get(arm.minus, arm.minus)
-        student = f"Direction, {FILLED.get(arm.slots)} filling in,"
+        student = f"Direction with {FILLED.get(arm.slots)},"
         student = "Student that writes the value" if arm.model == SMOLLM else student
         rows.append((f"{student} minus {minus}{' (planned)' if number == 0 else ''}", arm))
     return _differences(rows)
@@ -295,7 +295,9 @@ def ch07_filters() -> str:
             "" if name == "as written" else f"{gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
         )
         scored = with_interval("ch07_generation", **fields)
-        lines.append(f"| {name} | {_span(arm.rows)} | {_span(arm.labels)} | {scored} | {apart} |")
+        shown = name.replace("relabeled", "confirmed")
+        shown += " (planned)" if name == "filtered and relabeled" else ""
+        lines.append(f"| {shown} | {_span(arm.rows)} | {_span(arm.labels)} | {scored} | {apart} |")
     return "\n".join(lines) + "\n"
 
 
