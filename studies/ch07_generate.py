@@ -1,9 +1,9 @@
 """What a teacher writes for two prompts: 1,000 rows for each of five seeds.
 
 The rows go to `studies/data/generated/`, the records say what they cost and what became of them.
-Qwen2.5-Coder 0.5B writes for both tasks, SmolLM2 135M for sentiment with three of the seeds. Nothing
-is chosen here, and no test text is looked at but to keep rows away from it. Planned: 8 to 10 minutes
-for each seed and task with Qwen, 4 with SmolLM2, about two hours in all.
+Qwen2.5-Coder 0.5B writes for both tasks, SmolLM2 135M for sentiment with three of the seeds.
+Nothing is chosen here, and no test text is looked at but to keep rows away from it. Planned: 8 to
+10 minutes for each seed and task with Qwen, 4 with SmolLM2, about two hours in all.
 """
 
 from collections import Counter
