@@ -84,13 +84,12 @@ from ch03_readout import (
     comparison,
     condition_of,
     ending_loss,
-    in_stages,
     made,
     making_job,
     passes,
     search,
 )
-from shared.common import MODEL, fit_fields
+from shared.common import MODEL, fit_fields, in_stages
 from shared.encoders import GENERAL, HELD_OUT, SHIPPED, USUAL, folder_of
 from shared.entities import (
     NEWSWIRE,
@@ -154,16 +153,12 @@ def first_jobs() -> list[Job]:
 
 def final_jobs() -> Iterator[Job]:
     """The draws that choose nothing, each a job."""
-    for condition in TUNED:
-        yield from condition.final_jobs()
+    return readout.finals_of(TUNED)
 
 
 def comparison_jobs() -> Iterator[Job]:
     """The primary comparison first, then the secondary ones."""
-    for condition in TUNED + PROBED:
-        for arm in condition.arms:
-            if arm != SHIPPED:
-                yield comparison(condition.fields(arm), condition.fields(SHIPPED))
+    yield from readout.minus_shipped(TUNED + PROBED)
     for condition in (TUNED[0], *PROBED):
         yield comparison(condition.fields(ADAPTIVE), condition.fields(GENERAL))
 

@@ -80,8 +80,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from shared import entities, lineage
-from shared.common import SEEDS, FrozenEmbeddings, Job, few_shot, fit_fields, splits
+from shared import entities, lineage, lineage_file
+from shared.common import SEEDS, FrozenEmbeddings, Job, few_shot, fit_fields, in_stages, splits
 from shared.lineage import (
     ARMS,
     BASE,
@@ -102,7 +102,6 @@ from shared.lineage import (
     best,
     encoder,
     flops_per_token,
-    run_stages,
 )
 
 from reptune import meter
@@ -266,16 +265,16 @@ def write_file(job: Job) -> Iterator[dict[str, Any]]:
     """Write the base of seed 42 as one file of half precision, and read it back.
 
     Raises:
-        ValueError: If a logit changes by more than `lineage.LOGIT_TOLERANCE`.
+        ValueError: If a logit changes by more than `lineage_file.LOGIT_TOLERANCE`.
     """
     folder = encoder(job["method"], job["random_state"])
     file = lineage.FOLDER / f"{NAME}.safetensors"
     with meter.Meter() as cost:
-        digest = lineage.write_asset(folder, file)
-        again = lineage.read_asset(file, lineage.FOLDER / "read-back")
+        digest = lineage_file.write_asset(folder, file)
+        again = lineage_file.read_asset(file, lineage.FOLDER / "read-back")
     held = lineage.corpus(lineage.REVIEWS)["validation"]
-    change = lineage.largest_change(folder, again, held)
-    if change > lineage.LOGIT_TOLERANCE:
+    change = lineage_file.largest_change(folder, again, held)
+    if change > lineage_file.LOGIT_TOLERANCE:
         raise ValueError(f"a logit changes by {change:.3f} in half precision; ship float32.")
     losses = {
         name: lineage.masked_loss(where, held)["loss"]
@@ -430,4 +429,4 @@ def planned_core_hours(gflops: float = 60) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_stages(__file__, STAGES, run)
+    in_stages(__file__, STAGES, run)

@@ -84,7 +84,7 @@ from shared.common import (
     Job,
     few_shot,
     fit_fields,
-    main,
+    in_stages,
     score_fields,
     splits,
 )
@@ -213,22 +213,32 @@ def making_job(arm: str, task: str) -> Job:
 
 def final_jobs() -> Iterator[Job]:
     """The draws that have chosen nothing, each a job."""
-    for condition in TUNED:
+    return finals_of(TUNED)
+
+
+def finals_of(conditions: Iterable[Condition]) -> Iterator[Job]:
+    """Yield the jobs of all conditions whose draws choose nothing."""
+    for condition in conditions:
         yield from condition.final_jobs()
 
 
 def comparison_jobs() -> Iterator[Job]:
     """The primary comparison first, then the secondary ones."""
-    for condition in TUNED + PROBED:
-        for arm in condition.arms:
-            if arm != SHIPPED:
-                yield comparison(condition.fields(arm), condition.fields(SHIPPED))
+    yield from minus_shipped(TUNED + PROBED)
     for condition in TUNED:
         for arm in condition.arms:
             fields = condition.fields(arm)
             yield comparison(fields, {**fields, "trained": PROBE, "readout": MEAN})
             if condition.readout == CLS:
                 yield comparison(fields, {**fields, "readout": MEAN})
+
+
+def minus_shipped(conditions: Iterable[Condition]) -> Iterator[Job]:
+    """Yield the comparisons of each condition's other arms with the encoder as shipped."""
+    for condition in conditions:
+        for arm in condition.arms:
+            if arm != SHIPPED:
+                yield comparison(condition.fields(arm), condition.fields(SHIPPED))
 
 
 def comparison(first: Job, second: Job) -> Job:
@@ -567,18 +577,6 @@ def interval_fields(found: Any) -> dict[str, float]:
         "difference": found.estimate, "low": found.low, "high": found.high,
         "detectable": DETECTABLE * (found.high - found.low) / 2,
     }  # fmt: skip
-
-
-def in_stages(
-    study_file: str, stages: Sequence[Callable[[], Iterator[Job]]], run: Callable
-) -> None:
-    """Do the jobs of one stage after those of another, whose records they read."""
-    for stage in stages:
-        try:
-            main(study_file, stage(), run)
-        except SystemExit as ended:
-            if ended.code:
-                raise
 
 
 if __name__ == "__main__":

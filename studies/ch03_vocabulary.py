@@ -62,7 +62,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 from shared import lineage
-from shared.common import MODEL, SEEDS, FrozenEmbeddings, Job, fit_fields
+from shared.common import MODEL, SEEDS, FrozenEmbeddings, Job, fit_fields, in_stages
 from shared.lineage import (
     BASE,
     CONTROL,
@@ -75,7 +75,6 @@ from shared.lineage import (
     PILOT_SEED,
     best,
     encoder,
-    run_stages,
 )
 
 from reptune import data, meter
@@ -400,4 +399,4 @@ def _frozen(folder: str) -> FrozenEmbeddings:
 
 
 if __name__ == "__main__":
-    run_stages(__file__, STAGES, run)
+    in_stages(__file__, STAGES, run)

@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared.common import Job, main, score_fields
+from shared.common import Job, in_stages, score_fields
 from shared.prompted import QWEN, SMOLLM, file_of, read_generated, write_generated
 from shared.replies import replies
 from shared.sandbox import run_code
@@ -371,11 +371,6 @@ def compared(model: str, shots: int) -> Interval:
 
 
 if __name__ == "__main__":
-    for stage in ([*WRITTEN, *AS_THEY_ARE], STUDENTS):
-        try:
-            main(__file__, stage, run)
-        except SystemExit as ended:
-            if ended.code:
-                raise
+    in_stages(__file__, (lambda: [*WRITTEN, *AS_THEY_ARE], lambda: STUDENTS), run)
     print(f"students minus Qwen with two examples: {compared(QWEN, 2)}")
     print(f"students minus their own model with two examples: {compared(SMOLLM, 2)}")

@@ -45,7 +45,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared.common import SEEDS, Job, fit_fields, main
+from shared.common import SEEDS, Job, fit_fields, in_stages
 from shared.prompted import GENERATED, MINILM, QWEN
 from shared.replies import replies
 
@@ -404,9 +404,4 @@ def _words(text: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    for stage in (first_jobs, with_teacher, comparisons):
-        try:
-            main(__file__, stage(), run)
-        except SystemExit as ended:
-            if ended.code:
-                raise
+    in_stages(__file__, (first_jobs, with_teacher, comparisons), run)

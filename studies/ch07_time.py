@@ -66,7 +66,7 @@ from ch07_time_baselines import (
     items,
     scores,
 )
-from shared.common import FrozenEmbeddings, Job, fit_fields, main
+from shared.common import FrozenEmbeddings, Job, fit_fields, in_stages
 from shared.dates import (
     Case,
     as_input,
@@ -495,9 +495,4 @@ def comparison(job: Job) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    for stage in (first_jobs, student_jobs, comparison_jobs):
-        try:
-            main(__file__, stage(), run)
-        except SystemExit as ended:
-            if ended.code:
-                raise
+    in_stages(__file__, (first_jobs, student_jobs, comparison_jobs), run)

@@ -76,6 +76,27 @@ def main(
     raise SystemExit(1 if failed else 0)
 
 
+def in_stages(
+    study_file: str, stages: Iterable[Callable[[], Iterable[Job]]], run: Callable
+) -> None:
+    """Do the jobs of one stage after those of another, whose records they read.
+
+    Args:
+        study_file: As of `main`.
+        stages: Each called when its turn has come.
+        run: As of `main`.
+
+    Raises:
+        SystemExit: If a job failed; later stages are not begun.
+    """
+    for stage in stages:
+        try:
+            main(study_file, stage(), run)
+        except SystemExit as ended:
+            if ended.code:
+                raise
+
+
 def _keep(job: Job, records: list[dict], path: Path) -> None:
     """Record a job whole, so that a kill leaves it either done or to be done again."""
     results.append_all([{"study": path.stem, **job, **record} for record in records], path)

@@ -7,17 +7,13 @@ what a stage makes, the next one reads, and what is there is not made again.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -31,7 +27,7 @@ from reptune.folders import write_folder
 from reptune.models.masked import load_masked_lm, masked_scores
 from reptune.pretraining import continue_pretraining, fit_output_bias, pack
 from reptune.pretraining.run import HISTORY
-from shared.common import SEEDS, FrozenEmbeddings, fit_fields, main, score_fields
+from shared.common import SEEDS, FrozenEmbeddings, fit_fields, score_fields
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "lineage"
 NAME = "bert-4x256"  # in records
@@ -275,7 +271,7 @@ def random_weights(folder: Path, seed: int, dropout: float) -> Path:
         return folder
     tokenizer = tokenizer_of(vocabulary())
     with runtime.seeded(seed):
-        model = BertForMaskedLM(_config(len(tokenizer), dropout))
+        model = BertForMaskedLM(config_of(len(tokenizer), dropout))
     some = corpus(REVIEWS)["train"][:2000]
     fit_output_bias(model, pack(some, tokenizer, BLOCK))
 
@@ -286,7 +282,8 @@ def random_weights(folder: Path, seed: int, dropout: float) -> Path:
     return write_folder(folder, write, marker="config.json")
 
 
-def _config(num_tokens: int, dropout: float, **sizes: int) -> BertConfig:
+def config_of(num_tokens: int, dropout: float, **sizes: int) -> BertConfig:
+    """The shape of a model with so many tokens; `SIZES` unless others are given."""
     return BertConfig(
         vocab_size=num_tokens, max_position_embeddings=BLOCK, hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout, **(sizes or SIZES),
@@ -468,16 +465,6 @@ def early_falls(arm: str, other: str) -> dict[str, float]:
     return {"early fall": float(falls[0].mean()), "early fall of other": float(falls[1].mean())}
 
 
-def run_stages(study_file: str, stages: Sequence[Callable], run: Callable) -> None:
-    """Do stages of jobs one after the other; stop at one of which a job failed."""
-    for stage in stages:
-        try:
-            main(study_file, stage(), run)
-        except SystemExit as ended:
-            if ended.code:
-                raise
-
-
 # --- what it costs -------------------------------------------------------------------------------
 
 
@@ -492,86 +479,3 @@ def flops_per_token(masked: float = MASKED, trained: bool = True) -> float:
     head = width**2 + width * VOCABULARY
     forward = 2 * (layers * block + masked * head) + 4 * layers * BLOCK * width
     return forward * (3 if trained else 1)
-
-
-# --- one file of it ------------------------------------------------------------------------------
-
-FORMAT = 1
-LOGIT_TOLERANCE = 0.05  # that halving the weights may change a logit by
-
-
-def write_asset(folder: Path, file: Path) -> str:
-    """Write a model of the lineage as one file: weights in half precision, sizes, vocabulary.
-
-    Everything beside the weights is one string, because the library writes several in any order.
-
-    Args:
-        folder: A model that `encoder` made.
-        file: A safetensors file.
-
-    Returns:
-        The file's SHA-256, the same for the same model on every machine.
-
-    Raises:
-        ValueError: If a weight is beyond what half precision holds.
-    """
-    loaded = load_masked_lm(folder, device="cpu")
-    halves = {
-        name: weight.detach().half().contiguous()
-        for name, weight in loaded.model.named_parameters()
-    }
-    for name, weight in halves.items():
-        if not bool(weight.isfinite().all()):
-            raise ValueError(f"{name} holds weights beyond half precision; keep float32.")
-    ids = loaded.tokenizer.get_vocab()
-    sizes = {name: getattr(loaded.model.config, name) for name in SIZES}
-    about = {"format": FORMAT, "sizes": sizes, "vocabulary": sorted(ids, key=ids.get)}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    save_file(halves, part, metadata={"about": json.dumps(about, sort_keys=True)})
-    part.replace(file)
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-@torch.no_grad()
-def read_asset(file: Path, folder: Path) -> Path:
-    """Make of a file that `write_asset` wrote a folder that every model argument accepts.
-
-    Raises:
-        ValueError: If the file is none, of a newer format, or lacks a weight.
-    """
-    try:
-        with safe_open(file, "pt") as opened:
-            about = json.loads(opened.metadata()["about"])
-        known = about["format"] <= FORMAT
-        halves = load_file(file)
-    except Exception as error:  # safetensors' errors share no class
-        raise ValueError(f"{file} is no model that write_asset wrote: {error!r}") from error
-    if not known:
-        raise ValueError(f"{file} has format {about['format']}; this code reads up to {FORMAT}.")
-    tokenizer = tokenizer_of(about["vocabulary"])
-    model = BertForMaskedLM(_config(len(tokenizer), DROPOUT["afterwards"], **about["sizes"]))
-    weights = dict(model.named_parameters())
-    if halves.keys() != weights.keys():
-        raise ValueError(f"{file} is damaged: its weights are not those of such a model.")
-    for name, weight in weights.items():
-        weight.copy_(halves[name])
-
-    def write(written: Path) -> None:
-        model.save_pretrained(written)
-        tokenizer.save_pretrained(written)
-
-    return write_folder(folder, write, marker="config.json")
-
-
-@torch.inference_mode()
-def largest_change(before: Path, after: Path, texts: Sequence[str]) -> float:
-    """The largest change of any logit over the vocabulary between two models, on blocks of texts.
-
-    Both run in float32, so that the weights alone differ.
-    """
-    old, new = (load_masked_lm(folder, device="cpu") for folder in (before, after))
-    blocks = pack(texts, old.tokenizer, BLOCK)
-    ids = torch.from_numpy(blocks[: min(8, len(blocks))]["input_ids"]).long()
-    change = old.model.eval()(input_ids=ids).logits - new.model.eval()(input_ids=ids).logits
-    return float(change.abs().max())

@@ -11,7 +11,7 @@ import ch03_vocabulary as vocabulary
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-from shared import common, entities, lineage
+from shared import common, entities, lineage, lineage_file
 from shared.lineage import BASE, CONTROL, DOMAIN, NEWS, RANDOM, REVIEWS, TASK
 
 from reptune import data
@@ -231,18 +231,20 @@ def test_a_file_of_half_precision_is_the_model_again(tiny):
     lineage.write_corpora()
     folder = lineage.encoder(RANDOM, 42)
     file = tiny / "base.safetensors"
-    digest = lineage.write_asset(folder, file)
-    assert lineage.write_asset(folder, tiny / "again.safetensors") == digest
-    again = lineage.read_asset(file, tiny / "read")
+    digest = lineage_file.write_asset(folder, file)
+    assert lineage_file.write_asset(folder, tiny / "again.safetensors") == digest
+    again = lineage_file.read_asset(file, tiny / "read")
     texts = lineage.corpus(REVIEWS)["train"]
     # Weights near 0.02 and logits near -4: rounding to 11 bits moves them by thousandths at most.
-    assert 0 < lineage.largest_change(folder, again, texts) < 5e-3 < lineage.LOGIT_TOLERANCE
+    assert (
+        0 < lineage_file.largest_change(folder, again, texts) < 5e-3 < lineage_file.LOGIT_TOLERANCE
+    )
     before, after = load_masked_lm(folder), load_masked_lm(again)
     assert not after.has_new_head
     assert before.tokenizer.get_vocab() == after.tokenizer.get_vocab()
     assert before.tokenizer(texts[0])["input_ids"] == after.tokenizer(texts[0])["input_ids"]
     assert after.model.config.hidden_dropout_prob == 0.1
-    assert lineage.write_asset(again, tiny / "third.safetensors") == digest
+    assert lineage_file.write_asset(again, tiny / "third.safetensors") == digest
     numbers = sum(weight.numel() for weight in before.model.parameters())
     assert 2 * numbers < file.stat().st_size < 2 * numbers + 20_000
 
@@ -250,14 +252,14 @@ def test_a_file_of_half_precision_is_the_model_again(tiny):
 def test_what_is_no_such_file_is_refused(tiny):
     lineage.write_corpora()
     file = tiny / "base.safetensors"
-    lineage.write_asset(lineage.encoder(RANDOM, 42), file)
+    lineage_file.write_asset(lineage.encoder(RANDOM, 42), file)
     with pytest.raises(ValueError, match="no model that write_asset wrote"):
-        lineage.read_asset(lineage.folder_of(RANDOM, 42) / "model.safetensors", tiny / "read")
+        lineage_file.read_asset(lineage.folder_of(RANDOM, 42) / "model.safetensors", tiny / "read")
     content = file.read_bytes()
     assert content.count(rb"{\"format\": 1") == 1
     file.write_bytes(content.replace(rb"{\"format\": 1", rb"{\"format\": 9"))
     with pytest.raises(ValueError, match="format 9; this code reads up to 1"):
-        lineage.read_asset(file, tiny / "read")
+        lineage_file.read_asset(file, tiny / "read")
     assert not (tiny / "read").exists()
 
 
