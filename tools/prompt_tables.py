@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from table_parts import not_run, with_interval
+from table_parts import measured, with_interval
 
 from reptune import metrics
 from reptune.book import results
@@ -36,11 +36,10 @@ CHAPTER_7 = (
 )
 
 
+@measured("ch07_students")
 def ch07_students() -> str:
     """Test accuracy of what one prompt brings, frozen encoders, beside no training."""
     found = results.read("ch07_students")
-    if found.empty:
-        return not_run("ch07_students")
     lines = [
         "| What it learned from | Encoder | Sentiment | Topics |",
         "|---|---|---|---|",
@@ -59,6 +58,20 @@ def ch07_students() -> str:
     return "\n".join(lines) + "\n"
 
 
+@measured("ch07_students")
+def ch07_teachers() -> str:
+    """Students of what Qwen wrote minus students of what SmolLM2 wrote, on the same seeds."""
+    rows = []
+    for model in ("all-mpnet-base-v2", "all-MiniLM-L6-v2"):
+        fields = {"method": "frozen, C = 0.3", "model": model, "split": "test"}
+        small = results.correct("ch07_students", rows="generated, small", **fields)
+        fields["task"] = "rotten_tomatoes"  # Qwen wrote for another one, too
+        large = results.correct("ch07_students", rows="generated", **fields)
+        rows.append((f"{model}: rows of Qwen minus rows of SmolLM2",
+                     metrics.paired_interval(large[: len(small)], small)))  # fmt: skip
+    return _differences(rows)
+
+
 # --- answers that are no labels -------------------------------------------------------------------
 
 QUESTIONS = (
@@ -71,11 +84,10 @@ QUESTIONS = (
 )
 
 
+@measured("ch07_questions")
 def ch07_questions() -> str:
     """Test scores of what answers a question about a passage."""
     found = results.read("ch07_questions")
-    if found.empty:
-        return not_run("ch07_questions")
     lines = [
         "| What answers | Learned from | Seeds | Right | F1 of words | Copied from the passage |",
         "|---|---:|---:|---|---|---|",
@@ -94,10 +106,9 @@ def ch07_questions() -> str:
     return "\n".join(lines) + "\n"
 
 
+@measured("ch07_questions")
 def ch07_questions_compared() -> str:
     """Students of more rows minus students of the rule's questions, and minus no training."""
-    if results.read("ch07_questions").empty:
-        return not_run("ch07_questions")
     both, rule = ({"method": "student", "rows": rows} for rows in ("both", "rule"))
     nearest = {"method": "nearest sentence"}
     pairs = (
@@ -137,10 +148,9 @@ RIVALS = {
 }
 
 
+@measured("ch07_time")
 def ch07_time() -> str:
     """Test scores of what says which time an expression means."""
-    if results.read("ch07_time").empty:
-        return not_run("ch07_time")
     arms = list(TIMES)
     for kind in ("fine-tuned", "frozen"):
         arms += [
@@ -156,6 +166,7 @@ def ch07_time() -> str:
     return "\n".join(lines) + "\n"
 
 
+@measured("ch07_time")
 def ch07_time_compared() -> str:
     """The fine-tuned classifier of directions minus what needs no training, over documents."""
     rows = []
@@ -164,7 +175,9 @@ def ch07_time_compared() -> str:
         minus = RIVALS.get(arm.minus, arm.minus)
         student = f"Direction with {FILLED.get(arm.slots)},"
         student = "Student that writes the value" if arm.model == SMOLLM else student
-        rows.append((f"{student} minus {minus}{' (planned)' if number == 0 else ''}", arm))
+        ends = (arm[f"metrics.{name}"] for name in ("difference", "low", "high"))
+        shown = f"{student} minus {minus}{' (planned)' if number == 0 else ''}"
+        rows.append((shown, metrics.Interval(*ends)))
     return _differences(rows)
 
 
@@ -179,10 +192,9 @@ JAPANESE = (
 )
 
 
+@measured("ch07_japanese")
 def ch07_japanese() -> str:
     """The share of instructions whose code gives every expected result."""
-    if results.read("ch07_japanese").empty:
-        return not_run("ch07_japanese")
     lines = [
         "| Who writes the code | Seeds | Solved | chrF++ | of right answers | of wrong ones "
         "| With comments |",
@@ -203,6 +215,7 @@ def ch07_japanese() -> str:
     return "\n".join(lines) + "\n"
 
 
+@measured("ch07_japanese")
 def ch07_japanese_compared() -> str:
     """The students minus what they learned from and minus their own model; the teacher's language.
 
@@ -223,23 +236,19 @@ def ch07_japanese_compared() -> str:
 # --- what the writing is worth --------------------------------------------------------------------
 
 
+@measured("ch07_generation")
 def ch07_variety() -> str:
     """Duplicates among 200 questions, one prompt against varied ones."""
-    found = results.read("ch07_generation")
-    if found.empty:
-        return not_run("ch07_generation")
     columns = {
         "exact_duplicates": "Exact duplicates of 200", "shared_8_grams": "Shared 8-grams",
         "cosine": "Cosine of 0.9 or more", "distinct_2": "Distinct pairs of words",
     }  # fmt: skip
-    return _by_arm(found[found.method == "questions"], "Prompts", columns)
+    return _by_arm(_records("ch07_generation", method="questions"), "Prompts", columns)
 
 
+@measured("ch07_generation")
 def ch07_annealing() -> str:
     """Agreement with a judge, and diversity, by the temperatures of the writing."""
-    found = results.read("ch07_generation")
-    if found.empty:
-        return not_run("ch07_generation")
     lines = [
         "| Temperature | Rows | The judge agrees | Distinct pairs of words | Mean cosine |",
         "|---|---:|---|---|---|",
@@ -251,6 +260,7 @@ def ch07_annealing() -> str:
     return "\n".join(lines) + "\n"
 
 
+@measured("ch07_generation")
 def ch07_annealing_compared() -> str:
     """Differences in agreement; the rows are other ones each time, so nothing is paired."""
     rows = []
@@ -261,9 +271,8 @@ def ch07_annealing_compared() -> str:
         shares = [_agreed(name) for name in (one, other)]
         apart = shares[0].mean() - shares[1].mean()
         half = 1.96 * np.sqrt(sum(share.var() / share.size for share in shares))
-        ends = {"difference": apart, "low": apart - half, "high": apart + half}
         shown = f"{_heat(one)} minus {_heat(other)}{planned}"
-        rows.append((shown, {f"metrics.{name}": end for name, end in ends.items()}))
+        rows.append((shown, metrics.Interval(apart, apart - half, apart + half)))
     return _differences(rows)
 
 
@@ -279,12 +288,10 @@ def _heat(arm: str) -> str:
     return first if first == last else f"{first} rising to {last}"
 
 
+@measured("ch07_generation")
 def ch07_filters() -> str:
     """Validation accuracy of a student by what was done to the rows it learned from."""
-    found = results.read("ch07_generation")
-    if found.empty:
-        return not_run("ch07_generation")
-    found = found[found.method == "filters"]
+    found = _records("ch07_generation", method="filters")
     raw = results.correct("ch07_generation", method="filters", arm="as written")
     lines = [
         "| Rows | Left | Read by the student | Accuracy (validation) | Minus as written |",
@@ -293,9 +300,7 @@ def ch07_filters() -> str:
     for name, arm in found.groupby("arm", sort=False):
         fields = {"method": "filters", "arm": name}
         gap = metrics.paired_interval(results.correct("ch07_generation", **fields), raw)
-        apart = (
-            "" if name == "as written" else f"{gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-        )
+        apart = "" if name == "as written" else _signed(gap)
         scored = with_interval("ch07_generation", **fields)
         shown = name.replace("relabeled", "confirmed")
         shown += " (planned)" if name == "filtered and relabeled" else ""
@@ -310,18 +315,17 @@ VOTES = {
 }
 
 
+@measured("ch07_generation")
 def ch07_votes() -> str:
     """How often a second model disagrees with the written labels, and with itself."""
-    found = results.read("ch07_generation")
-    if found.empty:
-        return not_run("ch07_generation")
-    found = found[(found.method == "filters") & (found.arm == "filtered")]
+    found = _records("ch07_generation", method="filters", arm="filtered")
     lines = ["| Share of the filtered rows for which | Mean (range over seeds) |", "|---|---|"]
     lines += [f"| {shown} | {_ranged(found[name])} |" for name, shown in VOTES.items()]
     return "\n".join(lines) + "\n"
 
 
 COSTS = {
+    "before": ("Seconds before the first label", "{:,.0f}"),
     "texts_per_second": ("Texts per second", "{:,.0f}"),
     "times_as_fast": ("Times as fast", "{:,.1f}"),
     "break_even": ("Cheaper from … texts on", "{:,.0f}"),
@@ -330,11 +334,12 @@ COSTS = {
 }
 
 
+@measured("ch07_cost")
 def ch07_cost() -> str:
     """Speed, price and memory of the teacher and of its students: medians and ranges of rounds."""
     found = results.read("ch07_cost")
-    if found.empty:
-        return not_run("ch07_cost")
+    steps = [f"seconds.{name}" for name in ("write", "fit", "export")]
+    found["before"] = found[steps].sum(axis=1)  # none of the teacher's
     titles = " | ".join(title for title, _ in COSTS.values())
     lines = [f"| What labels | {titles} |", f"|---|{'---:|' * len(COSTS)}"]
     for name, arm in found.groupby("method", sort=False):
@@ -359,24 +364,25 @@ def _paired(study: str, pairs: Sequence[tuple[dict, dict, str]]) -> str:
     for one, other, shown in pairs:
         ours = results.correct(study, split="test", **one)
         theirs = results.correct(study, split="test", **other)
-        found = metrics.paired_interval(ours, np.broadcast_to(theirs, ours.shape))
-        ends = {"difference": found.estimate, "low": found.low, "high": found.high}
-        rows.append((shown, {f"metrics.{name}": end for name, end in ends.items()}))
+        theirs = np.broadcast_to(theirs, ours.shape)
+        rows.append((shown, metrics.paired_interval(ours, theirs)))
     return _differences(rows)
 
 
-def _differences(rows: Sequence[tuple[str, object]]) -> str:
+def _differences(rows: Sequence[tuple[str, metrics.Interval]]) -> str:
     """A line for each difference, with its interval and the smallest that could have been seen."""
     lines = [
         "| What is compared | Difference | Smallest that would have been seen |",
         "|---|---|---:|",
     ]
-    for shown, arm in rows:
-        low, high = arm["metrics.low"], arm["metrics.high"]
-        smallest = 1.43 * (high - low) / 2  # in four of five tries
-        found = f"{arm['metrics.difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-        lines.append(f"| {shown} | {found} | {smallest:.3f} |")
+    for shown, found in rows:
+        smallest = 1.43 * (found.high - found.low) / 2  # in four of five tries
+        lines.append(f"| {shown} | {_signed(found)} | {smallest:.3f} |")
     return "\n".join(lines) + "\n"
+
+
+def _signed(found: metrics.Interval) -> str:
+    return f"{found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _by_arm(found: pd.DataFrame, what: str, columns: dict[str, str]) -> str:
@@ -412,7 +418,14 @@ def _span(counts: pd.Series) -> str:
 
 
 TABLES = (
-    *(ch07_students, ch07_questions, ch07_questions_compared, ch07_time, ch07_time_compared),
+    *(
+        ch07_students,
+        ch07_teachers,
+        ch07_questions,
+        ch07_questions_compared,
+        ch07_time,
+        ch07_time_compared,
+    ),
     *(ch07_japanese, ch07_japanese_compared, ch07_variety, ch07_annealing),
     *(ch07_annealing_compared, ch07_filters, ch07_votes),
     ch07_cost,

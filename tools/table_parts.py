@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -14,6 +17,19 @@ NOT_RUN = "–"
 def not_run(study: str) -> str:
     """What stands in a table's place before its study has been run."""
     return f"*Not run yet: `make study NAME={study}` measures it.*\n"
+
+
+def measured(study: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Decorate what makes a table of a study's records, so that it says where there are none."""
+
+    def decorate(table: Callable[[], str]) -> Callable[[], str]:
+        @functools.wraps(table)
+        def made() -> str:
+            return not_run(study) if results.read(study).empty else table()
+
+        return made
+
+    return decorate
 
 
 def mean_and_sd(scores: pd.Series) -> str:
