@@ -66,30 +66,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ch03_readout as readout
 import filelock
 import numpy as np
-from ch03_readout import (
+from shared import conditions
+from shared.common import MODEL, Job, fit_fields, in_stages
+from shared.conditions import (
     CHOICE,
     COMPARISON,
     FINE_TUNED,
+    FIRST_SEED,
     FROZEN,
     MADE,
     PROBE,
     Condition,
-    Job,
     chosen,
     chosen_rate,
     compared,
     comparison,
     condition_of,
     ending_loss,
+    finals_of,
     made,
     making_job,
+    minus_shipped,
     passes,
     search,
 )
-from shared.common import MODEL, fit_fields, in_stages
 from shared.encoders import GENERAL, HELD_OUT, SHIPPED, USUAL, folder_of
 from shared.entities import (
     NEWSWIRE,
@@ -153,12 +155,12 @@ def first_jobs() -> list[Job]:
 
 def final_jobs() -> Iterator[Job]:
     """The draws that choose nothing, each a job."""
-    return readout.finals_of(TUNED)
+    return finals_of(TUNED)
 
 
 def comparison_jobs() -> Iterator[Job]:
     """The primary comparison first, then the secondary ones."""
-    yield from readout.minus_shipped(TUNED + PROBED)
+    yield from minus_shipped(TUNED + PROBED)
     for condition in (TUNED[0], *PROBED):
         yield comparison(condition.fields(ADAPTIVE), condition.fields(GENERAL))
 
@@ -225,8 +227,8 @@ def score(predicted: list[list[str]], split: str) -> dict[str, Any]:
 def ready(arm: str) -> str:
     """Return where an arm's encoder is, made by the first job that wants it; others wait."""
     if arm != ADAPTIVE:
-        return readout.ready(arm)
-    start, folder = readout.ready(GENERAL), folder_of(ADAPTIVE)
+        return conditions.ready(arm)
+    start, folder = conditions.ready(GENERAL), folder_of(ADAPTIVE)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{folder}.lock"):
         if folder.exists():
@@ -324,7 +326,7 @@ def frozen(arm: str) -> list[dict[str, Any]]:
         return score(tagger.predict(scored(split)[0]), split)
 
     def on_validation(C: float) -> float:
-        return fitted(C, CHOSEN_WITH, readout.FIRST_SEED, "validation")["metrics"]["f1"]
+        return fitted(C, CHOSEN_WITH, FIRST_SEED, "validation")["metrics"]["f1"]
 
     with meter.Meter() as cost:
         found = search(PENALTIES, PENALTY_FACTOR, on_validation)

@@ -9,7 +9,7 @@ import filelock
 import numpy as np
 import pytest
 import torch
-from shared import encoders
+from shared import conditions, encoders
 from shared.entities import FrozenTagger
 from transformers import AutoTokenizer, BertModel
 
@@ -235,7 +235,7 @@ def test_the_fits_are_those_of_the_plan():
 def record(study, fields, seed, **scores):
     return {
         "study": study.STUDY, **fields, "model": "m", "random_state": seed, "split": "test",
-        "step": readout.FINAL, "seconds": {"fit": 1}, "peak_memory_mb": 1,
+        "step": conditions.FINAL, "seconds": {"fit": 1}, "peak_memory_mb": 1,
         "metrics": {"accuracy": 0}, **scores,
     }  # fmt: skip
 
@@ -343,7 +343,7 @@ def test_two_jobs_do_not_make_one_encoder_at_once(pretraining, monkeypatch):
         refused.append(name)
         return name
 
-    monkeypatch.setattr(readout, "encoder", encoder)
+    monkeypatch.setattr(conditions, "encoder", encoder)
     readout.ready(readout.DOMAIN)
     assert refused == [readout.GENERAL, readout.DOMAIN]
 
@@ -432,7 +432,7 @@ def test_the_readout_study_from_end_to_end(records, monkeypatch, folders):
     monkeypatch.setattr(readout, "splits", lambda task: dict.fromkeys(
         ("train", "validation", "test"), (tiny.TEXTS, LABELS)))  # fmt: skip
     monkeypatch.setattr(readout, "BATCH", {8: 4})
-    monkeypatch.setattr(readout, "LEAST_STEPS", 3)
+    monkeypatch.setattr(conditions, "LEAST_STEPS", 3)
     monkeypatch.setattr(readout, "RATES", (1e-3, 1e-2))
     common = (readout.PAIR, readout.REVIEWS)
     tuned = [
@@ -474,10 +474,10 @@ def test_the_token_study_from_end_to_end(records, monkeypatch, folders, pretrain
     monkeypatch.setattr("shared.entities.MODEL", str(folders[readout.SHIPPED]))
     monkeypatch.setattr("shared.entities.splits", lambda task: SPLITS)
     kept = {arm: str(folder) for arm, folder in folders.items() if arm != entities.ADAPTIVE}
-    monkeypatch.setattr(readout, "ready", kept.get)
+    monkeypatch.setattr(conditions, "ready", kept.get)
     monkeypatch.setattr(entities, "BATCH", {10: 4, 30: 8})
     monkeypatch.setattr(entities, "CHOSEN_WITH", 30)
-    monkeypatch.setattr(readout, "LEAST_STEPS", 8)
+    monkeypatch.setattr(conditions, "LEAST_STEPS", 8)
     monkeypatch.setattr(entities, "RATES", (3e-3, 1e-2))
     monkeypatch.setattr(entities, "PENALTIES", (0.1, 1.0))
     tuned = [
@@ -515,7 +515,7 @@ def test_the_token_study_from_end_to_end(records, monkeypatch, folders, pretrain
 
 
 def test_an_interval_says_what_it_can_detect():
-    found = readout.interval_fields(Interval(0.01, -0.01, 0.03))
+    found = conditions.interval_fields(Interval(0.01, -0.01, 0.03))
     assert found == {
         "difference": 0.01, "low": -0.01, "high": 0.03, "detectable": pytest.approx(0.0286),
     }  # fmt: skip
