@@ -1,0 +1,177 @@
+"""Intervals by resampling, and paired comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest
+
+from reptune.metrics.inputs import (
+    finite_numbers,
+    level_and_seed,
+    paired_arrays,
+    right_or_wrong,
+    seeds_by_items,
+)
+
+NUM_RESAMPLES = 10_000
+# With more different items than this, drawing how often each occurs is slower than drawing items.
+MANY = 10_000
+CHUNK = 5_000_000  # numbers that a resampling holds at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval.
+
+    Attributes:
+        estimate: The score on the data at hand.
+        low: Lower end.
+        high: Upper end.
+        level: Coverage the interval aims at, such as 0.95.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def excludes(self, value: float) -> bool:
+        """Return whether `value` lies outside the interval."""
+        return not self.low <= value <= self.high
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95, random_state: int = 0) -> Interval:
+    """Return the percentile bootstrap interval of a mean, over items and, where given, seeds.
+
+    With `values = labels == predictions` this is an interval for the accuracy. Over several
+    seeds it resamples seeds and items, because a new run would draw both anew.
+
+    Args:
+        values: Shape `(items,)`, or `(seeds, items)` with the same items for every seed.
+        level: Coverage.
+        random_state: Seed of the resampling.
+
+    Raises:
+        ValueError: If `values` is a single number, empty, not finite or of another shape.
+
+    Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13, for one
+    seed; resampling seeds too is this book's own extension. Taught in chapter 1.
+    """
+    level, seed = level_and_seed(level, random_state)
+    matrix = seeds_by_items(values, "values")
+    return interval_of(matrix.mean(), _bootstrap_means(matrix, seed), level)
+
+
+def paired_interval(
+    correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95, random_state: int = 0
+) -> Interval:
+    """Return the bootstrap interval of the difference in accuracy, A minus B, on the same items.
+
+    Both methods are scored on the same resampled items, so what makes an item hard for both
+    cancels. The difference is "not distinguishable from zero" where the interval holds zero.
+
+    Args:
+        correct_a: Whether A was right, shape `(items,)` or `(seeds, items)`.
+        correct_b: The same for B, same shape.
+        level: Coverage.
+        random_state: Seed of the resampling.
+
+    Raises:
+        ValueError: If the shapes differ, or as `mean_interval`.
+
+    Source: Berg-Kirkpatrick, Burkett and Klein (2012); taught in chapter 1.
+    """
+    a, b = seeds_by_items(correct_a, "correct_a"), seeds_by_items(correct_b, "correct_b")
+    if a.shape != b.shape:
+        raise ValueError(
+            f"A has shape {a.shape} and B {b.shape}; a paired comparison needs the same items "
+            "(and as many seeds) for both."
+        )
+    return mean_interval(a - b, level=level, random_state=random_state)
+
+
+def mcnemar_p(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
+    """Return the p-value of the exact McNemar test of whether A and B are equally accurate.
+
+    Args:
+        correct_a: Whether A was right, booleans or 0 and 1, shape `(items,)`.
+        correct_b: The same for B.
+
+    Returns:
+        Two-sided p-value; 1.0 where the two never disagree.
+
+    Raises:
+        ValueError: If the lengths differ, there are no items, or a value is not 0 or 1.
+    """
+    a, b = paired_arrays(right_or_wrong("A", correct_a), right_or_wrong("B", correct_b))
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    if only_a + only_b == 0:
+        return 1.0
+    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Return `mean ± standard deviation` over seeds, as tables print it (n - 1 in the divisor).
+
+    Raises:
+        ValueError: If there are none, one is not finite, or they are not in one dimension.
+    """
+    array = finite_numbers("values", values)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"values have shape {array.shape}; pass a list of numbers, at least 1.")
+    if len(array) < 2:
+        return f"{array.mean():.3f} (1 seed)"
+    return f"{array.mean():.3f} ± {array.std(ddof=1):.3f} ({len(array)} seeds)"
+
+
+def _bootstrap_means(matrix: np.ndarray, random_state: int) -> np.ndarray:
+    """Return means of resampled seeds and items, shape `(NUM_RESAMPLES,)`.
+
+    Items with the same values under every seed are interchangeable, so a resample is a draw of
+    how often each distinct column occurs. For right-or-wrong values under a few seeds that is a
+    handful of columns instead of a thousand items.
+    """
+    generator = np.random.default_rng(random_state)
+    num_seeds, num_items = matrix.shape
+    columns, counts = np.unique(matrix, axis=1, return_counts=True)
+    if len(counts) > MANY:
+        columns, counts = matrix, np.ones(num_items, dtype=int)
+    means = []
+    for size in chunk_sizes(NUM_RESAMPLES, 1000 if len(counts) <= MANY else CHUNK // num_items):
+        items = times_drawn(generator, counts, size) / num_items
+        seeds = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=size)
+        means.append(((items @ columns.T) * seeds).sum(axis=1) / num_seeds)
+    return np.concatenate(means)
+
+
+def times_drawn(generator: np.random.Generator, counts: np.ndarray, size: int) -> np.ndarray:
+    """Return how often each kind of item is drawn in a resample, shape `(size, len(counts))`.
+
+    Of many kinds there must be one item each; those are drawn one by one.
+    """
+    total = int(counts.sum())
+    if len(counts) <= MANY:
+        return generator.multinomial(total, counts / total, size=size)
+    times = np.empty((size, total), dtype=np.int64)
+    for row in times:
+        row[:] = np.bincount(generator.integers(total, size=total), minlength=total)
+    return times
+
+
+def chunk_sizes(total: int, size: int) -> list[int]:
+    """Cut a total into sizes of at most `size`."""
+    size = max(1, size)
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def interval_of(estimate: float, resampled: np.ndarray, level: float) -> Interval:
+    """Return the percentile interval of resampled values."""
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(estimate), float(low), float(high), level)
