@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reptune import assets, data
@@ -79,6 +80,15 @@ def test_every_entity_type_of_wnut_is_in_every_split(loaded):
         for split in splits_module.SPLITS
     ]
     assert types[0] == types[1] == types[2] and len(types[0]) == 10
+
+
+def test_conll_s_stories_are_told_apart(loaded):
+    stories = {}
+    for split, part in loaded["conll2003"].items():
+        numbers = part["document"]
+        assert set(np.diff(numbers)) == {0, 1} and numbers[0] == 0
+        stories[split] = numbers[-1] + 1
+    assert stories == {"train": 946, "validation": 216, "test": 231}
 
 
 def test_how_much_of_conll_s_test_is_in_train(capsys):

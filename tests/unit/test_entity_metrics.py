@@ -454,3 +454,30 @@ def test_many_sentences_keep_their_pairs():
     interval = metrics.paired_f1_interval(counts, worse)
     assert interval.estimate == pytest.approx(100 / 10_002)
     assert 0.007 < interval.low < interval.estimate < interval.high < 0.013
+
+
+# --- whole documents -----------------------------------------------------------------------------
+
+
+def test_counts_are_added_up_within_documents_seed_by_seed():
+    counts = np.array([[[1, 2, 1], [0, 0, 1], [3, 3, 3]], [[0, 2, 1], [1, 1, 1], [2, 2, 3]]])
+    added = metrics.counts_by_document(counts, ["b", "a", "b"])
+    assert added.tolist() == [[[0, 0, 1], [4, 5, 4]], [[1, 1, 1], [2, 4, 4]]]
+    assert metrics.counts_by_document(counts[0], ["b", "a", "b"]).tolist() == added[0].tolist()
+    ours = metrics.f1_interval(added)
+    assert ours.estimate == metrics.f1_interval(counts).estimate
+
+
+def test_an_interval_over_documents_is_wider_where_their_sentences_agree():
+    documents = np.repeat(np.arange(30), 10)
+    right = np.random.default_rng(0).integers(0, 2, 30)[documents]  # all of a document or none
+    counts = np.stack([right, np.ones_like(right), np.ones_like(right)], axis=1)
+    alone = metrics.f1_interval(counts)
+    whole = metrics.f1_interval(metrics.counts_by_document(counts, documents))
+    assert whole.high - whole.low > 2.5 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("documents", [[0, 1], [[0, 1, 2]], 3])
+def test_there_is_one_document_per_sentence(documents):
+    with pytest.raises(ValueError, match="one document per sentence"):
+        metrics.counts_by_document([[1, 1, 1]] * 3, documents)

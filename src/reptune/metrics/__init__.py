@@ -6,6 +6,7 @@ Every function takes plain arrays or lists, so that it serves any model, ours or
 from reptune.metrics.calibration import expected_calibration_error, fit_temperature, reliability
 from reptune.metrics.entities import (
     EntityError,
+    counts_by_document,
     entity_counts,
     entity_errors,
     entity_scores,
@@ -25,6 +26,7 @@ __all__ = [
     "EntityError",
     "Interval",
     "classification_scores",
+    "counts_by_document",
     "entity_counts",
     "entity_errors",
     "entity_scores",

@@ -79,6 +79,38 @@ def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[st
     return np.array(rows, dtype=int)
 
 
+def counts_by_document(counts: ArrayLike, documents: Sequence[int]) -> np.ndarray:
+    """Add up the counts of each document's sentences, so that an interval draws whole documents.
+
+    A document repeats its names, so its sentences are not independent draws.
+
+    Args:
+        counts: What `entity_counts` returns, `(sentences, 3)`, or `(seeds, sentences, 3)`.
+        documents: For each sentence its document, such as the column of `conll2003`.
+
+    Returns:
+        `(documents, 3)` or `(seeds, documents, 3)`, in the order of the documents' names; what
+        `f1_interval` and `paired_f1_interval` take.
+
+    Raises:
+        ValueError: If there is not one document per sentence.
+
+    >>> counts_by_document([[1, 1, 1], [0, 1, 2], [2, 2, 2]], documents=[0, 0, 1]).tolist()
+    [[1, 2, 3], [2, 2, 2]]
+    """
+    array = _seeds_sentences_counts(counts).astype(int)
+    names = np.asarray(documents)
+    if names.shape != array.shape[1:2]:
+        raise ValueError(
+            f"documents have shape {names.shape}, for {array.shape[1]} sentences; pass one "
+            "document per sentence."
+        )
+    _, rows = np.unique(names, return_inverse=True)
+    added = np.zeros((array.shape[0], rows.max() + 1, 3), dtype=int)
+    np.add.at(added, (slice(None), rows), array)
+    return added[0] if np.ndim(counts) == 2 else added
+
+
 def f1_interval(counts: ArrayLike, level: float = 0.95, random_state: int = 0) -> Interval:
     """Return the percentile bootstrap interval of an entity-level F1, over sentences and seeds.
 

@@ -37,6 +37,7 @@ from reptune.checks import (
     check_texts,
     check_whole_number,
 )
+from reptune.data.sentences import split_sentences
 from reptune.data.tagged import split_words
 from reptune.estimator import SavedEstimator, check_vocabulary, check_weights, in_chunks
 from reptune.meter import Meter
@@ -79,6 +80,9 @@ class EntityTagger(SavedEstimator):
             word's `B-X` becomes `B-X` on its first token and `I-X` on the others.
         mark_case: Tell an encoder that lowercases its input which words begin with a capital, by
             its second segment embedding. Stock pipelines do not know of it.
+        by_sentence: Whether `entities` reads a text sentence by sentence, as training showed them
+            (`reptune.data.sentences`); `False` reads as much of it at once as `max_length` allows,
+            for a tagger that was trained on whole documents.
         patience: Stop after so many epochs without a better F1 on `validation`, and go back to the
             weights of the best; `None` trains to the end.
         fast: `True` for all of `FAST_OPTIONS`, a tuple of some of them, or `False` for plain
@@ -134,6 +138,7 @@ class EntityTagger(SavedEstimator):
         max_length: int | None = 128,
         label_pieces: Literal["first", "all"] = "first",
         mark_case: bool = False,
+        by_sentence: bool = True,
         patience: int | None = None,
         fast: bool | Collection[str] = True,
         device: str | None = None,
@@ -152,6 +157,7 @@ class EntityTagger(SavedEstimator):
         self.max_length = max_length
         self.label_pieces = label_pieces
         self.mark_case = mark_case
+        self.by_sentence = by_sentence
         self.patience = patience
         self.fast = fast
         self.device = device
@@ -265,8 +271,9 @@ class EntityTagger(SavedEstimator):
     def entities(self, text: str | Iterable[str]) -> list[Entity] | list[list[Entity]]:
         """Return the entities of a raw text, or of each of several.
 
-        The text is cut into words by `split_words`; a long one is read in overlapping windows of
-        `max_length` tokens. Several texts at once are tagged in batches, which is faster.
+        The text is cut into words by `split_words` and, with `by_sentence`, into sentences by
+        `split_sentences`; what is longer than `max_length` tokens is read in overlapping windows.
+        Several texts at once are tagged in batches, which is faster.
 
         Args:
             text: A string, or several in any iterable; a generator is read in chunks.
@@ -326,6 +333,7 @@ class EntityTagger(SavedEstimator):
         check_number("layer_decay", self.layer_decay, above=0, most=1)
         check_random_state(self.random_state)
         check_flag("mark_case", self.mark_case)
+        check_flag("by_sentence", self.by_sentence)
         check_shared_parameters(self)
         runtime.check_device(self.device)
         if not isinstance(self.label_pieces, str) or self.label_pieces not in ("first", "all"):
@@ -484,15 +492,19 @@ class EntityTagger(SavedEstimator):
         return word_probabilities(*logits, self.shares_)
 
     def _entities(self, texts: Sequence[str]) -> list[list[Entity]]:
-        words = [split_words(text) for text in texts]
-        rows = self._probabilities([[word.text for word in row] for row in words])
-        found = []
-        for text, row_words, row, tags in zip(
-            texts, words, rows, decode_tags(rows, self.classes_), strict=True
+        parts = [
+            (row, words)
+            for row, text in enumerate(texts)
+            for words in (split_sentences(text) if self.by_sentence else [split_words(text)])
+        ]
+        rows = self._probabilities([[word.text for word in words] for _, words in parts])
+        found: list[list[Entity]] = [[] for _ in texts]
+        for (text, words), row, tags in zip(
+            parts, rows, decode_tags(rows, self.classes_), strict=True
         ):
             (label_ids,) = encode_tags([tags], self.classes_)
             confidence = row[np.arange(len(row)), label_ids].tolist()
-            found.append(entities_of(text, row_words, tags, confidence))
+            found[text] += entities_of(texts[text], words, tags, confidence)
         return found
 
 

@@ -442,6 +442,7 @@ def _tag_settings(model: EntityTagger, parts: _Parts) -> dict[str, Any]:
     return {
         "shares": model.shares_.tolist(),
         "mark_case": bool(model.mark_case),
+        "by_sentence": bool(model.by_sentence),
         "before": before,
         "after": after,
         "overlap": OVERLAP,

@@ -246,13 +246,18 @@ class Runner:
     # --- tags ---------------------------------------------------------------------------------
 
     def _entities(self, texts: list[str]) -> list[list[Entity]]:
-        words = [split_words(text) for text in texts]
-        sentences = [[word for word, _, _ in row] for row in words if row]
-        shares = iter(self._word_shares(sentences) if sentences else [])
-        return [
-            self._found(text, row, next(shares)) if row else []
-            for text, row in zip(texts, words, strict=True)
-        ]
+        by_sentence = self._config["tags"].get("by_sentence", False)  # older exports read windows
+        parts = []
+        for number, text in enumerate(texts):
+            words = split_words(text)
+            ends = sentence_ends(text, words) if by_sentence else [len(words)]
+            cuts = zip([0, *ends], ends, strict=False)
+            parts += [(number, words[start:end]) for start, end in cuts if start < end]
+        rows = self._word_shares([[word for word, _, _ in words] for _, words in parts])
+        found: list[list[Entity]] = [[] for _ in texts]
+        for (number, words), shares in zip(parts, rows, strict=True):
+            found[number] += self._found(texts[number], words, shares)
+        return found
 
     def _found(
         self, text: str, words: list[tuple[str, int, int]], shares: np.ndarray
@@ -504,3 +509,54 @@ def split_words(text: str) -> list[tuple[str, int, int]]:
         (text[found.start() : found.end()], found.start(), found.end())
         for found in _WORD.finditer(kinds)
     ]
+
+
+# As `reptune.data.sentences`, which says why; a test holds the two together.
+_MARKS = frozenset(".!?…؟۔।")
+_WIDE_MARKS = frozenset("。！？｡")
+_CLOSING = frozenset("\"'”’»)]}」』）】")
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+_ABBREVIATION = re.compile(
+    r"adm|ave|bros|capt|cf|cmdr|co|col|corp|det|dr|esq|etc|gen|gov|hon|inc|jr|lt|ltd|maj|messrs|mr"
+    r"|mrs|ms|mt|mx|pres|prof|pvt|rep|rev|sen|sgt|sr|st|supt|viz|vs"
+    r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec",
+    re.IGNORECASE,
+)
+_BEFORE_NUMBER = re.compile(r"art|ch|fig|nos?|nr|pp?|sec|vol", re.IGNORECASE)
+
+
+def sentence_ends(text: str, words: Sequence[tuple[str, int, int]]) -> list[int]:
+    """Return for each sentence of a text the index after its last word; the last is `len(words)`.
+
+    Args:
+        text: The text.
+        words: What `split_words` makes of it.
+    """
+    if not words:
+        return []
+    return [index for index in range(1, len(words)) if _begins(text, words, index)] + [len(words)]
+
+
+def _begins(text: str, words: Sequence[tuple[str, int, int]], index: int) -> bool:
+    """Return whether a sentence begins with a word that is not the first."""
+    following, start, _ = words[index]
+    gap = text[words[index - 1][2] : start]
+    if _BLANK_LINE.search(gap):
+        return True
+    last = index - 1
+    while last > 0 and words[last][0] in _CLOSING and words[last][1] == words[last - 1][2]:
+        last -= 1
+    mark = words[last][0]
+    if mark in _WIDE_MARKS:
+        return bool(gap) or following not in _CLOSING | _WIDE_MARKS
+    if mark not in _MARKS or not gap or following[:1].islower() or following in _MARKS:
+        return False
+    attached = last > 0 and words[last - 1][2] == words[last][1]
+    return not (mark == "." and attached and _keeps_its_point(words[last - 1][0], following))
+
+
+def _keeps_its_point(word: str, following: str) -> bool:
+    """Return whether a point after a word is no end of a sentence."""
+    initial = len(word) == 1 and word.isupper()
+    number = bool(_BEFORE_NUMBER.fullmatch(word)) and following[:1].isdigit()
+    return initial or number or bool(_ABBREVIATION.fullmatch(word))

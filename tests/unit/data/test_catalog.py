@@ -57,6 +57,17 @@ def test_tagged_rows_skip_document_lines(tmp_path):
     rows = list(catalog._tagged_rows(file, " "))
     assert [r.content["tokens"] for r in rows] == [["Ada", "wrote"], ["Hi"]]
     assert rows[0].content["ner_tags"] == ["B-PER", "O"]
+    assert "document" not in rows[0].content
+
+
+def test_tagged_rows_count_documents(tmp_path):
+    file = tmp_path / "x.txt"
+    start = "-DOCSTART- -X- O O\n\n"
+    one, two = "Ada NNP I-NP B-PER\n\nHi UH O O\n\n", "wrote VBD O O\n\n"
+    for text, expected in ((start + one + start + two, [0, 0, 1]), (one + start + two, [0, 0, 0])):
+        file.write_text(text)
+        rows = list(catalog._tagged_rows(file, " ", documents=True))
+        assert [row.content["document"] for row in rows] == expected
 
 
 @pytest.mark.parametrize("name", [["imdb"], None, 3, {"imdb"}])

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from reptune import estimator, training
+from reptune.data.sentences import sentence_ends
 from reptune.data.tagged import split_words
 from reptune.metrics import entity_scores
 from reptune.ner import EntityTagger, prediction
@@ -497,18 +498,21 @@ def test_a_generator_is_not_read_further_than_needed(fitted, monkeypatch):
 
 
 def expected_entities(tagger, text):
-    """From `predict` and `predict_proba`, word by word."""
+    """From `predict` and `predict_proba`, sentence by sentence, word by word."""
     words = split_words(text)
-    if not words:
-        return []
-    tokens = [[word.text for word in words]]
-    row, tags = tagger.predict_proba(tokens)[0], tagger.predict(tokens)[0]
+    ends = sentence_ends(text, words) if tagger.by_sentence else [len(words)]
+    cuts = [(start, end) for start, end in zip([0, *ends], ends, strict=False) if start < end]
     place = {tag: index for index, tag in enumerate(tagger.classes_)}
-    sure = [row[word, place[tag]] for word, tag in enumerate(tags)]
-    return [
-        (kind, words[first].start, words[end - 1].end, min(sure[first:end]))
-        for kind, first, end in spans(tags)
-    ]
+    found = []
+    for start, end in cuts:
+        tokens = [[word.text for word in words[start:end]]]
+        row, tags = tagger.predict_proba(tokens)[0], tagger.predict(tokens)[0]
+        sure = [row[word, place[tag]] for word, tag in enumerate(tags)]
+        found += [
+            (kind, words[start + a].start, words[start + b - 1].end, min(sure[a:b]))
+            for kind, a, b in spans(tags)
+        ]
+    return found
 
 
 def assert_close(found, expected):
@@ -552,6 +556,23 @@ def test_one_string_gives_a_list_and_several_a_list_of_lists(fitted, eager):
             alone = tagger.entities(text)
             assert_close(found, [(e.type, e.start, e.end, e.confidence) for e in alone])
     assert fitted.entities(iter(["the film"])) == [fitted.entities("the film")]
+
+
+def test_by_sentence_says_what_is_read_together(fitted):
+    text = "the very good film. The plot was bad! A movie."
+    read = []
+
+    class Spied(type(fitted)):
+        def _probabilities(self, sentences):
+            read.append([len(sentence) for sentence in sentences])
+            return super()._probabilities(sentences)
+
+    for by_sentence, lengths in ((True, [5, 5, 3]), (False, [13])):
+        spied = Spied(**{**fitted.get_params(), "by_sentence": by_sentence})
+        spied.__dict__.update({k: v for k, v in vars(fitted).items() if k.endswith("_")})
+        assert_close(spied.entities(text), expected_entities(spied, text))
+        assert read[0] == lengths
+        read.clear()
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \u3000\u2028", "\u00a0"])

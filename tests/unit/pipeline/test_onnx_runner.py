@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reptune import TfidfClassifier, data, tags
+from reptune.data import sentences
 from reptune.ner import EntityTagger, alignment
 from reptune.pipeline import onnx_runner
 from reptune.pipeline.export import export_model
@@ -35,7 +36,7 @@ found = {"proba": [row.tolist() for row in runner.predict_proba(inputs)]}
 labels = runner.predict(inputs)
 found["labels"] = labels.tolist() if hasattr(labels, "tolist") else labels
 if runner.kind == "tags":
-    text = "The film, a movie: plot"
+    text = "The film, a movie: plot. The movie left! A film."
     found["entities"] = [vars(entity) for entity in runner.entities(text)]
 print(json.dumps(found))
 """
@@ -70,7 +71,7 @@ def test_runs_without_reptune_and_torch(tagger, tagger_folder):
     assert found["labels"] == tagger.predict(sentences)
     for ours, theirs in zip(tagger.predict_proba(sentences), found["proba"], strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
-    expected = tagger.entities("The film, a movie: plot")
+    expected = tagger.entities("The film, a movie: plot. The movie left! A film.")
     assert expected, "a tagger that finds nothing would test nothing"
     places = [(e["text"], e["type"], e["start"], e["end"]) for e in found["entities"]]
     assert places == [(e.text, e.type, e.start, e.end) for e in expected]
@@ -95,6 +96,19 @@ TEXTS = st.text(
 @given(TEXTS)
 def test_words_are_those_of_the_package(text):
     assert onnx_runner.split_words(text) == [tuple(w) for w in data.tagged.split_words(text)]
+
+
+SENTENCES = st.lists(
+    st.sampled_from([*".!?…。)'\"", " ", "  ", "\n\n", "Dr", "No", "J", "Ada", "left", "5", "東"]),
+    max_size=30,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SENTENCES)
+def test_sentences_are_those_of_the_package(text):
+    words = onnx_runner.split_words(text)
+    assert onnx_runner.sentence_ends(text, words) == sentences.sentence_ends(text, words)
 
 
 @settings(max_examples=200, deadline=None)
