@@ -35,6 +35,7 @@ class Setting:
 
 SETTINGS = {
     "training, 1 epoch": Setting(2000, (PLAIN, GROUPED, OURS, RANDOM)),
+    "training, 1 epoch, all sentences": Setting(14041, (PLAIN, GROUPED, OURS, RANDOM), rounds=1),
     "entities() on raw text": Setting(200, (PIPELINE, OURS), texts=1000),
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,56 @@ def splits(task: str) -> dict[str, Tagged]:
 def tagged(rows: Any) -> Tagged:
     """Words and tags of some rows."""
     return list(rows["tokens"]), list(rows["ner_tags"])
+
+
+@functools.cache
+def documents(task: str, split: str) -> tuple[int, ...]:
+    """For each sentence of a split the story that it stands in."""
+    return tuple(data.load(task)[split]["document"])
+
+
+def stories(task: str, sentences: int, random_state: int) -> tuple[Tagged, list[int]]:
+    """Whole training stories, drawn until they have so many sentences; and each one's story."""
+    numbers = np.array(documents(task, "train"))
+    order = np.random.default_rng(random_state).permutation(numbers.max() + 1)
+    sizes = np.bincount(numbers)[order]
+    drawn = order[: int(np.searchsorted(sizes.cumsum(), sentences)) + 1]
+    rows = np.flatnonzero(np.isin(numbers, drawn))
+    tokens, gold = splits(task)["train"]
+    return ([tokens[row] for row in rows], [gold[row] for row in rows]), numbers[rows].tolist()
+
+
+def joined(rows: Sequence[Sequence[Any]], numbers: Sequence[int]) -> list[list[Any]]:
+    """The rows of each story as one row, in their order; a story's sentences are neighbors."""
+    found: list[list[Any]] = []
+    for row, (before, number) in zip(rows, itertools.pairwise([None, *numbers]), strict=True):
+        if number != before:
+            found.append([])
+        found[-1] += row
+    return found
+
+
+class DocumentTagger:
+    """An `EntityTagger` that reads the sentences of a story together, as far as its window goes.
+
+    Args:
+        knobs: Of `EntityTagger`; `max_length` is the window.
+    """
+
+    def __init__(self, **knobs: Any) -> None:
+        self.tagger = EntityTagger(MODEL, **knobs)
+
+    def fit(self, tokens: Any, gold: Any, numbers: Sequence[int]) -> DocumentTagger:
+        """Fit on sentences and the story of each."""
+        self.tagger.fit(joined(tokens, numbers), joined(gold, numbers))
+        return self
+
+    def predict(self, tokens: Any, numbers: Sequence[int]) -> list[list[str]]:
+        """Return the likeliest tags of each sentence that make valid BIO2."""
+        rows = iter(np.concatenate(self.tagger.predict_proba(joined(tokens, numbers))))
+        names = self.tagger.classes_.tolist()
+        with np.errstate(divide="ignore"):
+            return [tags.viterbi(np.log([next(rows) for _ in words]), names) for words in tokens]
 
 
 def some(task: str, count: int, random_state: int) -> Tagged:
