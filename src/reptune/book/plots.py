@@ -146,17 +146,24 @@ def _short(count: int) -> str:
 
 
 def training_curve(
-    history: Sequence[Mapping[str, float]], ylabel: str = "cross-entropy loss"
+    history: Sequence[Mapping[str, float]],
+    ylabel: str = "cross-entropy loss",
+    score: str | None = None,
+    score_label: str = "",
 ) -> Figure:
     """Draw the training loss by step, and the validation loss after each epoch where measured.
 
     Args:
         history: `trainer.state.log_history`, or a classifier's `history_`.
         ylabel: Which loss it is.
+        score: The name of a validation score in `history`, such as `"eval_f1"`, for a panel of its
+            own beside the losses.
+        score_label: What that score is.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
-    train = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
-    held_out = [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry]
+    figure, panels = plt.subplots(1, 1 + bool(score), figsize=(WIDTH, 2.9), squeeze=False)
+    axes = panels[0, 0]
+    train = _points(history, "loss")
+    held_out = _points(history, "eval_loss")
     if train:
         axes.plot(*zip(*train, strict=True), color=BLUE, label="training (mean since last point)")
     if held_out:
@@ -165,7 +172,24 @@ def training_curve(
     axes.set_ylim(bottom=0)
     if train and held_out:
         axes.legend()
+    if score:
+        _draw_score(panels[0, 1], _points(history, score), score_label)
+        figure.tight_layout()
     return figure
+
+
+def _points(history: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+    return [(entry["step"], entry[name]) for entry in history if name in entry]
+
+
+def _draw_score(axes: Axes, points: Sequence[tuple[float, float]], label: str) -> None:
+    axes.plot(*zip(*points, strict=True), "o--", color=VERMILION)
+    for step, value in points:
+        axes.annotate(
+            f"{value:.3f}", (step, value), xytext=(0, 7), textcoords="offset points", ha="center"
+        )
+    axes.set(xlabel="step", ylabel=label)
+    axes.margins(x=0.2, y=0.3)
 
 
 def scores(intervals: Mapping[str, metrics.Interval], xlabel: str = "accuracy") -> Figure:

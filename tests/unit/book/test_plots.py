@@ -75,6 +75,18 @@ def test_training_curve_separates_training_from_validation():
     assert alone.get_legend() is None, "one line needs no name"
 
 
+def test_a_score_has_a_panel_of_its_own():
+    history = [{"step": 1, "loss": 0.7}, {"step": 2, "eval_loss": 0.6, "eval_f1": 0.8}]
+    history.append({"step": 4, "eval_loss": 0.61, "eval_f1": 0.85})
+    losses, scores = plots.training_curve(history, score="eval_f1", score_label="F1").axes
+    assert [line.get_ydata().tolist() for line in losses.lines] == [[0.7], [0.6, 0.61]]
+    assert [line.get_xydata().tolist() for line in scores.lines] == [[[2, 0.8], [4, 0.85]]]
+    assert scores.get_ylabel() == "F1" and [t.get_text() for t in scores.texts] == [
+        "0.800",
+        "0.850",
+    ]
+
+
 def test_the_other_figures_draw_what_they_are_given():
     balance = plots.label_balance({"train": {"no": 3, "yes": 4}, "test": {"no": 1, "yes": 2}})
     assert texts(balance.axes[0]) == ["3", "1", "4", "2"]
