@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,12 +23,12 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from reptune import data, meter, metrics, runtime
 from reptune.book import results
-from reptune.classification import FineTunedClassifier
 from reptune.folders import write_folder
 from reptune.models.masked import load_masked_lm, masked_scores
 from reptune.pretraining import continue_pretraining, fit_output_bias, pack
 from reptune.pretraining.run import HISTORY
 from shared.common import SEEDS, FrozenEmbeddings, fit_fields, score_fields
+from shared.pooled import MeanPooledClassifier
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "lineage"
 NAME = "bert-4x256"  # in records
@@ -39,6 +40,7 @@ BLOCK, BATCH, MASKED = 128, 16, 0.2
 # Geiping and Goldstein (Cramming, 2023): no dropout while a short pretraining sees every text a few
 # times only; it comes back for what follows.
 DROPOUT = {"pretraining": 0.0, "afterwards": 0.1}
+OFFSETS = (-1, 1, -2, 2)  # what the heads of the first layer look at in the beginning
 LOOKS, CHECKPOINT_STEPS = 16, 100  # a checkpoint every minute or two
 
 # Corpora, and the data sets that they are cut from.
@@ -262,16 +264,19 @@ def pretrain(
     )  # fmt: skip
 
 
-def random_weights(folder: Path, seed: int, dropout: float) -> Path:
+def random_weights(folder: Path, seed: int, dropout: float, plain: bool = False) -> Path:
     """Write a BERT that has read nothing; its head's bias alone knows how frequent tokens are.
 
-    The bias spares the first hundreds of steps, and no task sees it.
+    The bias spares the first hundreds of steps, and no task sees it. Unless `plain`, the first
+    layer's heads look at neighbors from the beginning.
     """
     if folder.exists():
         return folder
     tokenizer = tokenizer_of(vocabulary())
     with runtime.seeded(seed):
         model = BertForMaskedLM(config_of(len(tokenizer), dropout))
+        if not plain:
+            look_at_neighbors(model)
     some = corpus(REVIEWS)["train"][:2000]
     fit_output_bias(model, pack(some, tokenizer, BLOCK))
 
@@ -280,6 +285,54 @@ def random_weights(folder: Path, seed: int, dropout: float) -> Path:
         tokenizer.save_pretrained(written)
 
     return write_folder(folder, write, marker="config.json")
+
+
+@torch.no_grad()
+def look_at_neighbors(model: BertForMaskedLM, sharpness: float = 5.0, scale: float = 0.05) -> None:
+    """Let each head of the first layer begin by looking at one neighbor; changed in place.
+
+    A position is written as sines and cosines into as many dimensions as a head has. Turned by an
+    angle per frequency they are those of a neighboring position, so a query that is turned finds
+    the key of that neighbor. With the usual random weights a head must first learn which position
+    is next to which, and a short pretraining ends before it has (`ch03_lineage` records both).
+
+    Args:
+        model: A BERT with weights at random.
+        sharpness: How much higher a neighbor's attention score is than that of a position far away.
+        scale: Of the position embeddings; those of words have 0.02.
+
+    Source: Vaswani et al. (2017) for the turned sines; Trockman and Kolter, *Mimetic Initialization
+    of Self-Attention Layers* (2023), for beginning with structure.
+    """
+    bert, config = model.bert, model.config
+    head_size = config.hidden_size // config.num_attention_heads
+    half = head_size // 2
+    frequencies = torch.linspace(0.05, 3.0, half)
+    positions = bert.embeddings.position_embeddings.weight
+    angles = torch.arange(len(positions))[:, None] * frequencies
+    positions.zero_()
+    positions[:, :head_size] = scale * torch.cat([angles.sin(), angles.cos()], dim=1)
+    some = torch.randint(config.vocab_size, (4, len(positions)))
+    strength = bert.embeddings(some)[..., :head_size].square().sum(dim=-1).mean()
+    gain = (sharpness * head_size**0.5 / strength).sqrt()
+    attention = bert.encoder.layer[0].attention.self
+    for head, offset in zip(range(config.num_attention_heads), OFFSETS, strict=False):
+        rows = slice(head * head_size, (head + 1) * head_size)
+        attention.key.weight[rows, :head_size] += gain * torch.eye(head_size)
+        attention.query.weight[rows, :head_size] += gain * turn(frequencies * offset)
+
+
+def turn(angles: torch.Tensor) -> torch.Tensor:
+    """The matrix that takes the sines and cosines of some angles to those of larger ones.
+
+    Args:
+        angles: By how much each is larger, shape `(n,)`.
+
+    Returns:
+        Shape `(2 * n, 2 * n)`; it multiplies a column of `n` sines above `n` cosines.
+    """
+    sine, cosine = torch.diag(angles.sin()), torch.diag(angles.cos())
+    return torch.cat([torch.cat([cosine, sine], dim=1), torch.cat([-sine, cosine], dim=1)])
 
 
 def config_of(num_tokens: int, dropout: float, **sizes: int) -> BertConfig:
@@ -351,13 +404,18 @@ def fall(points: Sequence[dict[str, float]], share: float = 1.0) -> float:
     return points[0]["eval_loss"] - reached[-1]["eval_loss"]
 
 
-def pilot(arm: str, rate: float, steps: int) -> dict[str, Any]:
+def pilot(arm: str, rate: float, steps: int, plain: bool = False) -> dict[str, Any]:
     """The record fields of a short run of an arm at a rate, with its own schedule; it can resume.
 
-    A base begins at weights of `PILOT_SEED`, every other arm at the base of the first seed.
+    A base begins at weights of `PILOT_SEED`, `plain` ones if wanted, every other arm at the base of
+    the first seed.
     """
     start = start_of(arm, PILOT_SEED if arm == BASE else SEEDS[0])
-    folder, texts = folder_of(f"{arm} at {rate:g}", PILOT_SEED), ARMS[arm][1]
+    if plain:
+        folder = folder_of("plain start", PILOT_SEED)
+        start = random_weights(folder, PILOT_SEED, DROPOUT["pretraining"], plain=True)
+    name = f"{arm} at {rate:g}" + (" plain" if plain else "")
+    folder, texts = folder_of(name, PILOT_SEED), ARMS[arm][1]
     with meter.Meter() as cost:
         if not folder.exists():
             pretrain(start, texts, folder, steps, rate, PILOT_SEED)
@@ -386,8 +444,8 @@ def made(arm: str, seed: int, corpora: Iterable[str]) -> Iterator[dict[str, Any]
 
 
 def fine_tuned(folder: Path, train: tuple, held: tuple, **settings: Any) -> dict[str, Any]:
-    """Fine-tune on labeled texts, score others; the fields of a record that follow from that."""
-    classifier = FineTunedClassifier(str(folder), show_progress=False, **settings)
+    """Fine-tune from the mean of the states, score other texts; return the fields of a record."""
+    classifier = MeanPooledClassifier(str(folder), show_progress=False, **settings)
     with meter.Meter() as cost:
         classifier.fit(*train)
     correct = np.asarray(classifier.predict(held[0])) == held[1]
@@ -410,13 +468,23 @@ def probed(frozen: FrozenEmbeddings, train: tuple, held: tuple, C: float) -> dic
 
 
 def compared(
-    study: str, arm: str, other: str, of_entities: bool = False, **fields: Any
+    study: str, arm: str, other: str, stories: Sequence[int] | None = None, **fields: Any
 ) -> dict[str, float]:
     """The difference of two arms on a task: interval, each seed's own, and the check beforehand.
 
     Draws are taken together within a pretraining seed, since they are no lineages of their own.
+
+    Args:
+        study: Whose records.
+        arm: One side.
+        other: What is subtracted.
+        stories: For entities, the story of each sentence; an interval draws whole stories.
+        fields: What the records of both sides hold.
     """
+    of_entities = stories is not None
     a, b = (by_seed(study, name, of_entities, kind="test", **fields) for name in (arm, other))
+    if of_entities:
+        a, b = (metrics.counts_by_document(rows, stories) for rows in (a, b))
     found = (metrics.paired_f1_interval if of_entities else metrics.paired_interval)(a, b)
     each = [
         metrics.f1_of_counts(rows.sum(axis=1)) if of_entities else rows.mean(axis=1)

@@ -10,9 +10,11 @@ import ch03_lineage as study
 import ch03_vocabulary as vocabulary
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from shared import common, entities, lineage, lineage_file
 from shared.lineage import BASE, CONTROL, DOMAIN, NEWS, RANDOM, REVIEWS, TASK
+from transformers import BertConfig, BertForMaskedLM
 
 from reptune import data
 from reptune.book import results
@@ -35,7 +37,9 @@ def fake_load(name):
         if name == "conll2003":
             tokens = [text.split() for text in texts]
             tags = [["B-PER" if word[0] == "k" else "O" for word in row] for row in tokens]
-            splits[split] = Dataset.from_dict({"tokens": tokens, "ner_tags": tags})
+            stories = [row // 3 for row in range(count)]
+            rows = {"tokens": tokens, "ner_tags": tags, "document": stories}
+            splits[split] = Dataset.from_dict(rows)
         else:
             rows = {"text": texts, "label": [row % 2 for row in range(count)]}
             splits[split] = Dataset.from_dict(rows, features=LABELED)
@@ -85,6 +89,50 @@ def run_all(module, records_of):
             assert results.is_done(module.STUDY, **job)
             found += records
     return found
+
+
+# --- weights at random ---------------------------------------------------------------------------
+
+
+def model_of(sizes, positions=64, seed=0):
+    config = BertConfig(
+        vocab_size=200, max_position_embeddings=positions, attn_implementation="eager", **sizes
+    )
+    torch.manual_seed(seed)
+    return BertForMaskedLM(config).eval()
+
+
+@pytest.mark.parametrize(
+    "sizes", [lineage.SIZES, dict(zip(lineage.SIZES, (32, 2, 2, 64), strict=True))]
+)
+def test_heads_begin_by_looking_at_their_neighbor(sizes):
+    model = model_of(sizes)
+    plain = {name: weight.clone() for name, weight in model.state_dict().items()}
+    lineage.look_at_neighbors(model)
+    ids = torch.randint(5, 200, (3, 40), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        seen = model.bert(ids, output_attentions=True).attentions[0]  # (texts, heads, 40, 40)
+    for head, offset in zip(range(sizes["num_attention_heads"]), lineage.OFFSETS, strict=False):
+        inner = range(2, 38)  # positions whose neighbor exists
+        to_neighbor = torch.stack([seen[:, head, at, at + offset] for at in inner]).mean()
+        elsewhere = torch.stack([seen[:, head, at, (at + 17) % 40] for at in inner]).mean()
+        assert to_neighbor > 10 * elsewhere
+    changed = {name for name, weight in model.state_dict().items() if (weight != plain[name]).any()}
+    assert {name.split(".", 1)[1] for name in changed} == {
+        "embeddings.position_embeddings.weight",
+        "encoder.layer.0.attention.self.key.weight",
+        "encoder.layer.0.attention.self.query.weight",
+    }
+
+
+def test_a_turn_takes_a_position_to_another():
+    frequencies, at, offset = torch.linspace(0.05, 3, 8), 7, -2
+
+    def written(position):
+        return torch.cat([(frequencies * position).sin(), (frequencies * position).cos()])
+
+    turned = lineage.turn(frequencies * offset) @ written(at)
+    torch.testing.assert_close(turned, written(at + offset), atol=1e-5, rtol=0)
 
 
 # --- texts and words -----------------------------------------------------------------------------
@@ -200,7 +248,7 @@ def test_a_comparison_pools_draws_within_a_seed(monkeypatch):
 
     monkeypatch.setattr(lineage.results, "counts", counts)
     monkeypatch.setattr(lineage, "early_falls", lambda *_: {})
-    found = lineage.compared("any", DOMAIN, CONTROL, of_entities=True)
+    found = lineage.compared("any", DOMAIN, CONTROL, stories=[0, 0])
     # 8 of 12 against 4 of 12 entities in every seed; F1 is the same share.
     assert found["difference"] == pytest.approx(1 / 3) == found["seed 43"]
     assert found["low"] == pytest.approx(1 / 3) == found["high"]
@@ -353,7 +401,8 @@ def test_the_lineage_from_end_to_end(tiny_study):
     records = run_all(study, study.__file__)
     kinds = {record["kind"] for record in records}
     assert kinds == {
-        "corpora", "pretraining rate", "encoder", "file", "choice", "test", "comparison",
+        "corpora", "pretraining rate", "plain weights", "encoder", "file", "choice", "test",
+        "comparison",
     }  # fmt: skip
     of_news = [r for r in records if r["kind"] == "encoder" and r["method"] == DOMAIN]
     assert {r["corpus"] for r in of_news} == set(lineage.SOURCES)

@@ -9,7 +9,7 @@ import filelock
 import numpy as np
 import pytest
 import torch
-from shared import conditions, encoders
+from shared import conditions, encoders, pooled
 from shared.entities import FrozenTagger
 from transformers import AutoTokenizer, BertModel
 
@@ -55,13 +55,13 @@ def do(study, jobs):
 def test_the_mean_passes_over_padding():
     states = torch.tensor([[[1.0, 2], [3, 4], [100, 100]], [[0, 1], [2, 3], [7, 8]]])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    assert readout.mean_states(states, mask).tolist() == [[2, 3], [3, 4]]
+    assert pooled.mean_states(states, mask).tolist() == [[2, 3], [3, 4]]
 
 
 def test_a_text_gets_the_logits_of_the_mean_of_its_own_tokens_whatever_stands_beside_it(folders):
     folder = folders[readout.DOMAIN]
     texts = ["a film", "the actor was not very good", "dull"]
-    classifier = readout.MeanPooledClassifier(folder, num_epochs=1, max_length=64)
+    classifier = pooled.MeanPooledClassifier(folder, num_epochs=1, max_length=64)
     classifier.fit(tiny.TEXTS, LABELS)
     model, tokenizer = classifier.model_, classifier.tokenizer_
     expected = []
@@ -77,7 +77,7 @@ def test_a_text_gets_the_logits_of_the_mean_of_its_own_tokens_whatever_stands_be
 
 def test_training_starts_from_the_encoders_weights(folders):
     folder = folders[readout.DOMAIN]
-    model = readout.MeanPooled.from_pretrained(folder, num_labels=2)
+    model = pooled.MeanPooled.from_pretrained(folder, num_labels=2)
     expected = BertModel.from_pretrained(folder, add_pooling_layer=False).state_dict()
     found = model.bert.state_dict()
     assert expected.keys() == found.keys()
@@ -85,7 +85,7 @@ def test_training_starts_from_the_encoders_weights(folders):
 
 
 def test_the_shortcut_for_cls_stays_away_from_the_mean(folders):
-    model = readout.MeanPooled.from_pretrained(folders[readout.DOMAIN], num_labels=2)
+    model = pooled.MeanPooled.from_pretrained(folders[readout.DOMAIN], num_labels=2)
     tokenizer = AutoTokenizer.from_pretrained(folders[readout.DOMAIN])
     sample = tokenizer(tiny.TEXTS[:4], padding=True, return_tensors="pt")
     with training.first_token(model, sample) as used:
@@ -110,7 +110,7 @@ def test_the_mean_and_cls_are_trained_alike_and_read_apart(folders):
 
 def test_fitting_twice_gives_the_same_bits(folders):
     rows = [
-        readout.MeanPooledClassifier(folders[readout.TASK], num_epochs=1, max_length=64)
+        pooled.MeanPooledClassifier(folders[readout.TASK], num_epochs=1, max_length=64)
         .fit(tiny.TEXTS, LABELS)
         .logits(tiny.TEXTS)
         for _ in range(2)
@@ -273,7 +273,8 @@ def test_a_missing_draw_is_an_error_and_not_a_smaller_comparison(records):
         list(readout.run(readout.comparison(first, second)))
 
 
-def test_taggers_are_compared_by_the_f1_of_the_same_sentences(records):
+def test_taggers_are_compared_by_the_f1_of_the_same_sentences(records, monkeypatch):
+    monkeypatch.setattr(entities, "kept_stories", lambda: (0, 0, 1))
     condition = entities.TUNED[2]
     sides = {
         entities.ADAPTIVE: np.array([[2, 2, 2], [1, 1, 1], [0, 1, 0]]),
@@ -320,9 +321,14 @@ def pretraining(monkeypatch, tmp_path, folders):
     monkeypatch.setitem(encoders.ARMS, readout.DOMAIN, short)
     monkeypatch.setattr(entities, "NUM_STEPS", 2)
     monkeypatch.setattr(entities, "splits", lambda task: SPLITS)
-    entities.scored.cache_clear()
+    stories = {name: tuple(range(len(rows[0]))) for name, rows in SPLITS.items()}
+    monkeypatch.setattr(entities, "documents", lambda task, split: stories[split])
+    caches = (entities.scored, entities.kept_stories)
+    for cached in caches:
+        cached.cache_clear()
     yield
-    entities.scored.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 def test_an_encoder_is_made_once_with_its_start(pretraining, monkeypatch):
@@ -372,6 +378,11 @@ def test_what_is_scored_and_what_is_dropped_make_the_split(pretraining):
     assert 0 < len(expected) < len(TEST[0])
     assert entities.scored("test") == tuple([side[row] for row in expected] for side in TEST)
     assert entities.dropped("test") == len(TEST[0]) - len(expected)
+
+
+def test_the_stories_are_those_of_the_sentences_that_are_scored(pretraining):
+    kept = entities.kept_stories()  # each sentence is a story here
+    assert [TEST[0][story] for story in kept] == entities.scored("test")[0]
 
 
 def test_no_held_out_sentence_is_pretrained_on(pretraining):
