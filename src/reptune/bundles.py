@@ -21,6 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from reptune import assets
+from reptune.assets import archives, cache, converters, errors, hashes, recipes
 
 __all__ = ["export_bundle", "import_bundle"]
 
@@ -100,14 +101,14 @@ def _origin(asset: assets.Asset) -> Iterator[Path]:
     """Yield the file behind a converted asset, downloaded again: the cache does not keep it."""
     logger.info("%s: a bundle holds the file it was converted from, fetching that", asset.name)
     with (
-        assets.disk_errors(asset, asset.disk_needed),
-        assets.locked(asset),
-        assets.staging_folder(asset) as staging,
+        cache.disk_errors(asset, asset.disk_needed),
+        cache.locked(asset),
+        cache.staging_folder(asset) as staging,
     ):
         try:
             with tqdm(total=asset.size, desc=asset.name, unit="B", leave=False) as progress:
-                origin = assets.fetch_origin(asset, staging, progress)
-        except assets.SourceFailed as error:
+                origin = recipes.fetch_origin(asset, staging, progress)
+        except errors.SourceFailed as error:
             raise assets.AssetUnavailable(
                 f"Asset {asset.name!r} cannot be exported: {error}. A bundle holds the file that "
                 "it was converted from, which has to be downloaded. Try again where the package "
@@ -128,7 +129,7 @@ def _write_safely(file: Path, chosen: Sequence[assets.Asset], origins: Mapping[s
         _write_bundle(temporary, chosen, members)
         temporary.replace(file)
     except OSError as error:
-        if assets.is_full(error):
+        if errors.is_full(error):
             raise assets.AssetUnavailable(_no_room(file, needed, free)) from error
         raise assets.AssetUnavailable(
             f"The bundle {str(file)!r} cannot be written: {error}. Choose a file in a folder that "
@@ -141,8 +142,8 @@ def _write_safely(file: Path, chosen: Sequence[assets.Asset], origins: Mapping[s
 
 def _no_room(file: Path, needed: int, free: int) -> str:
     return (
-        f"The bundle {str(file)!r} needs {assets.megabytes(needed)} of disk and "
-        f"{assets.megabytes(free)} are free there. Free some, choose a file on a larger "
+        f"The bundle {str(file)!r} needs {errors.megabytes(needed)} of disk and "
+        f"{errors.megabytes(free)} are free there. Free some, choose a file on a larger "
         "disk, or name fewer assets."
     )
 
@@ -154,9 +155,9 @@ def _members(chosen: Sequence[assets.Asset], origins: Mapping[str, Path]) -> dic
         if asset.name in origins:
             members[_origin_member(asset)] = origins[asset.name]
             continue
-        folder = assets.asset_folder(asset)
-        sums = [] if asset.files else [assets.SUMS]
-        for name in [*sums, *assets.expected_hashes(asset, folder)]:
+        folder = cache.asset_folder(asset)
+        sums = [] if asset.files else [hashes.SUMS]
+        for name in [*sums, *hashes.expected_hashes(asset, folder)]:
             members[f"{asset.name}/{name}"] = folder / name
     return members
 
@@ -202,13 +203,13 @@ def import_bundle(file: str | os.PathLike[str]) -> list[str]:
     if not os.access(file, os.R_OK):
         raise ValueError(f"The bundle {str(file)!r} cannot be read; change its permissions.")
     try:
-        with assets.open_zip(file) as archive:
+        with archives.open_zip(file) as archive:
             _check_members(archive)
             held = _read_manifest(archive)
             # What has to be converted comes last: if that fails, the rest is there.
             for asset in sorted(held, key=lambda asset: asset.is_converted):
                 _import_asset(archive, asset)
-    except assets.SourceFailed as error:
+    except errors.SourceFailed as error:
         raise assets.AssetCorrupt(
             f"The bundle cannot be used: {error}. Copy it again, or make it again with "
             "`reptune assets export BUNDLE`."
@@ -216,14 +217,14 @@ def import_bundle(file: str | os.PathLike[str]) -> list[str]:
     return [asset.name for asset in held]
 
 
-def _bad(reason: str) -> assets.SourceFailed:
-    return assets.SourceFailed(reason, corrupt=True)
+def _bad(reason: str) -> errors.SourceFailed:
+    return errors.SourceFailed(reason, corrupt=True)
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
     """Refuse, before a byte of them is read, members that `export_bundle` does not write."""
     for member in archive.infolist():
-        name = assets.shortened(member.filename)
+        name = errors.shortened(member.filename)
         if member.flag_bits & _ENCRYPTED:
             raise _bad(f"{name} is encrypted")
         if member.compress_type != zipfile.ZIP_STORED:
@@ -237,7 +238,7 @@ def _read_manifest(archive: zipfile.ZipFile) -> list[assets.Asset]:
     version, pins = _parse_manifest(archive)
     if version not in _READ_FORMATS:
         raise _bad(
-            f"its format is {assets.shortened(version)}, not {_FORMAT}: another version of reptune "
+            f"its format is {errors.shortened(version)}, not {_FORMAT}: another version of reptune "
             "wrote it"
         )
     held = [assets.info(name) for name in pins]
@@ -245,11 +246,11 @@ def _read_manifest(archive: zipfile.ZipFile) -> list[assets.Asset]:
         raise _bad("it holds no asset")
     for asset in held:
         if asset.pin != pins[asset.name]:
-            pin = assets.shortened(pins[asset.name])
+            pin = errors.shortened(pins[asset.name])
             raise _bad(f"it holds another version of {asset.name!r}, {pin}")
     for member in archive.infolist():
         if member.filename != _MANIFEST and member.filename.split("/")[0] not in pins:
-            raise _bad(f"{assets.shortened(member.filename)} is not in its manifest")
+            raise _bad(f"{errors.shortened(member.filename)} is not in its manifest")
     return held
 
 
@@ -258,7 +259,7 @@ def _parse_manifest(archive: zipfile.ZipFile) -> tuple[object, dict[str, object]
     try:
         if archive.getinfo(_MANIFEST).file_size > _MANIFEST_BYTES:
             raise _bad(f"its manifest has more than {_MANIFEST_BYTES:,} bytes")
-        with assets.Member(archive, _MANIFEST) as member:
+        with archives.Member(archive, _MANIFEST) as member:
             manifest = json.loads(member.read())
         return manifest["format"], dict(manifest["assets"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -270,20 +271,20 @@ def _import_asset(archive: zipfile.ZipFile, asset: assets.Asset) -> None:
     converted = asset.is_converted
     limit = asset.origin_size if converted else asset.unpacked
     needed = limit + (asset.unpacked if converted else 0)
-    with assets.disk_errors(asset, needed), assets.locked(asset):
+    with cache.disk_errors(asset, needed), cache.locked(asset):
         if assets.state(asset.name) == "ready":
             return
         if converted:
             _require_origin_member(archive, asset)
-            assets.require_converter(asset)
+            converters.require_converter(asset)
         _check_size(archive, asset, limit)
-        assets.require_space(asset, needed)
-        with assets.staging_folder(asset) as staging:
+        cache.require_space(asset, needed)
+        with cache.staging_folder(asset) as staging:
             make = _extract_origin if converted else _extract_files
             try:
-                assets.move_into_place(asset, make(archive, asset, staging), staging)
+                cache.move_into_place(asset, make(archive, asset, staging), staging)
             except assets.AssetCorrupt as error:
-                raise _bad(assets.reason_without_cure(error)) from error
+                raise _bad(errors.reason_without_cure(error)) from error
 
 
 def _check_size(archive: zipfile.ZipFile, asset: assets.Asset, limit: int) -> None:
@@ -298,8 +299,8 @@ def _extract_files(archive: zipfile.ZipFile, asset: assets.Asset, staging: Path)
     target = staging / "asset"
     prefix = f"{asset.name}/"
     if not asset.files:
-        assets.extract(archive, prefix, [assets.SUMS], target)
-    assets.extract(archive, prefix, assets.expected_hashes(asset, target), target)
+        archives.extract(archive, prefix, [hashes.SUMS], target)
+    archives.extract(archive, prefix, hashes.expected_hashes(asset, target), target)
     return target
 
 
@@ -313,11 +314,11 @@ def _require_origin_member(archive: zipfile.ZipFile, asset: assets.Asset) -> Non
 
 def _extract_origin(archive: zipfile.ZipFile, asset: assets.Asset, staging: Path) -> Path:
     folder = staging / "origin"
-    assets.extract(archive, f"{asset.name}/", [asset.origin_name], folder)
-    assets.require_origin(asset, folder / asset.origin_name)
+    archives.extract(archive, f"{asset.name}/", [asset.origin_name], folder)
+    recipes.require_origin(asset, folder / asset.origin_name)
     try:
-        return assets.converted_from(asset, folder / asset.origin_name, staging)
-    except assets.SourceFailed as error:  # of the libraries here, not of the bundle
+        return recipes.converted_from(asset, folder / asset.origin_name, staging)
+    except errors.SourceFailed as error:  # of the libraries here, not of the bundle
         raise assets.AssetUnavailable(
             f"Asset {asset.name!r} cannot be made from the bundle: {error}. See whether "
             "transformers and gguf are installed in the versions that reptune asks for."

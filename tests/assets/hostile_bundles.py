@@ -28,6 +28,7 @@ from pathlib import Path
 from unittest import mock
 
 from reptune import assets, bundles
+from reptune.assets import converters
 
 MANIFEST = "reptune-bundle.json"
 MOST_MEMORY = 32 << 20
@@ -154,8 +155,8 @@ def _registry(folder: Path) -> Iterator[None]:
     places = {"REPTUNE_ASSETS_TOML": str(path), "REPTUNE_CACHE": str(folder / "cache")}
     with (
         mock.patch.dict(os.environ, places),
-        mock.patch.object(assets, "_convert_gguf", _convert),
-        mock.patch.object(assets, "require_converter", lambda asset: None),
+        mock.patch.object(converters, "_convert_gguf", _convert),
+        mock.patch.object(converters, "require_converter", lambda asset: None),
         contextlib.redirect_stderr(io.StringIO()),
     ):
         yield

@@ -11,6 +11,7 @@ import pytest
 from asset_fakes import DATA_FILES, sha256
 
 from reptune import assets, bundles
+from reptune.assets import archives, converters
 
 MANIFEST = "reptune-bundle.json"
 
@@ -144,7 +145,7 @@ def test_disk_full_while_importing(bundle, cache, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(assets, "_copy", fills_up)
+        patch.setattr(archives, "copy_blocks", fills_up)
         with pytest.raises(assets.AssetUnavailable, match="REPTUNE_CACHE"):
             bundles.import_bundle(bundle)
     assert_nothing_imported(cache)
@@ -240,8 +241,8 @@ def test_a_converted_asset_may_hold_no_pickle(gguf, monkeypatch):
         (target / "config.json").write_bytes(b"{}")
         (target / "pytorch_model.bin").write_bytes(b"a pickle")
 
-    monkeypatch.setattr(assets, "_convert_gguf", convert)
-    monkeypatch.setattr(assets, "require_converter", lambda asset: None)
+    monkeypatch.setattr(converters, "_convert_gguf", convert)
+    monkeypatch.setattr(converters, "require_converter", lambda asset: None)
     with pytest.raises(assets.AssetCorrupt, match=r"SHA256SUMS lists 'pytorch_model\.bin'"):
         assets.fetch("tiny-gguf")
 
@@ -303,7 +304,7 @@ def test_a_conversion_that_fails_is_not_the_bundles_fault(converted, monkeypatch
     def fail(_asset, gguf, target):
         raise KeyError("blk.0")
 
-    monkeypatch.setattr(assets, "_convert_gguf", fail)
+    monkeypatch.setattr(converters, "_convert_gguf", fail)
     with pytest.raises(assets.AssetUnavailable, match="transformers and gguf are installed"):
         bundles.import_bundle(converted)
 

@@ -12,6 +12,7 @@ from asset_fakes import HubServer
 from huggingface_hub import constants
 
 from reptune import assets, network
+from reptune.assets import wheels
 
 CLOSED = "http://127.0.0.1:9"  # nothing listens there
 
@@ -40,14 +41,14 @@ def pip_said(monkeypatch) -> list[str]:
     """The words of pip's command and of its output, with its own number of retries."""
     monkeypatch.delenv("PIP_RETRIES", raising=False)
     said: list[str] = []
-    run = assets._run
+    run = wheels._run
 
     def listen(*args):
         code, lines = run(*args)
         said.extend([*args[0], *lines])
         return code, lines
 
-    monkeypatch.setattr(assets, "_run", listen)
+    monkeypatch.setattr(wheels, "_run", listen)
     return said
 
 

