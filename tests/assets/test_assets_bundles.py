@@ -236,13 +236,22 @@ def test_export_to_a_folder(copied, tmp_path):
 # --- converted assets -----------------------------------------------------------------------
 
 
-def test_a_converted_asset_may_hold_no_pickle(gguf, monkeypatch):
-    def convert(_asset, gguf, target):
+def convert_by(recipe: str, registry: Path) -> None:
+    """Lets another recipe make tiny-gguf."""
+    text = registry.read_text()
+    assert text.count('recipe = "gguf"') == 1
+    registry.write_text(text.replace('recipe = "gguf"', f'recipe = "{recipe}"'))
+    assert assets.info("tiny-gguf").recipe == recipe
+
+
+@pytest.mark.parametrize("recipe", converters.CONVERTERS)
+def test_a_converted_asset_may_hold_no_pickle(converting, monkeypatch, recipe):
+    def convert(_asset, origin, target):
         (target / "config.json").write_bytes(b"{}")
         (target / "pytorch_model.bin").write_bytes(b"a pickle")
 
-    monkeypatch.setattr(converters, "_convert_gguf", convert)
-    monkeypatch.setattr(converters, "require_converter", lambda asset: None)
+    monkeypatch.setitem(converters.CONVERTERS, recipe, convert)
+    convert_by(recipe, converting)
     with pytest.raises(assets.AssetCorrupt, match=r"SHA256SUMS lists 'pytorch_model\.bin'"):
         assets.fetch("tiny-gguf")
 
@@ -317,7 +326,10 @@ def test_export_of_a_converted_asset_without_an_index(converting, index, tmp_pat
     assert not (tmp_path / "b.zip").exists()
 
 
-def test_verify_says_what_it_compared(converting):
+@pytest.mark.parametrize("recipe", converters.CONVERTERS)
+def test_verify_says_what_it_compared(converting, monkeypatch, recipe):
+    monkeypatch.setitem(converters.CONVERTERS, recipe, converters.CONVERTERS["gguf"])
+    convert_by(recipe, converting)
     assets.fetch("tiny-gguf")
     assets.fetch("tiny-data")
     assert assets.verify("tiny-data") == "every sha256 is right (2 files, as pinned by reptune)"

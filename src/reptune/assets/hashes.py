@@ -60,7 +60,7 @@ def _parse_sums(data: bytes) -> dict[str, str]:
 
 
 def _is_allowed(asset: Asset, name: str) -> bool:
-    return asset.recipe != "gguf" or PurePosixPath(name).suffix in _CONVERTED_SUFFIXES
+    return not asset.is_converted or PurePosixPath(name).suffix in _CONVERTED_SUFFIXES
 
 
 def write_sums(folder: Path) -> None:

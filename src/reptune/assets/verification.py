@@ -41,14 +41,14 @@ def _what_was_verified(asset: Asset, folder: Path) -> str:
     expected = expected_hashes(asset, folder)
     count = len(expected)
     files = f"{count:,} {'file' if count == 1 else 'files'}"
-    if asset.recipe != "gguf":
+    if not asset.is_converted:
         return f"every sha256 is right ({files}, as pinned by reptune)"
     recorded = f"unchanged since its conversion ({files}, as recorded then)"
     odd = [name for name, digest in asset.converted.items() if expected.get(name) != digest]
     if odd:
         return (
             f"{recorded}, but {odd[0]} is not what reptune's own conversions gave. Other "
-            "versions of transformers or gguf may explain that; if none does, delete "
+            "versions of the libraries that convert it may explain that; if none does, delete "
             f"{folder} and run `reptune assets fetch {asset.name}`"
         )
     pinned = ", ".join(asset.converted)
