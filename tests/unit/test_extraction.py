@@ -13,13 +13,12 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from reptune.extraction import (
     SpanExtractor,
-    _batch,
-    _targets,
     best_span,
     check_answers,
     passage_windows,
     tokens_of,
 )
+from reptune.extraction.windows import padded_batch, window_targets
 from tests import tiny
 
 ADJECTIVES = ("good", "great", "fine", "nice", "bad", "awful", "poor", "dull")
@@ -127,12 +126,12 @@ def test_targets_by_hand(tokenizer):
     starts = np.cumsum([0, *(len(word) + 1 for word in LONG.split())])
 
     def targets(first, last):
-        return _targets(windows, [(int(starts[first]), int(starts[last + 1]) - 1)])
+        return window_targets(windows, [(int(starts[first]), int(starts[last + 1]) - 1)])
 
     assert targets(8, 9) == [(5 + 8, 5 + 9), (5 + 3, 5 + 4), (0, 0)]
     assert targets(4, 4) == [(5 + 4, 5 + 4), (0, 0), (0, 0)]
     assert targets(9, 10) == [(0, 0), (5 + 4, 5 + 5), (0, 0)]
-    assert _targets(windows, [None]) == [(0, 0)] * 3
+    assert window_targets(windows, [None]) == [(0, 0)] * 3
     with pytest.raises(ValueError, match=r"answers\[0\].*more than a window holds"):
         targets(3, 12)
 
@@ -162,8 +161,8 @@ def test_the_loss_is_the_librarys(tiny_encoder, tokenizer):
     model = AutoModelForQuestionAnswering.from_pretrained(tiny_encoder).eval()
     windows = passage_windows(tokenizer, PAIRS, 32, 8)
     _, spans = check_answers(PAIRS, ANSWERS, False)
-    starts, ends = torch.tensor(_targets(windows, spans)).T
-    batch = _batch(tokenizer, windows, model)
+    starts, ends = torch.tensor(window_targets(windows, spans)).T
+    batch = padded_batch(tokenizer, windows, model)
     found = model(**batch, start_positions=starts, end_positions=ends).loss
     plain = tokenizer([q for q, _ in PAIRS], [p for _, p in PAIRS], padding=True,
                       return_tensors="pt")  # fmt: skip

@@ -1,21 +1,14 @@
-"""Question answering over a passage: an encoder that marks where the answer stands (chapter 7).
-
-A passage longer than the model takes is read in overlapping windows, each with the whole question.
-"""
+"""The estimator that finds the answer to a question in a passage (chapter 7)."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
-
-import reptune.needs_torch  # noqa: F401
+from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
 from sklearn.utils.validation import check_is_fitted
 from transformers import (
     AutoModelForQuestionAnswering,
@@ -31,25 +24,26 @@ from reptune.checks import (
     check_optimizer,
     check_random_state,
     check_shared_parameters,
-    check_unicode,
     check_whole_number,
-    listed,
 )
 from reptune.estimator import SavedEstimator, check_vocabulary, check_weights, in_chunks
+from reptune.extraction.inputs import Pair, Span, check_answers, check_pairs
+from reptune.extraction.spans import best_span, exact_match, log_probabilities, with_probability
+from reptune.extraction.windows import (
+    LEAST_ROOM,
+    Window,
+    padded_batch,
+    passage_windows,
+    window_targets,
+)
 from reptune.meter import Meter
-from reptune.tokens import batches_by_length, check_max_length, model_limit
+from reptune.tokens import check_max_length, model_limit
 from reptune.training.epochs import train_in_epochs
 from reptune.training.options import fast_options, options_on, padding_multiple
 
 MAX_LENGTH = 384  # as in Devlin et al., where the model takes so many
 DEFAULT_LEARNING_RATE = 2e-4  # the tagger's for MiniLM (chapter 4); a larger encoder wants less
-LEAST_ROOM = 8  # tokens of a passage that must fit beside a question
-PREDICTION_TOKENS = 4096  # per batch, padding included, where no number of windows is asked for
-ABOUT_WINDOWS = ("offset_mapping", "overflow_to_sample_mapping")  # the model does not read these
 NO_CLASSES = np.array([], dtype=str)
-
-Pair = tuple[str, str]  # a question and a passage
-Span = tuple[int, int]  # where an answer begins in a passage and where it ends, in characters
 
 
 class SpanExtractor(SavedEstimator):
@@ -188,7 +182,7 @@ class SpanExtractor(SavedEstimator):
         with runtime.seeded(self.random_state), runtime.quiet():
             tokenizer, model = self._pretrained()
             windows = self._windows(tokenizer, model, checked)
-            targets = _targets(windows, spans)
+            targets = window_targets(windows, spans)
             self._warn_of_long(targets)
             evaluate = self._evaluation(model, tokenizer, *held_out) if held_out else None
             with Meter("fit") as cost:
@@ -244,7 +238,7 @@ class SpanExtractor(SavedEstimator):
         """
         check_is_fitted(self, "model_")
         checked, spans = check_answers(pairs, answers, self.no_answer)
-        return _exact_match(checked, spans, self.predict_spans(checked))
+        return exact_match(checked, spans, self.predict_spans(checked))
 
     # What follows is plumbing.
 
@@ -300,7 +294,7 @@ class SpanExtractor(SavedEstimator):
         multiple = padding_multiple(fast, model_limit(tokenizer, model))
 
         def loss_of(rows: list[int]) -> torch.Tensor:
-            batch = _batch(tokenizer, [windows[row] for row in rows], model, multiple)
+            batch = padded_batch(tokenizer, [windows[row] for row in rows], model, multiple)
             starts, ends = torch.tensor([targets[row] for row in rows], device=model.device).T
             return model(**batch, start_positions=starts, end_positions=ends).loss
 
@@ -329,7 +323,7 @@ class SpanExtractor(SavedEstimator):
 
         def evaluate() -> dict[str, float]:
             found = self._spans(model, tokenizer, windows, len(pairs))
-            return {"eval_exact_match": _exact_match(pairs, spans, found)}
+            return {"eval_exact_match": exact_match(pairs, spans, found)}
 
         return evaluate
 
@@ -359,7 +353,7 @@ class SpanExtractor(SavedEstimator):
     ) -> list[tuple[int, int, float]]:
         """Return the likeliest span of each pair, of all windows over its passage."""
         size = None if self.prediction_batch_size is None else int(self.prediction_batch_size)
-        logs = _log_probabilities(model, tokenizer, windows, size)
+        logs = log_probabilities(model, tokenizer, windows, size)
         best = [(-np.inf, 0, 0)] * num_pairs
         none = np.full(num_pairs, np.inf)  # how likely there is no answer, by its least window
         for window, (starts, ends) in zip(windows, logs, strict=True):
@@ -370,7 +364,7 @@ class SpanExtractor(SavedEstimator):
             if score > best[window.pair][0]:
                 best[window.pair] = (score, window.offsets[first][0], window.offsets[last][1])
         return [
-            _spoken(*found, absent, bool(self.no_answer))
+            with_probability(*found, absent, bool(self.no_answer))
             for found, absent in zip(best, none.tolist(), strict=True)
         ]
 
@@ -402,327 +396,3 @@ class SpanExtractor(SavedEstimator):
         tags.input_tags.string = True
         tags.target_tags.required = True
         return tags
-
-
-# --- windows -------------------------------------------------------------------------------------
-
-
-class Window(NamedTuple):
-    """A question and neighboring tokens of its passage that go through the model together.
-
-    Attributes:
-        pair: Index of the pair.
-        inputs: The model's arguments, one number per token.
-        first: Index of the passage's first token in them.
-        offsets: Of each token of the passage, where it begins and ends in the passage.
-        own: Indices, among these, of the tokens at which a predicted answer may begin. Every token
-            of a passage has one such window, the one that shows most of its context.
-    """
-
-    pair: int
-    inputs: dict[str, list[int]]
-    first: int
-    offsets: list[Span]
-    own: range
-
-
-def passage_windows(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int, stride: int
-) -> list[Window]:
-    """Return what the model reads, window by window.
-
-    Args:
-        tokenizer: A fast one, which knows the characters of each token.
-        pairs: Questions and passages.
-        max_length: Tokens of a window, special ones included.
-        stride: Tokens of a passage that two neighbors share, if its question leaves room for it.
-
-    Raises:
-        ValueError: If a question leaves no room for its passage.
-    """
-    special, windows = tokenizer.num_special_tokens_to_add(pair=True), []
-    for number, (question, passage) in enumerate(pairs):
-        asked = len(tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"])
-        room = max_length - special - asked
-        if room < LEAST_ROOM:
-            raise ValueError(
-                f"the question {_shown(question)} has {asked} tokens, which leaves no room for its "
-                f"passage in max_length={max_length}; shorten it, or raise max_length."
-            )
-        overlap = min(stride, room // 2)
-        encoded = tokenizer(
-            question,
-            passage,
-            truncation="only_second",
-            max_length=max_length,
-            stride=overlap,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        windows += _of_passage(encoded, number, room - overlap)
-    return windows
-
-
-def _of_passage(encoded: Any, number: int, step: int) -> Iterator[Window]:
-    """Yield the windows of one pair, each of which begins `step` tokens after the one before."""
-    names = [name for name in encoded if name not in ABOUT_WINDOWS]
-    count = len(encoded["input_ids"])
-    begun = 0
-    for index in range(count):
-        inside = [at for at, part in enumerate(encoded.sequence_ids(index)) if part == 1]
-        offsets = [tuple(encoded["offset_mapping"][index][at]) for at in inside]
-        # Half of what two windows share is the one's, half the other's.
-        end = len(inside) if index == count - 1 else (step + len(inside)) // 2
-        inputs = {name: encoded[name][index] for name in names}
-        first = inside[0] if inside else 0
-        yield Window(number, inputs, first, offsets, range(begun, end))
-        begun = end - step
-
-
-def _targets(windows: Sequence[Window], spans: Sequence[Span | None]) -> list[Span]:
-    """Return the first and last token of the answer in each window's inputs.
-
-    Both are 0, that of `[CLS]`, in a window that does not hold the whole answer.
-
-    Raises:
-        ValueError: If a passage has an answer and no window holds it.
-    """
-    targets, placed = [], set()
-    for window in windows:
-        span = spans[window.pair]
-        found = None if span is None else tokens_of(window.offsets, span)
-        targets.append((0, 0) if found is None else tuple(window.first + at for at in found))
-        if found is not None:
-            placed.add(window.pair)
-    for index, span in enumerate(spans):
-        if span is not None and index not in placed:
-            raise ValueError(
-                f"answers[{index}], the characters {span} of its passage, has no token, or more "
-                "than a window holds beside its question; shorten it, raise max_length or stride, "
-                "or drop the pair."
-            )
-    return targets
-
-
-def tokens_of(offsets: Sequence[Span], span: Span) -> Span | None:
-    """Return the first and the last token that have characters of a span.
-
-    Args:
-        offsets: Where each token begins and ends.
-        span: Where the answer begins and ends.
-
-    Returns:
-        Two indices, or `None` where the tokens do not hold the whole span.
-
-    >>> tokens_of([(0, 3), (4, 9), (9, 10)], (4, 10))
-    (1, 2)
-    >>> tokens_of([(4, 9), (9, 10)], (0, 9)) is None
-    True
-    """
-    if not offsets or span[0] < offsets[0][0] or span[1] > offsets[-1][1]:
-        return None
-    starts, ends = np.array(offsets).T
-    first = int(np.searchsorted(ends, span[0], side="right"))
-    last = int(np.searchsorted(starts, span[1], side="left")) - 1
-    return (first, last) if first <= last else None
-
-
-def _batch(
-    tokenizer: PreTrainedTokenizerBase,
-    windows: Sequence[Window],
-    model: PreTrainedModel,
-    multiple: int | None = None,
-) -> Any:
-    inputs = [window.inputs for window in windows]
-    padded = tokenizer.pad(
-        inputs, padding_side="right", pad_to_multiple_of=multiple, return_tensors="pt"
-    )
-    return padded.to(model.device)
-
-
-# --- the likeliest span --------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def _log_probabilities(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    windows: Sequence[Window],
-    batch_size: int | None,
-) -> list[np.ndarray]:
-    """Return for each window where the answer may begin and end, over `[CLS]` and the passage.
-
-    `[CLS]`, the first, stands for no answer in this window; neither question nor padding may hold
-    one. Logarithms, each of shape `(2, 1 + tokens)`.
-    """
-    found: list[Any] = [None] * len(windows)
-    lengths = [len(window.inputs["input_ids"]) for window in windows]
-    for chosen in batches_by_length(lengths, batch_size, PREDICTION_TOKENS):
-        output = model(**_batch(tokenizer, [windows[index] for index in chosen], model))
-        logits = torch.stack([output.start_logits, output.end_logits], dim=1)
-        for index, scores in zip(chosen, logits.float().cpu().numpy(), strict=True):
-            window = windows[index]
-            kept = [0, *range(window.first, window.first + len(window.offsets))]
-            found[index] = log_softmax(scores[:, kept].astype(float), axis=1)
-    return found
-
-
-def best_span(
-    starts: np.ndarray, ends: np.ndarray, own: range, most: int
-) -> tuple[float, int, int]:
-    """Return the best sum of a start's and an end's score, and the two tokens.
-
-    Args:
-        starts: Score of each token as the first of an answer, shape `(tokens,)`.
-        ends: As the last.
-        own: Tokens at which an answer may begin.
-        most: Tokens that it may have.
-
-    Returns:
-        Minus infinity and two zeros where no answer is possible.
-
-    >>> starts, ends = np.array([0.0, 3.0, 1.0]), np.array([5.0, 0.0, 2.0])
-    >>> best_span(starts, ends, range(3), most=2)  # 3 + 5 would end before it begins
-    (5.0, 0, 0)
-    >>> best_span(starts, ends, range(1, 3), most=2)
-    (5.0, 1, 2)
-    """
-    if not len(own):
-        return -np.inf, 0, 0
-    beyond = np.pad(ends, (0, most - 1), constant_values=-np.inf)
-    # Row i holds the sums of a start at i with an end at i, i + 1 and so on.
-    sums = starts[:, None] + np.lib.stride_tricks.sliding_window_view(beyond, most)
-    sums = sums[own.start : own.stop]
-    row, further = np.unravel_index(sums.argmax(), sums.shape)
-    first = own.start + int(row)
-    return float(sums[row, further]), first, first + int(further)
-
-
-def _spoken(
-    score: float, start: int, end: int, absent: float, no_answer: bool
-) -> tuple[int, int, float]:
-    """Return a span with its probability, or none with that of there being none."""
-    if score == -np.inf or (no_answer and absent >= score):
-        return 0, 0, float(np.exp(absent))
-    return int(start), int(end), float(np.exp(score))
-
-
-def _exact_match(
-    pairs: Sequence[Pair], spans: Sequence[Span | None], found: Sequence[tuple[int, int, float]]
-) -> float:
-    right = []
-    for (_, passage), span, (start, end, _) in zip(pairs, spans, found, strict=True):
-        wanted = "" if span is None else passage[span[0] : span[1]]
-        right.append(passage[start:end].strip() == wanted.strip())
-    return float(np.mean(right))
-
-
-# --- checks --------------------------------------------------------------------------------------
-
-
-def check_pairs(pairs: Iterable[Any], what: str = "pairs", first: int = 0) -> list[Pair]:
-    """Return questions with passages as a list of tuples, or raise before anything else happens.
-
-    Args:
-        pairs: Any sequence of pairs of strings.
-        what: What to call them in the message.
-        first: The number of the first of them, in messages.
-
-    Raises:
-        ValueError: If there are none, or one is not two strings of valid Unicode.
-    """
-    if isinstance(pairs, str | bytes):
-        raise ValueError(f"{what} is a single string; pass a list of (question, passage).")
-    values = listed(pairs, what, "(question, passage)")
-    if not values:
-        raise ValueError(f"{what}: there are none; pass at least one (question, passage).")
-    checked = []
-    for number, value in enumerate(values, first):
-        pair = value.tolist() if isinstance(value, np.ndarray) else value
-        whole = isinstance(pair, tuple | list) and len(pair) == 2
-        if not whole or not all(isinstance(text, str) for text in pair):
-            raise ValueError(
-                f"{what}[{number}] is {_shown(value)}; every pair must be two strings, (question, "
-                "passage). Drop such rows or convert them with str()."
-            )
-        for text in pair:
-            check_unicode(text, f"{what}[{number}]")
-        checked.append((str(pair[0]), str(pair[1])))
-    return checked
-
-
-def check_answers(
-    pairs: Iterable[Any], answers: Iterable[Any], no_answer: bool, of: str = ""
-) -> tuple[list[Pair], list[Span | None]]:
-    """Return checked pairs, and where each answer stands in its passage, or raise.
-
-    Args:
-        pairs: Questions and passages.
-        answers: Texts or offsets.
-        no_answer: Whether `""` is one; it becomes `None`.
-        of: What kind of pairs they are, in the message.
-
-    Raises:
-        ValueError: If pairs are bad, the count differs, or an answer does not stand in its passage.
-
-    >>> check_answers([("Who?", "Ada met Ada.")], ["Ada"], no_answer=False)
-    ([('Who?', 'Ada met Ada.')], [(0, 3)])
-    """
-    checked = check_pairs(pairs, f"{of}pairs")
-    if isinstance(answers, str | bytes):
-        raise ValueError(f"{of}answers is a single string, {answers[:40]!r}; pass one per pair.")
-    values = listed(answers, f"{of}answers", "answers")
-    if len(values) != len(checked):
-        raise ValueError(
-            f"{len(checked)} {of}pairs but {len(values)} {of}answers; pass one answer per pair."
-        )
-    return checked, [
-        _span_of(value, passage, no_answer, f"{of}answers[{index}]")
-        for index, (value, (_, passage)) in enumerate(zip(values, checked, strict=True))
-    ]
-
-
-def _span_of(answer: Any, passage: str, no_answer: bool, what: str) -> Span | None:
-    """Return where an answer stands, without white space around it; `None` for `""`."""
-    if isinstance(answer, str) and not answer:
-        if no_answer:
-            return None
-        raise ValueError(
-            f"{what} is empty; drop the pair, or set no_answer=True where passages may lack one."
-        )
-    if isinstance(answer, str):
-        check_unicode(answer, what)
-        text = answer.strip()
-        # Not within a longer word, if it stands anywhere else: "art" is not in "start".
-        whole = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", passage)
-        start = whole.start() if whole else passage.find(text)
-    else:
-        start, end = _offsets(answer, passage, what)
-        text = passage[start:end].strip()
-        start = passage.index(text, start)
-    if not text or start < 0:
-        raise ValueError(
-            f"{what} is {_shown(answer)}, which does not stand in its passage letter for letter; "
-            "correct it, or drop the pair."
-        )
-    return start, start + len(text)
-
-
-def _offsets(answer: Any, passage: str, what: str) -> Span:
-    plain = answer.tolist() if isinstance(answer, np.ndarray) else answer
-    whole = isinstance(plain, tuple | list) and len(plain) == 2
-    numbers = whole and all(
-        isinstance(at, int | np.integer) and not isinstance(at, bool) for at in plain
-    )
-    if not numbers or not 0 <= plain[0] < plain[1] <= len(passage):
-        raise ValueError(
-            f"{what} is {_shown(answer)}; pass a text that stands in the passage, or its (start, "
-            f"end) in characters, from 0 to {len(passage)}."
-        )
-    return int(plain[0]), int(plain[1])
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"
