@@ -175,11 +175,11 @@ class CausalLM:
         continuations = check_texts(continuations, "continuations")
         endings = [self.encode(text, special=False) for text in continuations]
         self._check_lengths(prompts, encoded, continuations, endings)
-        packs = shared_prefix and self._can_pack()
+        packs = shared_prefix and self.can_pack()
         shared = common_prefix(encoded) if packs and len(encoded) > 1 else 0
         scores = np.empty((len(encoded), len(endings)))
         with torch.inference_mode(), autocast(self.model.device, half_precision):
-            cache = self._cache_of(encoded[0][:shared]) if shared else None
+            cache = self.prefill(encoded[0][:shared]) if shared else None
             rest = [ids[shared:] for ids in encoded]
             for rows in _packs([len(ids) for ids in rest], batch_size if packs else 1):
                 texts = [rest[row] for row in rows]
@@ -239,6 +239,34 @@ class CausalLM:
         _forget_hooks(self.model)
         return vectors[0] if isinstance(layer, int | np.integer) else vectors
 
+    def can_pack(self) -> bool:
+        """Return whether several texts may be packed into one pass, side by side in one row.
+
+        An attention mask keeps them apart, and positions count from each text's own beginning.
+        Not where a layer's attention looks back over a sliding window only, which would count
+        indices in the row, nor where positions are not rotary.
+        """
+        config = self.model.config
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+        window = getattr(config, "sliding_window", None)
+        if getattr(config, "use_sliding_window", None) is False:
+            window = None
+        windowed = window or getattr(config, "attention_types", None) or kinds != {"full_attention"}
+        return not windowed and hasattr(config, "rope_parameters")
+
+    @torch.inference_mode()
+    def prefill(self, ids: Sequence[int]) -> Any:
+        """Read a text once, for what comes after it to go on from: its key-value cache.
+
+        Args:
+            ids: The text's token ids, at least one.
+
+        Returns:
+            The keys and values of every layer, for one text, as the model's `past_key_values`.
+        """
+        inputs = torch.tensor([list(ids)], device=self.model.device)
+        return self.model.base_model(inputs, use_cache=True).past_key_values
+
     # What follows is plumbing.
 
     def _score(
@@ -260,23 +288,6 @@ class CausalLM:
             cache.crop(-len(pack.ids))  # the next texts follow the prefix again
         states = output.last_hidden_state[0, pack.read]
         return pack.totals(self._logits(states).log_softmax(dim=-1))
-
-    def _can_pack(self) -> bool:
-        """Return whether tokens may stand in one pass that do not see each other.
-
-        Not where a layer looks back over a window only: it would count indices, not positions.
-        """
-        config = self.model.config
-        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        window = getattr(config, "sliding_window", None)
-        if getattr(config, "use_sliding_window", None) is False:
-            window = None
-        windowed = window or getattr(config, "attention_types", None) or kinds != {"full_attention"}
-        return not windowed and hasattr(config, "rope_parameters")
-
-    def _cache_of(self, ids: list[int]) -> Any:
-        inputs = torch.tensor([ids], device=self.model.device)
-        return self.model.base_model(inputs, use_cache=True).past_key_values
 
     def _logits(self, states: torch.Tensor) -> torch.Tensor:
         return self.model.get_output_embeddings()(states).float()

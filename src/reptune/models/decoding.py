@@ -254,10 +254,10 @@ class _Batch:
         self._size = size if self._has_positions else 1
         # One whose layers see a window of the cache, or whose positions are another kind, gets
         # whole prompts, and no row joins others that have gone on.
-        self._is_plain = lm._can_pack()
+        self._is_plain = lm.can_pack()
         self._shared = common_prefix(encoded) if self._is_plain and len(encoded) > 1 else 0
         prefix = encoded[0][: self._shared]
-        self._prefix = lm._cache_of(prefix) if prefix else None
+        self._prefix = lm.prefill(prefix) if prefix else None
         self._cache: Any = None
         self._seen: torch.Tensor
         self._states: torch.Tensor  # of each row's last token

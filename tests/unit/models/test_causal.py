@@ -296,7 +296,17 @@ def test_models_whose_texts_share_no_pass(make, endings, shared_prefix):
     ],
 )
 def test_only_models_without_a_window_share_passes(make, packs):
-    assert make()._can_pack() is packs
+    assert make().can_pack() is packs
+
+
+def test_what_follows_a_prefix_that_was_read_once_reads_as_in_the_whole_text():
+    lm = _llama_like(MistralForCausalLM, MistralConfig, sliding_window=None)()
+    ids = lm.encode("the film was good")
+    cache = lm.prefill(ids[:2])
+    with torch.inference_mode():
+        whole = lm.model.base_model(torch.tensor([ids])).last_hidden_state
+        rest = lm.model.base_model(torch.tensor([ids[2:]]), past_key_values=cache).last_hidden_state
+    torch.testing.assert_close(rest, whole[:, 2:])
 
 
 def test_other_models_generate_and_give_vectors_too():
