@@ -603,8 +603,10 @@ def _params_of(
 def _classes_of(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     classes = manifest.get("classes")
     try:
+        if not len(classes):
+            raise ValueError("there are none")
         array = check_labels(classes, len(classes))
-        if not len(array) or len(np.unique(array)) < len(array):
+        if len(np.unique(array)) < len(array):
             raise ValueError("they are not all different")
     except (TypeError, ValueError) as error:
         raise ValueError(

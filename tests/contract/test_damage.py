@@ -123,6 +123,14 @@ def test_a_number_of_classes_that_is_not_the_models(case, folder):
         _refused(case, folder, "class")
 
 
+def test_a_manifest_that_names_no_class_says_so(case, folder):
+    """Each names at least one, also where texts have no labels."""
+    manifest = json.loads((folder / "reptune.json").read_text("utf-8"))
+    (folder / "reptune.json").write_text(json.dumps(manifest | {"classes": []}), "utf-8")
+    message = _refused(case, folder, r"damaged \(classes: there are none\); save the model again")
+    assert str(folder) in message
+
+
 def test_a_folder_copied_into_itself_is_harmless(case, fitted, folder):
     """What a file manager or an editor leaves in a folder does not matter."""
     (folder / ".DS_Store").write_bytes(b"\x00")
