@@ -4,6 +4,8 @@ A folder cannot be replaced in one step on every system, so a save writes beside
 one aside under a name that is known, moves the new one in, and then removes the old one. A kill
 between the moves leaves the old one aside, where `find_folder` looks for it and where the next
 save puts it back. Whatever an earlier, killed save left is swept up by the next.
+
+Single files too: one that is replaced as one, and one that only ever grows by whole pieces.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import filelock
 
@@ -56,6 +58,58 @@ def write_folder(folder: str | Path, write: Callable[[Path], None], marker: str 
             _sweep(folder, marker)
             _replace(folder, write)
     return given
+
+
+def write_file(path: Path, write: Callable[[IO[bytes]], Any], temporary: Path) -> None:
+    """Let `write` fill a temporary file, then, once it is on the disk, let that replace `path`.
+
+    Whatever interrupts it but a kill, no temporary file is left.
+
+    Args:
+        path: Where the file shall lie.
+        write: A function of the open file.
+        temporary: Where it lies until it is whole, on the same disk.
+
+    Raises:
+        OSError: If the disk is full or the file cannot be written; `path` is as it was.
+    """
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)  # it may be what fills the disk
+        raise
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Append to a file for good, or leave it as it was.
+
+    Args:
+        path: The file; made where there is none.
+        content: What to append. Of two processes that append at once, one may take back what the
+            other wrote: hold a lock.
+
+    Raises:
+        OSError: If the disk is full or the file cannot be written; it is then as it was.
+    """
+    binary = getattr(os, "O_BINARY", 0)  # on Windows, which would write line ends of its own
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o644)
+    try:
+        before = os.fstat(descriptor).st_size
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def find_folder(folder: str | Path, marker: str = MANIFEST) -> Path:

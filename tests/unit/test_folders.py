@@ -1,4 +1,4 @@
-"""A folder that is replaced as one: what is there after an interruption, and what is swept."""
+"""Folders and files that are replaced as one: what an interruption leaves, what is swept."""
 
 import errno
 import os
@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from reptune.folders import MANIFEST, check_hashes, file_hashes, find_folder, write_folder
+from reptune.folders import (
+    MANIFEST,
+    append_bytes,
+    check_hashes,
+    file_hashes,
+    find_folder,
+    write_file,
+    write_folder,
+)
 
 
 def filled(text):
@@ -141,3 +149,51 @@ def test_hashes_name_the_file_that_differs(folder):
     Path(folder / "weights").unlink()
     with pytest.raises(ValueError, match="lacks weights"):
         check_hashes(folder, hashes)
+
+
+# --- single files --------------------------------------------------------------------------------
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_the_old_one(tmp_path, monkeypatch):
+    path, seen = tmp_path / "rows", []
+    path.write_bytes(b"old")
+
+    def settled(descriptor):
+        seen.append((path.read_bytes(), os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr(os, "fsync", settled)
+    write_file(path, lambda file: file.write(b"newer"), tmp_path / "_rows")
+    assert seen == [(b"old", 5)]
+    assert content(tmp_path) == {"rows": "newer"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()], ids=repr)
+def test_a_file_half_written_is_removed_and_the_old_one_stays(tmp_path, error):
+    (tmp_path / "rows").write_bytes(b"old")
+
+    def half(file):
+        file.write(b"ne")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_file(tmp_path / "rows", half, tmp_path / "_rows")
+    assert content(tmp_path) == {"rows": "old"}
+
+
+def test_bytes_are_appended_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "lines", os.write
+    append_bytes(path, b"one\n")
+    # The system may take less than it is given.
+    monkeypatch.setattr(os, "write", lambda descriptor, left: write(descriptor, left[:2]))
+    append_bytes(path, b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+    def interrupted(descriptor, left):
+        if len(left) < len(b"three\n"):
+            raise KeyboardInterrupt
+        return write(descriptor, left[:2])
+
+    monkeypatch.setattr(os, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        append_bytes(path, b"three\n")
+    assert path.read_bytes() == b"one\ntwo\n"

@@ -20,6 +20,7 @@ import filelock
 
 from reptune.checks import is_missing
 from reptune.data.tables import DELIMITED
+from reptune.folders import write_file
 
 FORMATS = (*DELIMITED, ".jsonl", ".parquet")
 PLAN = "_plan.json"
@@ -213,17 +214,9 @@ class Parts:
     def join(self) -> None:
         """Make one file of all shards, let it replace the output, and remove the folder."""
         paths = [self._path(index) for index in range(len(self.counts))]
-        whole = self.folder / "whole"
+        join = _join_parquet if self._suffix == ".parquet" else _join
         with self._errors():
-            try:
-                with whole.open("wb") as file:
-                    (_join_parquet if self._suffix == ".parquet" else _join)(paths, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except BaseException:
-                whole.unlink(missing_ok=True)  # it may be what fills the disk
-                raise
-            whole.replace(self.out)
+            write_file(self.out, lambda file: join(paths, file), self.folder / "whole")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def keep(self) -> None:
@@ -283,16 +276,7 @@ class Parts:
 
 def _write_whole(path: Path, data: bytes) -> None:
     temporary = path.with_name(f"_{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    write_file(path, lambda file: file.write(data), temporary)
 
 
 def _join(paths: Iterable[Path], whole: IO[bytes]) -> None:

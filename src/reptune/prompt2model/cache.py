@@ -14,6 +14,8 @@ from typing import Any
 
 import filelock
 
+from reptune.folders import append_bytes
+
 FORMAT = 1
 
 
@@ -116,7 +118,8 @@ class Journal:
 
     def _append(self, path: Path, line: Mapping[str, Any]) -> None:
         with _disk_errors(path.parent):
-            _write(path, (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            text = json.dumps(line, ensure_ascii=False) + "\n"
+            append_bytes(path, text.encode("utf-8", "replace"))
 
 
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -129,24 +132,6 @@ def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     raise ValueError(
         f"{path}, line {number} is damaged; remove the file to begin again, or use another folder."
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Append to a file for good, or leave it as it was."""
-    binary = getattr(os, "O_BINARY", 0)  # on Windows, which would write line ends of its own
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o644)
-    try:
-        before = os.fstat(descriptor).st_size
-        try:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
-        except BaseException:
-            os.ftruncate(descriptor, before)
-            raise
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -494,15 +494,15 @@ def test_the_rows_of_a_seed_stay_what_they_were():
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, monkeypatch):
     from reptune.prompt2model import cache
 
-    written, write = [], cache._write
+    written, append = [], cache.append_bytes
 
     def full(path, content):
         if len(written) == 3:
             raise OSError(28, "No space left on device")
         written.append(content)
-        write(path, content)
+        append(path, content)
 
-    monkeypatch.setattr(cache, "_write", full)
+    monkeypatch.setattr(cache, "append_bytes", full)
     with pytest.raises(OSError, match="free some space") as caught:
         how(Script()).generate(FILMS, count=60, folder=tmp_path)
     assert str(tmp_path) in str(caught.value)
