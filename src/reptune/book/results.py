@@ -28,6 +28,7 @@ import pandas as pd
 
 from reptune import runtime
 from reptune.book import setup
+from reptune.folders import append_bytes
 
 # What every record holds (DESIGN of the book: chapter, study, record).
 FIELDS = (
@@ -96,7 +97,7 @@ def append_all(records: Iterable[Mapping[str, Any]], study_file: Path) -> None:
     # A name of its own, since a lock on the records' file would not do on every system.
     with filelock.FileLock(path.with_name(f".{path.stem}.lock")):
         _remove_cut_short(path)
-        _write("".join(f"{line}\n" for line in lines).encode(), path)
+        append_bytes(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _completed(records: Sequence[Mapping[str, Any]], study_file: Path) -> list[dict[str, Any]]:
@@ -129,24 +130,6 @@ def _completed(records: Sequence[Mapping[str, Any]], study_file: Path) -> list[d
     return complete
 
 
-def _write(content: bytes, path: Path) -> None:
-    """Append to a file for good, or leave it as it was."""
-    binary = getattr(os, "O_BINARY", 0)  # on Windows, which would write line ends of its own
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o644)
-    try:
-        before = os.fstat(descriptor).st_size
-        try:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
-        except BaseException:
-            os.ftruncate(descriptor, before)
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def _remove_cut_short(path: Path) -> None:
     """Remove what a kill has left of a job at the end of a file; the caller holds the lock."""
     if not path.exists():
@@ -168,7 +151,7 @@ def _remove_cut_short(path: Path) -> None:
     if len(kept) < len(content):
         os.truncate(path, len(kept))
     elif kept != content:  # a whole record that lacks only its line end
-        _write(b"\n", path)
+        append_bytes(path, b"\n")
 
 
 def read(study: str) -> pd.DataFrame:
