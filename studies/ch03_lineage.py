@@ -108,7 +108,7 @@ from shared.lineage import (
     flops_per_token,
 )
 
-from reptune import meter
+from reptune import halves, meter
 from reptune.data.duplicates import normalize
 from reptune.ner import EntityTagger
 
@@ -279,8 +279,9 @@ def write_file(job: Job) -> Iterator[dict[str, Any]]:
     folder = encoder(job["method"], job["random_state"])
     file = lineage.FOLDER / f"{NAME}.safetensors"
     with meter.Meter() as cost:
-        digest = lineage_file.write_asset(folder, file)
-        again = lineage_file.read_asset(file, lineage.FOLDER / "read-back")
+        digest = halves.write_halves(folder, file)
+        again = lineage.FOLDER / "read-back"
+        halves.convert(file, again)
     held = lineage.corpus(lineage.REVIEWS)["validation"]
     change = lineage_file.largest_change(folder, again, held)
     if change > lineage_file.LOGIT_TOLERANCE:

@@ -24,6 +24,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from reptune import data, meter, metrics, runtime
 from reptune.book import results
 from reptune.folders import write_folder
+from reptune.halves import bert_config, wordpiece_tokenizer
 from reptune.models.masked import load_masked_lm, masked_scores
 from reptune.pretraining import continue_pretraining, fit_output_bias, pack
 from reptune.pretraining.run import HISTORY
@@ -202,8 +203,7 @@ def train_vocabulary(texts: Sequence[str], size: int | None = None) -> list[str]
 
 def tokenizer_of(vocabulary: Sequence[str]) -> BertTokenizerFast:
     """A lowercasing BERT tokenizer with these tokens, in the order of their ids."""
-    ids = {token: index for index, token in enumerate(vocabulary)}
-    return BertTokenizerFast(vocab=ids, do_lower_case=True, model_max_length=BLOCK)
+    return wordpiece_tokenizer(vocabulary, BLOCK)
 
 
 @functools.cache
@@ -335,12 +335,9 @@ def turn(angles: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.cat([cosine, sine], dim=1), torch.cat([-sine, cosine], dim=1)])
 
 
-def config_of(num_tokens: int, dropout: float, **sizes: int) -> BertConfig:
-    """The shape of a model with so many tokens; `SIZES` unless others are given."""
-    return BertConfig(
-        vocab_size=num_tokens, max_position_embeddings=BLOCK, hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout, **(sizes or SIZES),
-    )  # fmt: skip
+def config_of(num_tokens: int, dropout: float) -> BertConfig:
+    """The shape of a model with so many tokens."""
+    return bert_config(num_tokens, BLOCK, dropout, **SIZES)
 
 
 def set_dropout(folder: Path, share: float) -> None:

