@@ -53,11 +53,11 @@ reported ones, with the encoder of seed 42. A choice at the end of its grid is f
 Passes are fixed: 12 over the tagged sentences in batches of 16 (384 steps), 15 over the topics'
 texts in batches of 4 (300), 8 over the review sentences in batches of 8 (504).
 
-**Time**, by arithmetic, not measured. A token costs 23.0 MFLOP forward and backward in pretraining
+**Time**, by arithmetic. A token costs 23.0 MFLOP forward and backward in pretraining
 (`flops_per_token`: 18.9 for the layers, 1.6 for attention, 2.5 for the head at masked positions),
-20.4 in fine-tuning and 6.8 to score. A core is **assumed** to reach 60 to 100 GFLOP/s in half
-precision, one thread per process; the same formula over `ch03_encoders`' records gives 64 for
-MiniLM, and a narrower model may do worse.
+20.4 in fine-tuning and 6.8 to score. The trials took 0.42 to 0.48 s for a step of 2,048 tokens, a
+process of one thread beside two others on two cores: about 100 GFLOP/s. Taggers and texts, in
+shorter rows, may reach less, so 60 stands beside it.
 
 | | million tokens | core-hours at 60 | at 100 |
 |---|---|---|---|
