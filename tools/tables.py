@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pretraining_tables
 import prompt_tables
 from table_parts import NOT_RUN, mean_and_sd, not_run
 
@@ -18,7 +19,13 @@ from reptune import metrics
 from reptune.book import results
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "book/from_table.md", "book/other_answers.md", "book/results.md")
+PAGES = (
+    "README.md",
+    "book/from_table.md",
+    "book/other_answers.md",
+    "book/pretraining_details.md",
+    "book/results.md",
+)
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 # Method and model as in the records of ch01_final, and as a reader should see them.
@@ -431,6 +438,7 @@ TABLES = {
         *(ch04_final, ch04_speed),
         *(ch05_examples, ch05_speed),
         *(ch06_final, ch06_speed),
+        *pretraining_tables.TABLES,
         *prompt_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
