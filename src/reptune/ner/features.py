@@ -85,6 +85,21 @@ def case_marks(words: Sequence[str], sizes: Sequence[int]) -> list[int]:
     ]
 
 
+def drop_marks(features: Sequence[WindowInputs], share: float, random_state: int) -> None:
+    """Take the marks of capitals from all windows of some sentences, in place.
+
+    Args:
+        features: Windows with `token_type_ids`.
+        share: Probability of each sentence to lose them.
+        random_state: Seed of the draw.
+    """
+    count = 1 + max((part.sentence for part in features), default=-1)
+    lost = np.random.default_rng([random_state, count]).random(count) < share
+    for part in features:
+        if lost[part.sentence]:
+            part.inputs["token_type_ids"] = [0] * len(part.inputs["input_ids"])
+
+
 def add_labels(
     features: Sequence[WindowInputs],
     label_ids: Sequence[Sequence[int]],

@@ -2,7 +2,13 @@ import pytest
 from tokenizers import processors
 
 from reptune.ner.alignment import align
-from reptune.ner.features import LONGEST_WORD, add_labels, case_marks, window_inputs
+from reptune.ner.features import (
+    LONGEST_WORD,
+    add_labels,
+    case_marks,
+    drop_marks,
+    window_inputs,
+)
 from reptune.ner.labels import encode_tags, further_labels
 from reptune.tokens import special_ids
 from tests import tiny
@@ -118,3 +124,15 @@ def test_special_tokens_are_those_around_words_that_are_split_already(make):
         ids = encoded["input_ids"]
         assert (ids[: inner[0]], ids[inner[-1] + 1 :]) == (before, after)
         assert ids_of(window_inputs(tokenizer, [words], max_length=32)) == [ids]
+
+
+def test_all_windows_of_a_sentence_lose_their_marks_together(tokenizer):
+    words = [["Film", "the"] * 10 for _ in range(40)]
+    features = window_inputs(tokenizer, words, max_length=12, mark_case=True)
+    before = [list(part.inputs["token_type_ids"]) for part in features]
+    drop_marks(features, 0.5, random_state=1)
+    lost = {part.sentence for part in features if not any(part.inputs["token_type_ids"])}
+    assert 5 < len(lost) < 35
+    for part, marks in zip(features, before, strict=True):
+        expected = [0] * len(marks) if part.sentence in lost else marks
+        assert part.inputs["token_type_ids"] == expected

@@ -28,6 +28,8 @@ from reptune.data.tagged import split_words
 from reptune.metrics import entity_scores
 from reptune.ner import EntityTagger, prediction
 from reptune.ner.alignment import windows
+from reptune.ner.features import drop_marks
+from reptune.ner.tagger import lowercases
 from reptune.tags import count_invalid, spans
 from tests import tiny
 from tests.tiny import WORDS
@@ -621,8 +623,45 @@ def test_only_mark_case_tells_capitals_apart(make, tmp_path):
     assert marked.predict(pair) == [["O", "O", "O"], ["O", "B-X", "O"]]
     loaded = EntityTagger.load(marked.save(tmp_path / "marked"))
     assert loaded.mark_case and loaded.predict(pair) == marked.predict(pair)
-    blind = make(num_epochs=1).fit(tokens, tags).predict_proba(pair)
+    blind = make(num_epochs=1, mark_case=False).fit(tokens, tags).predict_proba(pair)
     np.testing.assert_array_equal(blind[0], blind[1])
+
+
+def test_capitals_are_marked_where_the_tokenizer_hides_them(make, one_segment, tmp_path):
+    told = make(num_epochs=1, mark_case=None).fit(FEW, FEW_TAGS)
+    assert told.marks_case_
+    pair = [["is", "the", "film"], ["is", "The", "film"]]
+    one, other = told.predict_proba(pair)
+    assert (one != other).any()
+    loaded = EntityTagger.load(told.save(tmp_path / "told"))
+    assert loaded.mark_case is None and loaded.marks_case_
+    np.testing.assert_array_equal(loaded.predict_proba(pair)[1], other)
+    assert not make(num_epochs=1, mark_case=False).fit(FEW, FEW_TAGS).marks_case_
+    fitted = make(model=one_segment, num_epochs=1, mark_case=None).fit(FEW, FEW_TAGS)
+    assert not fitted.marks_case_
+    assert lowercases(tiny.tokenizer()) and not lowercases(tiny.causal_tokenizer())
+
+
+def test_some_sentences_are_shown_without_marks(make):
+    tokens = [["The", "film"], ["a", "Movie"]] * 30
+    tags = [["B-X", "O"], ["O", "B-X"]] * 30
+    rows = {}
+    for share in (0.0, 0.5):
+        spied = make(num_epochs=1, mark_case=True, case_dropout=share)
+
+        def keep(model, tokenizer, inputs, evaluate, share=share):
+            rows[share] = [tuple(row["token_type_ids"]) for row in inputs]
+            return []
+
+        spied._train = keep
+        spied.fit(tokens, tags)
+    assert all(any(row) for row in rows[0.0])
+    marked = sum(any(row) for row in rows[0.5])
+    assert 15 < marked < 45
+    again = make(num_epochs=1, mark_case=True, case_dropout=0.5)
+    features = again._windows(spied.tokenizer_, spied.model_, tokens)
+    drop_marks(features, 0.5, 42 if again.random_state is None else again.random_state)
+    assert [tuple(part.inputs["token_type_ids"]) for part in features] == rows[0.5]
 
 
 @pytest.fixture
@@ -833,6 +872,8 @@ def test_bad_sentences_to_predict(fitted, tokens, message):
         ({"layer_decay": float("nan")}, "layer_decay=nan"),
         ({"random_state": -1}, "random_state=-1"),
         ({"random_state": 1.5}, "random_state=1.5"),
+        ({"case_dropout": 1.0}, "case_dropout=1.0"),
+        ({"case_dropout": -0.1}, "case_dropout=-0.1"),
         ({"mark_case": "no"}, "mark_case='no'; use True or False"),
         ({"show_progress": "no"}, "show_progress='no'; use True or False"),
         ({"device": "abacus"}, "device='abacus' is not here"),
