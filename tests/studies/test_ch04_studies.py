@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from shared import entities
 
+from reptune.book import results
 from reptune.tags import count_invalid
 from tests import tiny
 from tests.unit.ner.examples import toy
@@ -69,6 +70,20 @@ def test_each_tweet_is_held_out_once():
     folds = capitals.folds(1940)
     assert np.bincount(folds).tolist() == [388] * 5
     assert (folds == capitals.folds(1940)).all() and set(np.diff(folds)) != {1, -4}
+
+
+def test_the_share_with_the_best_mean_of_both_scores_is_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
+    scored = {(0.0, "as it is"): 0.9, (0.0, "lower case"): 0.9, (0.1, "as it is"): 0.8,
+              (0.1, "lower case"): 0.7, (0.25, "as it is"): 0.75, (0.25, "lower case"): 0.72}  # fmt: skip
+    for (share, scoring), f1 in scored.items():
+        job = {**capitals.job("capitals marked", "conll2003", 42, "validation"), "step": "choice"}
+        record = {"study": capitals.STUDY, **job, "share": share, "scoring": scoring, "labels": 1,
+                  "metrics": {"f1": f1}, "seconds": {"fit": 1}, "peak_memory_mb": 1}  # fmt: skip
+        results.append(record, capitals.__file__)
+    assert capitals.best_share() == 0.1  # none unmarked is no candidate
+    assert capitals.knobs_of(capitals.SOME) == {"mark_case": True, "case_dropout": 0.1}
+    assert capitals.knobs_of(capitals.PLAIN) == {"mark_case": False, "case_dropout": 0.0}
 
 
 def test_scorings_keep_rename_and_drop_types():
