@@ -74,9 +74,13 @@ def test_each_tweet_is_held_out_once():
 
 def test_the_share_with_the_best_mean_of_both_scores_is_taken(monkeypatch, tmp_path):
     monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
-    scored = {(0.0, "as it is"): 0.9, (0.0, "lower case"): 0.9, (0.1, "as it is"): 0.8,
-              (0.1, "lower case"): 0.7, (0.25, "as it is"): 0.75, (0.25, "lower case"): 0.72}  # fmt: skip
-    for (share, scoring), f1 in scored.items():
+    scored = {0.0: (0.9, 0.9), 0.1: (0.8, 0.7), 0.25: (0.75, 0.72)}
+    rows = [
+        (share, scoring, f1)
+        for share, both in scored.items()
+        for scoring, f1 in zip(("as it is", "lower case"), both, strict=True)
+    ]
+    for share, scoring, f1 in rows:
         job = {**capitals.job("capitals marked", "conll2003", 42, "validation"), "step": "choice"}
         record = {"study": capitals.STUDY, **job, "share": share, "scoring": scoring, "labels": 1,
                   "metrics": {"f1": f1}, "seconds": {"fit": 1}, "peak_memory_mb": 1}  # fmt: skip
