@@ -94,6 +94,7 @@ from shared.conditions import (
 from shared.encoders import GENERAL, HELD_OUT, SHIPPED, USUAL, folder_of
 from shared.entities import (
     NEWSWIRE,
+    UNMARKED,
     FrozenTagger,
     Tagged,
     documents,
@@ -288,7 +289,7 @@ class Fitted:
         }
         self._tagger = EntityTagger(
             ready(job["method"]), learning_rate=rate, random_state=seed, show_progress=False,
-            **setting,
+            **setting, **UNMARKED,
         )  # fmt: skip
         with meter.Meter() as cost:
             self._tagger.fit(*some(NEWSWIRE, job["labels"], seed))

@@ -124,7 +124,7 @@ TAGGED, DRAWS = 500, (42, 43, 44, 45, 46)
 TEXT_DRAWS = {FINE_TUNED: (42, 43), FROZEN: DRAWS}
 CHOICE_DRAWS = {NER: (0, 1), FINE_TUNED: (0,), FROZEN: (0, 1)}
 CLASSES, PER_CLASS = {TOPICS: 5, SENTIMENT: 2}, {TOPICS: 16, SENTIMENT: 250}
-TAGGER = {"num_epochs": 12, "batch_size": 16}
+TAGGER = {"num_epochs": 12, "batch_size": 16, **entities.UNMARKED}
 SETTINGS = {
     TOPICS: {"num_epochs": 15, "batch_size": 4, "max_length": 128},
     SENTIMENT: {"num_epochs": 8, "batch_size": 8, "max_length": 64},

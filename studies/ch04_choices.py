@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.common import MODEL, SEEDS, Job, main
-from shared.entities import NEWSWIRE, measure, some
+from shared.entities import NEWSWIRE, UNMARKED, measure, some
 
 from reptune.ner import EntityTagger
 
@@ -31,7 +31,7 @@ def run(job: Job) -> Iterator[dict]:
     fields = ("learning_rate", "batch_size", "num_epochs", "mark_case", "label_pieces", "fast")
     knobs = {name: job[name] for name in fields if name in job}
     train = some(job["task"], job["labels"], job["random_state"])
-    tagger = EntityTagger(MODEL, random_state=job["random_state"], **knobs)
+    tagger = EntityTagger(MODEL, random_state=job["random_state"], **{**UNMARKED, **knobs})
     yield from measure(tagger, train, job["task"], "validation")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared import rounds
 from shared.common import MODEL, fit_fields
-from shared.entities import NEWSWIRE, score_fields, some, splits
+from shared.entities import NEWSWIRE, UNMARKED, score_fields, some, splits
 from shared.plain_ner import PlainTagger
 
 from reptune import meter
@@ -67,8 +67,9 @@ def build(arm: str, seed: int) -> Any:
     if arm in (OURS, RANDOM):
         fast = True if arm == OURS else ("half_precision", "cheap_dropout")
         return EntityTagger(
-            MODEL, num_epochs=1, learning_rate=LEARNING_RATE, random_state=seed, fast=fast
-        )
+            MODEL, num_epochs=1, learning_rate=LEARNING_RATE, random_state=seed, fast=fast,
+            **UNMARKED,
+        )  # fmt: skip
     strategy = "group_by_length" if arm == GROUPED else "random"
     return PlainTagger(MODEL, strategy, 1, LEARNING_RATE, seed)
 

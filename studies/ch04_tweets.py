@@ -14,7 +14,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.common import MODEL, SEEDS, Job, fit_fields, main
-from shared.entities import BASELINES, TAGGERS, TWEETS, chosen, encoder_of, score_fields, splits
+from shared.entities import (
+    BASELINES,
+    TAGGERS,
+    TWEETS,
+    UNMARKED,
+    chosen,
+    encoder_of,
+    score_fields,
+    splits,
+)
 
 from reptune import meter
 from reptune.ner import EntityTagger
@@ -67,7 +76,7 @@ def build(job: Job) -> Any:
         return model
     start = encoder_of(TAGGERS / f"fine-tuned-{seed}") if job["method"] == BOTH else MODEL
     marked = job["method"] == MARKED
-    knobs = {**chosen(), "num_epochs": PASSES, "mark_case": marked}
+    knobs = {**UNMARKED, **chosen(), "num_epochs": PASSES, "mark_case": marked}
     return EntityTagger(start, random_state=seed, **knobs).fit(*train)
 
 

@@ -23,6 +23,7 @@ from shared.common import MODEL, fit_fields
 
 NEWSWIRE, TWEETS = "conll2003", "wnut16"
 TAGGERS = Path(__file__).resolve().parents[2] / "_build" / "taggers"
+UNMARKED = {"mark_case": False, "case_dropout": 0.0}  # whatever the package's defaults are
 Tagged = tuple[list[list[str]], list[list[str]]]
 
 
@@ -73,7 +74,7 @@ class DocumentTagger:
     """
 
     def __init__(self, **knobs: Any) -> None:
-        self.tagger = EntityTagger(MODEL, **knobs)
+        self.tagger = EntityTagger(MODEL, **{**UNMARKED, **knobs})
 
     def fit(self, tokens: Any, gold: Any, numbers: Sequence[int]) -> DocumentTagger:
         """Fit on sentences and the story of each."""
@@ -109,7 +110,7 @@ def few(task: str, per_type: int, random_state: int) -> Tagged:
 
 def tagger(random_state: int, **knobs: Any) -> EntityTagger:
     """The chapter's tagger with the setting that validation chose."""
-    return EntityTagger(MODEL, random_state=random_state, **{**chosen(), **knobs})
+    return EntityTagger(MODEL, random_state=random_state, **{**UNMARKED, **chosen(), **knobs})
 
 
 def chosen() -> dict[str, Any]:
