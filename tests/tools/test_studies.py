@@ -219,10 +219,10 @@ def test_few_shots_hold_each_type_and_a_smaller_draw_is_part_of_a_larger(monkeyp
 
 
 def test_tweets_types_are_laid_over_newswires():
-    from ch04_tweets import MAPPED, renamed
+    from ch04_tweets import SCORINGS, renamed
 
     row = ["B-geo-loc", "I-geo-loc", "O", "B-movie", "B-PER"]
-    assert renamed([row], MAPPED) == [["B-LOC", "I-LOC", "O", "B-MISC", "B-PER"]]
+    assert renamed([row], SCORINGS["mapped"]) == [["B-LOC", "I-LOC", "O", "B-MISC", "B-PER"]]
 
 
 def test_ratios_are_taken_within_a_round():

@@ -7,15 +7,27 @@ import reprlib
 
 
 class AssetError(RuntimeError):
-    """What `AssetUnavailable` and `AssetCorrupt` have in common."""
+    """What `AssetUnavailable` and `AssetCorrupt` have in common.
+
+    >>> issubclass(AssetUnavailable, AssetError) and issubclass(AssetCorrupt, AssetError)
+    True
+    """
 
 
 class AssetUnavailable(AssetError):  # noqa: N818 (the name is part of the contract)
-    """The asset is neither cached nor to be had; the message names the cure."""
+    """The asset is neither cached nor to be had; the message names the cure.
+
+    >>> str(AssetUnavailable("no server answers; bring the asset in a bundle"))
+    'no server answers; bring the asset in a bundle'
+    """
 
 
 class AssetCorrupt(AssetError):  # noqa: N818 (the name is part of the contract)
-    """Bytes that are not the pinned ones; the message names the file and the cure."""
+    """Bytes that are not the pinned ones; the message names the file and the cure.
+
+    >>> str(AssetCorrupt("config.json has changed; fetch the asset again"))
+    'config.json has changed; fetch the asset again'
+    """
 
 
 class SourceFailed(Exception):  # noqa: N818

