@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 from shared.common import MODEL, SEEDS, Job, fit_fields, in_stages
+from shared.conditions import interval_fields
 from shared.entities import (
     NEWSWIRE,
     TAGGERS,
@@ -63,7 +64,6 @@ FINAL = {PLAIN: "fine-tuned", MARKED: "fine-tuned, capitals marked"}  # in `ch04
 FOLDS, PASSES = 5, 5
 TEN, SPANS, LOWER = "ten types", "spans", "lower case"
 FOUR = "four types"
-DETECTABLE = 1.43  # times half an interval's width: found in four of five tries
 
 
 def tweets() -> Iterator[Job]:
@@ -223,11 +223,7 @@ def compared(method: str, other: str, task: str, scoring: str) -> dict[str, Any]
     with meter.Meter() as cost:
         sides = [counts_of(name, task, scoring) for name in (method, other)]
         found = metrics.paired_f1_interval(*sides)
-    difference = {
-        "difference": found.estimate, "low": found.low, "high": found.high,
-        "detectable": DETECTABLE * (found.high - found.low) / 2,
-    }  # fmt: skip
-    return {"labels": 0, **fit_fields(cost), "metrics": difference}
+    return {"labels": 0, **fit_fields(cost), "metrics": interval_fields(found)}
 
 
 def counts_of(method: str, task: str, scoring: str) -> np.ndarray:

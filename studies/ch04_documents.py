@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.common import MODEL, SEEDS, Job, fit_fields, in_stages
+from shared.conditions import interval_fields
 from shared.entities import (
     NEWSWIRE,
     TAGGERS,
@@ -62,7 +63,6 @@ RATES = (2e-4, 1e-4, 4e-4)
 SHARED = {"num_epochs": 3, "mark_case": True}
 GIVEN, FOUND, UNCUT = "the corpus's", "found", "none"
 CHOICE, FINAL, ENDS, COMPARISON = "choice", "final", "sentence ends", "comparison"
-DETECTABLE = 1.43  # times half an interval's width: found in four of five tries
 
 
 # --- jobs ----------------------------------------------------------------------------------------
@@ -252,10 +252,7 @@ def compare(job: Job) -> Iterator[dict[str, Any]]:
         found = metrics.paired_f1_interval(*sides)
     yield {
         "split": "test", "labels": len(splits(NEWSWIRE)["train"][0]), **fit_fields(cost),
-        "metrics": {
-            "difference": found.estimate, "low": found.low, "high": found.high,
-            "detectable": DETECTABLE * (found.high - found.low) / 2,
-        },
+        "metrics": interval_fields(found),
     }  # fmt: skip
 
 

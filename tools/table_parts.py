@@ -44,3 +44,12 @@ def with_interval(study: str, **fields: str) -> str:
         return NOT_RUN
     interval = metrics.mean_interval(results.correct(study, **fields))
     return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def in_points(found: metrics.Interval) -> str:
+    """A difference in points with its interval."""
+    value, low, high = (
+        f"{round(100 * share, 1) + 0.0:+.1f}"  # + 0.0: no minus before a zero
+        for share in (found.estimate, found.low, found.high)
+    )
+    return f"{value} [{low}, {high}]"

@@ -29,6 +29,7 @@ from reptune.models.masked import load_masked_lm, masked_scores
 from reptune.pretraining import continue_pretraining, fit_output_bias, pack
 from reptune.pretraining.run import HISTORY
 from shared.common import SEEDS, FrozenEmbeddings, fit_fields, score_fields
+from shared.conditions import interval_fields
 from shared.pooled import MeanPooledClassifier
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "lineage"
@@ -488,9 +489,7 @@ def compared(
         for rows in (a, b)
     ]
     return {
-        "difference": found.estimate, "low": found.low, "high": found.high,
-        # In four of five tries, as far as these seeds and items tell.
-        "detectable": 1.43 * (found.high - found.low) / 2,
+        **interval_fields(found),  # detectable: as far as these seeds and items tell
         **{f"seed {seed}": float(x - y) for seed, x, y in zip(SEEDS, *each, strict=True)},
         **early_falls(arm, other),
     }  # fmt: skip

@@ -19,8 +19,6 @@ REAL = {
 SWITCHES = {
     "efficient", "dropout", "end_to_end", "mark_case", "by_sentence", "no_answer", "show_progress",
 }  # fmt: skip
-# Unless they are said to be on or off, what they are for decides.
-DECIDED = {"show_progress", "mark_case"}
 # Each parameter is in one of these lists, so that a new one does not go unchecked.
 OTHERS = {
     "model", "trainable", "class_weight", "fast", "sampling", "loss", "head", "template", "words",
@@ -94,7 +92,8 @@ def test_none_is_refused_where_there_is_no_default_to_take(case, models, no_mode
 
 def test_what_is_no_switch_is_refused(case, models, no_model):
     for name in _names(case, SWITCHES):
-        for value in ("no", 2, 0.0) if name in DECIDED else ("no", None, 2, 0.0):
+        # Progress is shown where someone looks, unless it is said whether.
+        for value in ("no", 2, 0.0) if name == "show_progress" else ("no", None, 2, 0.0):
             _refused(case, models, name, value)
 
 

@@ -14,6 +14,7 @@ from reptune.metrics.entities import (
     paired_f1_interval,
 )
 from reptune.metrics.intervals import (
+    NUM_RESAMPLES,
     Interval,
     mcnemar_p,
     mean_and_deviation,
@@ -23,6 +24,7 @@ from reptune.metrics.intervals import (
 from reptune.metrics.scores import classification_scores, f1_of_counts
 
 __all__ = [
+    "NUM_RESAMPLES",
     "EntityError",
     "Interval",
     "classification_scores",

@@ -86,11 +86,10 @@ class EntityTagger(SavedEstimator):
         label_pieces: `"first"` trains on the first token of a word only, `"all"` on all of them: a
             word's `B-X` becomes `B-X` on its first token and `I-X` on the others.
         mark_case: Tell an encoder that lowercases its input which words begin with a capital, by
-            its second segment embedding; `None` does so where the tokenizer lowercases and the
-            encoder has two of them. It finds more names (chapter 4), but not in texts without
-            capitals, for which `False` is better; and stock pipelines do not know of it.
-        case_dropout: Share of the training sentences whose capitals are not marked, drawn by
-            `random_state`, so that a tagger also learns to do without marks; 0 marks them all.
+            its second segment embedding. Such a tagger misses names in texts without capitals
+            (study `ch04_capitals`), and stock pipelines do not know of the marks.
+        case_dropout: With `mark_case`, the share of the training sentences whose capitals are not
+            marked, drawn by `random_state`, so that texts without capitals occur in training too.
         by_sentence: Whether `entities` reads a text sentence by sentence, as training showed them
             (`reptune.data.sentences`); `False` reads as much of it at once as `max_length` allows,
             for a tagger that was trained on whole documents.
@@ -148,7 +147,7 @@ class EntityTagger(SavedEstimator):
         layer_decay: float = 1.0,
         max_length: int | None = 128,
         label_pieces: Literal["first", "all"] = "first",
-        mark_case: bool | None = False,
+        mark_case: bool = False,
         case_dropout: float = 0.0,
         by_sentence: bool = True,
         patience: int | None = None,
@@ -305,12 +304,6 @@ class EntityTagger(SavedEstimator):
         chunks = in_chunks(text, lambda texts, first: check_texts(texts, first=first))
         return [entities for texts in chunks for entities in self._entities(texts)]
 
-    @property
-    def marks_case_(self) -> bool:
-        """Whether the fitted model is told which words begin with a capital."""
-        check_is_fitted(self, "model_")
-        return self._marks_case(self.tokenizer_, self.model_)
-
     # What follows is plumbing; the chapter shows the lines that matter.
 
     def _write(self, folder: Path) -> None:
@@ -351,9 +344,12 @@ class EntityTagger(SavedEstimator):
         check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
         check_number("layer_decay", self.layer_decay, above=0, most=1)
         check_random_state(self.random_state)
-        if self.mark_case is not None:
-            check_flag("mark_case", self.mark_case)
+        check_flag("mark_case", self.mark_case)
         check_number("case_dropout", self.case_dropout, least=0, below=1)
+        if self.case_dropout and not self.mark_case:
+            raise ValueError(
+                f"case_dropout={self.case_dropout} needs marks to leave out; set mark_case=True."
+            )
         check_flag("by_sentence", self.by_sentence)
         check_shared_parameters(self)
         runtime.check_device(self.device)
@@ -383,7 +379,7 @@ class EntityTagger(SavedEstimator):
                 "belongs to which word; use another model."
             )
         check_max_length(self.max_length, model_limit(tokenizer, model))
-        if self.mark_case and num_segments(model) < 2:
+        if self.mark_case and getattr(model.config, "type_vocab_size", 0) < 2:
             raise ValueError(
                 f"mark_case=True needs a model with two segment embeddings, as BERT has; "
                 f"{str(self.model)!r} has none. Use mark_case=False."
@@ -396,13 +392,7 @@ class EntityTagger(SavedEstimator):
         sentences: Sequence[Sequence[str]],
     ) -> list[WindowInputs]:
         length = check_max_length(self.max_length, model_limit(tokenizer, model))
-        return window_inputs(tokenizer, sentences, length, self._marks_case(tokenizer, model))
-
-    def _marks_case(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool:
-        """Return whether the model is told of capitals."""
-        if self.mark_case is not None:
-            return bool(self.mark_case)
-        return num_segments(model) > 1 and lowercases(tokenizer)
+        return window_inputs(tokenizer, sentences, length, bool(self.mark_case))
 
     def _training_inputs(
         self,
@@ -412,7 +402,7 @@ class EntityTagger(SavedEstimator):
         label_ids: Sequence[Sequence[int]],
     ) -> list[dict[str, list[int]]]:
         features = self._windows(tokenizer, model, sentences)
-        if self.case_dropout and self._marks_case(tokenizer, model):
+        if self.case_dropout:
             drop_marks(features, float(self.case_dropout), seed_of(self.random_state))
         tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
         add_labels(
@@ -535,16 +525,6 @@ class EntityTagger(SavedEstimator):
             confidence = row[np.arange(len(row)), label_ids].tolist()
             found[text] += entities_of(texts[text], words, tags, confidence)
         return found
-
-
-def lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether a tokenizer takes capitals for small letters."""
-    return tokenizer.tokenize("May") == tokenizer.tokenize("may")
-
-
-def num_segments(model: PreTrainedModel) -> int:
-    """Return how many segment embeddings a model has."""
-    return int(getattr(model.config, "type_vocab_size", 0))
 
 
 def _check_loaded(

@@ -286,7 +286,7 @@ def _parts_of(model: SavedEstimator) -> _Parts:
     else:
         tokenizer = model.tokenizer_
         length = check_max_length(model.max_length, model_limit(tokenizer, model.model_))
-        if isinstance(model, EntityTagger) and model.marks_case_:
+        if isinstance(model, EntityTagger) and model.mark_case:
             inputs = (*inputs, "token_type_ids")
         graph = _Logits(_copied(model.model_), inputs)
     if not getattr(tokenizer, "is_fast", False):
@@ -441,7 +441,7 @@ def _tag_settings(model: EntityTagger, parts: _Parts) -> dict[str, Any]:
     before, after = special_ids(parts.tokenizer)
     return {
         "shares": model.shares_.tolist(),
-        "mark_case": model.marks_case_,
+        "mark_case": bool(model.mark_case),
         "by_sentence": bool(model.by_sentence),
         "before": before,
         "after": after,

@@ -29,7 +29,6 @@ from reptune.metrics import entity_scores
 from reptune.ner import EntityTagger, prediction
 from reptune.ner.alignment import windows
 from reptune.ner.features import drop_marks
-from reptune.ner.tagger import lowercases
 from reptune.tags import count_invalid, spans
 from tests import tiny
 from tests.tiny import WORDS
@@ -627,21 +626,6 @@ def test_only_mark_case_tells_capitals_apart(make, tmp_path):
     np.testing.assert_array_equal(blind[0], blind[1])
 
 
-def test_capitals_are_marked_where_the_tokenizer_hides_them(make, one_segment, tmp_path):
-    told = make(num_epochs=1, mark_case=None).fit(FEW, FEW_TAGS)
-    assert told.marks_case_
-    pair = [["is", "the", "film"], ["is", "The", "film"]]
-    one, other = told.predict_proba(pair)
-    assert (one != other).any()
-    loaded = EntityTagger.load(told.save(tmp_path / "told"))
-    assert loaded.mark_case is None and loaded.marks_case_
-    np.testing.assert_array_equal(loaded.predict_proba(pair)[1], other)
-    assert not make(num_epochs=1, mark_case=False).fit(FEW, FEW_TAGS).marks_case_
-    fitted = make(model=one_segment, num_epochs=1, mark_case=None).fit(FEW, FEW_TAGS)
-    assert not fitted.marks_case_
-    assert lowercases(tiny.tokenizer()) and not lowercases(tiny.causal_tokenizer())
-
-
 def test_some_sentences_are_shown_without_marks(make):
     tokens = [["The", "film"], ["a", "Movie"]] * 30
     tags = [["B-X", "O"], ["O", "B-X"]] * 30
@@ -874,6 +858,7 @@ def test_bad_sentences_to_predict(fitted, tokens, message):
         ({"random_state": 1.5}, "random_state=1.5"),
         ({"case_dropout": 1.0}, "case_dropout=1.0"),
         ({"case_dropout": -0.1}, "case_dropout=-0.1"),
+        ({"case_dropout": 0.1}, "case_dropout=0.1 needs marks to leave out; set mark_case=True"),
         ({"mark_case": "no"}, "mark_case='no'; use True or False"),
         ({"show_progress": "no"}, "show_progress='no'; use True or False"),
         ({"device": "abacus"}, "device='abacus' is not here"),
