@@ -13,7 +13,7 @@ from reptune.book import results
 
 AS_SHIPPED = "as shipped"
 KNOBS = ["learning_rate", "num_epochs", "layer_decay"]
-TASKS = {"rotten_tomatoes": "review sentiment", "bbc_news": "news topics"}
+TASKS = {"rotten_tomatoes": "sentiment", "bbc_news": "topics"}
 READ_AT = {"mean": "the mean", "[CLS]": "[CLS]"}
 
 
@@ -69,14 +69,14 @@ def ch03_readout_training() -> str:
     """Test differences of two ways to use the same encoder."""
     table = results.read("ch03_readout").query("step == 'comparison'")
     table = table[table["minus.method"].isna()]
-    return _readouts(table, lambda row: f"{row['first.method']}, minus {_other(row)}")
+    return _readouts(table, lambda row: f"{row['first.method']} minus {_other(row)}")
 
 
 def _other(row: pd.Series) -> str:
     """What a comparison's second side does otherwise."""
     if row.get("minus.trained") == "probe":
         return "its probe"
-    return f"read at {READ_AT[row['minus.readout']]}"
+    return f"the same from {READ_AT[row['minus.readout']]}"
 
 
 def _accuracies(row: pd.Series) -> list[float]:
@@ -98,17 +98,18 @@ def _accuracy(fields: dict[str, object]) -> float:
 
 def _readouts(table: pd.DataFrame, named: Callable[[pd.Series], str]) -> str:
     lines = [
-        "| Task | Labels | Trained | Read at | Encoder | Draws | Accuracy | Other's | Difference "
-        "| Detectable |",
-        "|---|---:|---|---|---|---:|---:|---:|---|---:|",
+        "| Task, labels, draws | Encoder | Accuracy, both | Difference | Detectable |",
+        "|---|---|---|---|---:|",
     ]
     for _, row in table.iterrows():
         ends = (row[f"metrics.{name}"] for name in ("difference", "low", "high"))
+        trained, read_at = row["first.trained"], READ_AT[row["first.readout"]]
+        how = trained if trained == "probe" else f"{trained} from {read_at}"
+        both = ", ".join(f"{accuracy:.3f}" for accuracy in _accuracies(row))
         lines.append(
-            f"| {TASKS[row['task']]} | {row['labels']} | {row['first.trained']} "
-            f"| {READ_AT[row['first.readout']]} | {named(row)} | {row['draws']:.0f} "
-            f"| {' | '.join(f'{accuracy:.3f}' for accuracy in _accuracies(row))} "
-            f"| {in_points(metrics.Interval(*ends))} | {100 * row['metrics.detectable']:.1f} |"
+            f"| {TASKS[row['task']]}, {row['labels']}, {row['draws']:.0f} | {named(row)}, {how} "
+            f"| {both} | {in_points(metrics.Interval(*ends))} "
+            f"| {100 * row['metrics.detectable']:.1f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -72,24 +72,6 @@ def test_each_tweet_is_held_out_once():
     assert (folds == capitals.folds(1940)).all() and set(np.diff(folds)) != {1, -4}
 
 
-def test_the_share_with_the_best_mean_of_both_scores_is_taken(monkeypatch, tmp_path):
-    monkeypatch.setenv("REPTUNE_RESULTS", str(tmp_path))
-    scored = {0.0: (0.9, 0.9), 0.1: (0.8, 0.7), 0.25: (0.75, 0.72)}
-    rows = [
-        (share, scoring, f1)
-        for share, both in scored.items()
-        for scoring, f1 in zip(("as it is", "lower case"), both, strict=True)
-    ]
-    for share, scoring, f1 in rows:
-        job = {**capitals.job("capitals marked", "conll2003", 42, "validation"), "step": "choice"}
-        record = {"study": capitals.STUDY, **job, "share": share, "scoring": scoring, "labels": 1,
-                  "metrics": {"f1": f1}, "seconds": {"fit": 1}, "peak_memory_mb": 1}  # fmt: skip
-        results.append(record, capitals.__file__)
-    assert capitals.best_share() == 0.1  # none unmarked is no candidate
-    assert capitals.knobs_of(capitals.SOME) == {"mark_case": True, "case_dropout": 0.1}
-    assert capitals.knobs_of(capitals.PLAIN) == {"mark_case": False, "case_dropout": 0.0}
-
-
 def test_scorings_keep_rename_and_drop_types():
     gold = [["B-geo-loc", "I-geo-loc", "O", "B-movie", "B-person"]]
     newswire = [["B-LOC", "O", "B-ORG", "I-ORG", "B-PER"]]
