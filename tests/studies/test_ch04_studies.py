@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from shared import entities
 
-from reptune.book import results
 from reptune.tags import count_invalid
 from tests import tiny
 from tests.unit.ner.examples import toy
