@@ -248,25 +248,25 @@ def _draw_label(axes: Axes, ends: Pair, token: str, label: str | None, size: flo
 def tagger(
     tokens: Sequence[str], tags: Sequence[str | None], hidden: int = 384, num_tags: int = 9
 ) -> Figure:
-    """Draw a tagger from the bottom to the top: tokens, encoder, vectors, linear layer, tags.
+    """Draw a tagger from the bottom to the top: tokens, encoder, vectors, linear layer, labels.
 
     Args:
         tokens: What the encoder reads.
-        tags: For each token the tag that is read off its vector, `None` where none is.
+        tags: For each token the tag that it is to learn, `None` where the loss ignores it.
         hidden: Numbers in a vector.
-        num_tags: Scores that the linear layer makes of them.
+        num_tags: Logits that the linear layer makes of them.
     """
-    from reptune.book.plots import TRAINED
+    from reptune.book.plots import SKY
 
-    layer, vectors = f"shared\nlinear,\n{hidden} → {num_tags}", f"vectors\nof {hidden}"
-    heights = {"tags": 2.52, layer: 1.97, vectors: 1.3, "tokens": 0.2}
-    single = [(token, tag or "") for token, tag in zip(tokens, tags, strict=True)]
+    layer, vectors = f"one linear\nlayer (new),\n{hidden} → {num_tags}", f"{hidden}\nnumbers"
+    heights = {"labels": 2.52, layer: 1.97, vectors: 1.3, "tokens": 0.2}
+    single = [(token, tag or IGNORED) for token, tag in zip(tokens, tags, strict=True)]
     edges, size = _columns(heights, single)
     axes = _canvas(edges[-1], 2.7)
     _name_rows(axes, heights, size)
     middle, width = edges[[0, -1]].mean(), np.ptp(edges) - GAP
-    _box(axes, (middle, 0.73), (width, 0.34), TRAINED, "encoder", 10)
-    read = [np.mean(ends) for ends, tag in zip(pairwise(edges), tags, strict=True) if tag]
+    _box(axes, (middle, 0.73), (width, 0.34), _tint(SKY, 0.6), "encoder (pretrained)", 10)
+    read = [np.mean(ends) for ends in pairwise(edges)]
     # One layer, used again and again: so what stands for it is joined.
     axes.plot(read, [1.97] * len(read), ":", color=EDGE, linewidth=1.2, zorder=0)
     for ends, token, tag in zip(pairwise(edges), tokens, tags, strict=True):
@@ -275,7 +275,7 @@ def tagger(
 
 
 def _draw_token(axes: Axes, ends: Pair, token: str, tag: str | None, size: float) -> None:
-    """A token's way up: to its vector, and on to its tag where it has one."""
+    """A token's way up: to its vector, its logits, and the label that they are compared with."""
     from matplotlib.patches import Polygon, Rectangle
 
     from reptune.book.plots import FROZEN, SKY, TRAINED
@@ -284,14 +284,16 @@ def _draw_token(axes: Axes, ends: Pair, token: str, tag: str | None, size: float
     _box(axes, (x, 0.2), (width, 0.28), "white", token, size)
     line = {"edgecolor": EDGE, "linewidth": 0.8}
     for number in range(4):  # a few cells stand for all numbers of the vector
-        color, corner = _tint(SKY, 0.6) if tag else "white", (x - 0.08, 1.1 + 0.1 * number)
-        axes.add_patch(Rectangle(corner, 0.16, 0.1, facecolor=color, **line))
-    for low, high in [(0.34, 0.56), (0.9, 1.1), (1.5, 1.82), (2.12, 2.38)][: 4 if tag else 2]:
+        corner = (x - 0.08, 1.1 + 0.1 * number)
+        axes.add_patch(Rectangle(corner, 0.16, 0.1, facecolor=_tint(SKY, 0.6), **line))
+    for low, high in [(0.34, 0.56), (0.9, 1.1), (1.5, 1.82), (2.12, 2.38)][: 4 if tag else 3]:
         _arrow(axes, (x, low), (x, high))
+    corners = [(x - 0.13, 1.82), (x + 0.13, 1.82), (x + 0.07, 2.12), (x - 0.07, 2.12)]
+    axes.add_patch(Polygon(corners, facecolor=TRAINED, **line))
     if tag:
-        corners = [(x - 0.13, 1.82), (x + 0.13, 1.82), (x + 0.07, 2.12), (x - 0.07, 2.12)]
-        axes.add_patch(Polygon(corners, facecolor=TRAINED, **line))
         _box(axes, (x, 2.52), (width, 0.28), FROZEN, tag, size)
+    else:
+        _write(axes, (x, 2.52), IGNORED, size, color=MUTED)
 
 
 def spans_compared(
@@ -377,7 +379,7 @@ def lattice(
     _draw_moves(axes, begin, nodes, allowed)
     thick = {"color": BLUE, "linewidth": 5, "zorder": 2}
     dashed = {"color": VERMILION, "linewidth": 2, "zorder": 3, "linestyle": "--"}
-    routes = [("likeliest allowed path", path, thick), ("arg-max of each word", greedy, dashed)]
+    routes = [("best allowed path", path, thick), ("best tag of each word", greedy, dashed)]
     for name, route, style in routes:
         if route is not None:
             rows = [list(tags).index(tag) for tag in route]
@@ -392,7 +394,7 @@ def _places(num_words: int, tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray
     """Where a lattice begins, shape `(2,)`, and its nodes, shape `(words, num_tags, 2)`."""
     from reptune.book.plots import WIDTH
 
-    left = max(_text_width(tag, 10) for tag in tags) + 0.25
+    left = max(_text_width(tag, 10) for tag in tags) + 0.4
     x = np.linspace(left + 0.8, WIDTH - RADIUS - 0.1, num_words)
     y = 0.95 + 0.66 * np.arange(len(tags))[::-1]
     nodes = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
@@ -428,7 +430,7 @@ def _draw_moves(
     for before, after in pairwise(nodes):
         lines += [(before[row], after[column]) for row, column in np.argwhere(moves)]
     style = {"colors": LINE, "linewidths": 0.9, "zorder": 1}
-    axes.add_collection(LineCollection(lines, label="allowed move", **style))
+    axes.add_collection(LineCollection(lines, label="allowed step", **style))
     axes.plot(*begin, "o", color=EDGE, markersize=7, zorder=4)
     _write(axes, (begin[0], begin[1] - 0.18), "start", 9, ha="right", color=MUTED)
 
@@ -444,7 +446,7 @@ def _draw_route(
     crosses = ((places[:-1] + places[1:]) / 2)[~np.array(may, dtype=bool)]
     if len(crosses):
         cross = {"markersize": 11, "markeredgecolor": "white", "zorder": 4}
-        axes.plot(*crosses.T, "X", color=style["color"], label="forbidden move", **cross)
+        axes.plot(*crosses.T, "X", color=style["color"], label="forbidden step", **cross)
 
 
 def _short(score: float) -> str:

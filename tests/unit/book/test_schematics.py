@@ -220,25 +220,25 @@ def test_a_word_without_a_token_and_lists_that_do_not_fit_are_refused():
 # --- the tagger ----------------------------------------------------------------------------------
 
 
-def test_only_tokens_with_a_tag_go_through_the_linear_layer():
+def test_every_token_goes_through_the_linear_layer_and_some_are_ignored():
     figure = schematics.tagger(TOKENS, FIRST)
     layers, vectors = patches(figure, Polygon), patches(figure, Rectangle)
-    assert len(layers) == 9
+    assert len(layers) == 14
     assert len(vectors) == 4 * 14, "every token has a vector"
-    assert sum(color(cell) == "#FFFFFF" for cell in vectors) == 4 * 5, "those not read are white"
-    assert len(patches(figure, FancyArrowPatch)) == 4 * 9 + 2 * 5
+    assert len(patches(figure, FancyArrowPatch)) == 4 * 9 + 3 * 5, "nothing is compared with -100"
+    assert texts(figure).count(schematics.IGNORED) == 5
     tokens = {text: boxes(figure)[text][0] for text in ("ada", "love", "london")}
     middles = [box.get_x() + box.get_width() / 2 for box in tokens.values()]
     at = [np.mean(layer.get_xy()[:4, 0]) for layer in layers]
-    assert [at[0], at[1], at[7]] == pytest.approx(middles)
+    assert [at[1], at[2], at[11]] == pytest.approx(middles)
     (shared,) = figure_lines(figure)
     assert shared[:, 0] == pytest.approx(at), "one layer: its copies are joined"
 
 
 def test_the_tagger_says_its_sizes():
     found = texts(schematics.tagger(["[CLS]", "a"], [None, "O"], hidden=768, num_tags=3))
-    assert "vectors\nof 768" in found and "shared\nlinear,\n768 → 3" in found
-    assert found.count("O") == 1 and "encoder" in found
+    assert "768\nnumbers" in found and "one linear\nlayer (new),\n768 → 3" in found
+    assert found.count("O") == 1 and "encoder (pretrained)" in found
     schematics.tagger(["[CLS]"], [None])
 
 
@@ -328,15 +328,15 @@ def test_the_paths_run_through_their_nodes():
     figure = small_lattice()
     at = nodes(figure)
     lines = {line.get_label(): line for line in figure.axes[0].lines}
-    # 0.4 * 0.8 * 0.98 is the most that an allowed path has; log: −1.16. The arg-max: −0.94.
-    path = lines["likeliest allowed path, sum −1.16"]
-    greedy = lines["arg-max of each word, sum −0.94"]
+    # 0.4 * 0.8 * 0.98 is the most that an allowed path has; log: −1.16. The best tags: −0.94.
+    path = lines["best allowed path, sum −1.16"]
+    greedy = lines["best tag of each word, sum −0.94"]
     np.testing.assert_allclose(path.get_xydata()[1:], [at[0, 1], at[1, 2], at[2, 0]])
     np.testing.assert_allclose(greedy.get_xydata()[1:], [at[0, 0], at[1, 2], at[2, 0]])
     assert (path.get_linestyle(), greedy.get_linestyle()) == ("-", "--")
     assert path.get_linewidth() > greedy.get_linewidth()
     assert path.get_color() != greedy.get_color()
-    crosses = lines["forbidden move"].get_xydata()
+    crosses = lines["forbidden step"].get_xydata()
     np.testing.assert_allclose(crosses, [(at[0, 0] + at[1, 2]) / 2])
 
 
@@ -356,10 +356,10 @@ def test_only_allowed_moves_have_lines():
 
 def test_a_forbidden_beginning_is_crossed_out_and_an_allowed_arg_max_is_not():
     figure = small_lattice(greedy=["I-PER", "I-PER", "O"])
-    (crosses,) = [one for one in figure.axes[0].lines if one.get_label() == "forbidden move"]
+    (crosses,) = [one for one in figure.axes[0].lines if one.get_label() == "forbidden step"]
     assert crosses.get_xydata()[0][0] < nodes(figure)[0, 0, 0]
     fine = small_lattice(greedy=["B-PER", "I-PER", "O"])
-    assert "forbidden move" not in legend(fine) and len(legend(fine)) == 3
+    assert "forbidden step" not in legend(fine) and len(legend(fine)) == 3
     assert len(legend(small_lattice(greedy=None))) == 2
 
 

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from reptune import metrics
 from reptune.book.plots.style import BLUE, MARKERS, ORANGE, PALETTE, VERMILION, WIDTH
 
+LONG_LEGEND = 60  # characters of names that no longer fit above a figure in one row
+
 
 def label_curve(
     series: Mapping[str, Mapping[int, Sequence[float]]],
@@ -148,7 +150,8 @@ def differences(
     axes.set_yticks(*zip(*ticks, strict=True))
     axes.set(xlabel=xlabel, ylim=(position - 1, -0.7))
     axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper center", ncols=min(len(methods), 4), fontsize=9)
+    columns = 2 if sum(map(len, methods)) > LONG_LEGEND else 4
+    figure.legend(loc="outside upper center", ncols=min(len(methods), columns), fontsize=9)
     figure.set_layout_engine("constrained")
     return figure
 

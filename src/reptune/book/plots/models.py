@@ -85,7 +85,7 @@ def training_curve(
     axes.set(xlabel="step", ylabel=ylabel)
     axes.set_ylim(bottom=0)
     if train and held_out:
-        axes.legend()
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
     if score:
         _draw_score(panels[0, 1], _points(history, score), score_label)
         figure.tight_layout()
