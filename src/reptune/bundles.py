@@ -3,7 +3,7 @@
 A bundle is a zip whose members are stored, not compressed: `reptune-bundle.json`, which lists the
 assets, and each asset's files below its name. Nothing in it is believed: each file is compared
 with the hashes that the registry pins. An asset that is converted after its download has no such
-hashes, since the bytes depend on the libraries' versions. It travels as the GGUF that it is made
+hashes, since the bytes depend on the libraries' versions. It travels as the file that it is made
 from, whose hash is pinned, and is converted where it arrives.
 """
 
@@ -182,8 +182,8 @@ def _write_bundle(path: Path, chosen: Sequence[assets.Asset], members: Mapping[s
 def import_bundle(file: str | os.PathLike[str]) -> list[str]:
     """Put a bundle's assets into the cache, each verified against the registry's hashes.
 
-    A converted asset (SmolLM2) is made anew from the file in the bundle, whose hash is pinned;
-    that needs the package gguf, as `assets.fetch` does.
+    A converted asset is made anew from the file in the bundle, whose hash is pinned; where that
+    file is a GGUF, as SmolLM2's is, it needs the package gguf, as `assets.fetch` does.
 
     Args:
         file: What `export_bundle` wrote, with the same version of reptune.
@@ -319,7 +319,8 @@ def _extract_origin(archive: zipfile.ZipFile, asset: assets.Asset, staging: Path
     try:
         return recipes.converted_from(asset, folder / asset.origin_name, staging)
     except errors.SourceFailed as error:  # of the libraries here, not of the bundle
+        libraries = "transformers and gguf are" if asset.recipe == "gguf" else "transformers is"
         raise assets.AssetUnavailable(
             f"Asset {asset.name!r} cannot be made from the bundle: {error}. See whether "
-            "transformers and gguf are installed in the versions that reptune asks for."
+            f"{libraries} installed in the version that reptune asks for."
         ) from error
