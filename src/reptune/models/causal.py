@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
-from reptune.checks import check_finite_weights, check_texts, check_whole_number
+from reptune.checks import check_texts, check_whole_number
+from reptune.models.loading import check_loaded, load_float32
 from reptune.models.prompts import check_generation, cut_at
 from reptune.runtime import half_precision as autocast
 from reptune.tokens import batches_by_length, model_limit, pad
@@ -341,46 +342,6 @@ def load_causal_lm(model: str | Path, device: str | None = None) -> CausalLM:
         check_loaded(model, loaded, missing)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     return CausalLM(loaded.to(target).eval(), tokenizer)
-
-
-def load_float32(kind: Any, source: str) -> tuple[PreTrainedModel, list[str]]:
-    """Load a model in float32 from safetensors, running no code that lies beside it.
-
-    Args:
-        kind: A class of transformers with `from_pretrained`, such as `AutoModelForCausalLM`.
-        source: A local folder or a Hub id.
-
-    Returns:
-        The model and the names of weights that its folder lacks, which the library has drawn at
-        random; see `check_loaded`.
-    """
-    loaded, info = kind.from_pretrained(
-        source,
-        use_safetensors=True,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
-    return loaded, sorted(info["missing_keys"])
-
-
-def check_loaded(model: str | Path, loaded: nn.Module, missing: Collection[str]) -> None:
-    """Raise a `ValueError` if a loaded model's weights cannot be meant.
-
-    Args:
-        model: What the caller named.
-        loaded: The model.
-        missing: Weights that its folder lacks; the library draws them at random.
-    """
-    cure = "restore the folder, or use another model."
-    if missing:
-        named = ", ".join(sorted(missing)[:2])
-        more = ", …" if len(missing) > 2 else ""
-        raise ValueError(f"{model} lacks {len(missing)} of its weights ({named}{more}); {cure}")
-    try:
-        check_finite_weights(loaded, trained=False)
-    except ValueError as error:
-        raise ValueError(f"{model}: {error}; {cure}") from None
 
 
 # --- several texts in one pass -------------------------------------------------------------------
