@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from reptune.data.catalog import load, names, overlap, split_hash
     from reptune.data.corpus import clean_markup, domain_corpus
     from reptune.data.exports import read_export
+    from reptune.data.news import headlines
     from reptune.data.pairs import title_pairs
     from reptune.data.splits import few_shot, fixed_subset, split_table
     from reptune.data.streams import open_rows
@@ -23,6 +24,7 @@ _LAZY = {
     "overlap": "reptune.data.catalog",
     "split_hash": "reptune.data.catalog",
     "read_export": "reptune.data.exports",
+    "headlines": "reptune.data.news",
     "title_pairs": "reptune.data.pairs",
     "few_shot": "reptune.data.splits",
     "fixed_subset": "reptune.data.splits",
@@ -36,6 +38,7 @@ __all__ = [
     "domain_corpus",
     "few_shot",
     "fixed_subset",
+    "headlines",
     "load",
     "names",
     "open_rows",
