@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from reptune import assets, runtime
 from reptune.checks import check_texts, check_whole_number
 from reptune.models.loading import check_loaded, load_float32
-from reptune.models.prompts import check_generation, cut_at
+from reptune.models.prompts import check_generation, check_text, cut_at
 from reptune.runtime import half_precision as autocast
 from reptune.tokens import batches_by_length, model_limit, pad
 
@@ -74,6 +74,36 @@ class CausalLM:
             special: Whether to put the special tokens in front that the tokenizer adds, if any.
         """
         return self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+
+    def chat(self, prompt: str) -> str:
+        """Return a prompt as a chat model reads it: one message of a user, ready for the answer.
+
+        That is what a server behind a chat interface makes of a prompt. The tokenizer's template
+        decides the form, and may put a system message of its own in front. It marks where a
+        message ends by a special token, such as `<|im_end|>`; a prompt that holds this token as
+        text ends its message early.
+
+        Args:
+            prompt: What the user says.
+
+        Returns:
+            Text for `generate`, without what the tokenizer puts in front of every text anyway.
+
+        Raises:
+            ValueError: If the prompt is no text, or the tokenizer has no chat template.
+
+        Source: chapter 5.
+        """
+        check_text("prompt", prompt, empty=False)
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ValueError(
+                "the tokenizer has no chat template; use a model that was tuned to follow "
+                "instructions, or pass the prompt as it is."
+            )
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        return text.removeprefix(self.tokenizer.decode(self.encode("")))
 
     @torch.inference_mode()
     def generate(

@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tokenizers import processors
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -561,6 +562,49 @@ def test_end_sequences_are_no_single_string(lm):
 )
 def test_cut_at(text, stop, expected):
     assert cut_at(text, stop) == expected
+
+
+# --- chats ---------------------------------------------------------------------------------------
+
+CHAT = (
+    "{% for message in messages %}<{{ message.role }}>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<answer>{% endif %}"
+)
+
+
+@pytest.fixture
+def chatty(lm):
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    tokenizer.chat_template = CHAT
+    return CausalLM(lm.model, tokenizer)
+
+
+def test_a_chat_is_one_message_of_a_user(chatty):
+    chat = chatty.chat("the film is good\nSentiment:")
+    assert chat == "<user>the film is good\nSentiment:<|end|><answer>"
+    # A special token in the template is one token again when the text is encoded.
+    assert chatty.encode(chat).count(chatty.tokenizer.eos_token_id) == 1
+
+
+def test_what_the_tokenizer_puts_in_front_of_every_text_is_there_once(chatty):
+    chatty.tokenizer.chat_template = "{{ bos_token }}" + CHAT
+    chatty.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|end|> $A", special_tokens=[("<|end|>", 0)]
+    )
+    assert chatty.encode(" good")[0] == 0  # now it puts a token in front
+    assert chatty.chat("good") == "<user>good<|end|><answer>"
+    assert chatty.encode(chatty.chat("good"))[:2].count(0) == 1
+
+
+def test_without_a_template_there_is_no_chat(lm):
+    with pytest.raises(ValueError, match="no chat template; use a model that was tuned"):
+        lm.chat("good")
+
+
+@pytest.mark.parametrize("prompt", ["", None, ["good"]])
+def test_bad_messages_are_refused(chatty, prompt):
+    with pytest.raises(ValueError, match="prompt="):
+        chatty.chat(prompt)
 
 
 # --- hidden states -------------------------------------------------------------------------------
