@@ -370,3 +370,92 @@ def test_many_items_under_several_seeds():
 def test_a_mean_and_deviation_of_what_is_no_list_of_numbers(values):
     with pytest.raises(ValueError, match="values"):
         metrics.mean_and_deviation(values)
+
+
+# --- over tasks ----------------------------------------------------------------------------------
+
+
+def test_over_tasks_by_hand():
+    """The first task never varies; the second's mean is 0, 1/2 or 1 in shares 1/4, 1/2, 1/4."""
+    pairs = [([1] * 50, [0] * 50), ([1, 0], [0, 0])]
+    found = metrics.paired_interval_over_tasks(pairs)
+    assert (found.estimate, found.low, found.high, found.level) == (0.75, 0.5, 1.0, 0.95)
+    narrow = metrics.paired_interval_over_tasks(pairs, level=0.4)
+    assert (narrow.estimate, narrow.low, narrow.high) == (0.75, 0.75, 0.75)
+
+
+def test_over_tasks_each_task_counts_the_same():
+    """5 of 10 minus 0 of 10, and -1 of 1,000: not the mean over items."""
+    many = np.zeros(1000)
+    many[0] = 1
+    pairs = [([1] * 5 + [0] * 5, [0] * 10), ([0] * 1000, many)]
+    assert metrics.paired_interval_over_tasks(pairs).estimate == pytest.approx(
+        (0.5 - 0.001) / 2, rel=1e-12
+    )
+
+
+@cheap
+@given(seeds=st.integers(1, 4), items=st.integers(2, 30), random_state=st.integers(0, 2**32 - 1))
+def test_one_task_alone_is_a_paired_interval(seeds, items, random_state):
+    a, b = np.random.default_rng(items).random((2, seeds, items)) < 0.6
+    found = metrics.paired_interval_over_tasks([(a, b)], random_state=random_state)
+    assert found == metrics.paired_interval(a, b, random_state=random_state)
+
+
+def test_equal_tasks_are_resampled_apart():
+    """Four tasks of the same spread halve the interval; one stream for all would not narrow it."""
+    a, b = np.random.default_rng(3).random((2, 400)) < 0.7
+    widths = {
+        count: (found := metrics.paired_interval_over_tasks([(a, b)] * count)).high - found.low
+        for count in (1, 2, 4)
+    }
+    assert widths[2] == pytest.approx(widths[1] / 2**0.5, rel=0.05)
+    assert widths[4] == pytest.approx(widths[1] / 2, rel=0.05)
+
+
+def test_over_tasks_the_spread_is_that_of_independent_means():
+    generator = np.random.default_rng(4)
+    pairs = [tuple(generator.random((2, items)) < 0.7) for items in (100, 400, 900)]
+    variances = [np.var(a.astype(float) - b) / len(a) for a, b in pairs]
+    found = metrics.paired_interval_over_tasks(pairs)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * sum(variances) ** 0.5 / 3, rel=0.05)
+
+
+def test_over_tasks_seeds_and_items_may_differ_in_number():
+    generator = np.random.default_rng(5)
+    pairs = [tuple(generator.random((2, *shape)) < 0.7) for shape in ((5, 60), (2, 300), (40,))]
+    found = metrics.paired_interval_over_tasks(pairs)
+    assert found.low < found.estimate < found.high
+    assert found == metrics.paired_interval_over_tasks(iter(pairs))
+    assert found != metrics.paired_interval_over_tasks(pairs, random_state=1)
+    # A constant difference has no spread, whatever the seeds.
+    same = metrics.paired_interval_over_tasks([(pairs[0][0], pairs[0][0]), ([1, 1], [1, 1])])
+    assert (same.low, same.estimate, same.high) == (0, 0, 0)
+
+
+RIGHT = np.ones((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "pairs is empty; pass a pair"),
+        (None, "pairs is a NoneType; pass a list"),
+        ({"T1": (RIGHT, RIGHT)}, "pairs is a dict; pass a list"),
+        ((RIGHT, RIGHT), r"pairs\[0\] is a ndarray; .*in a list even if it is one"),
+        ([(RIGHT, RIGHT), (RIGHT,)], r"pairs\[1\] is a tuple; pass a pair"),
+        ([(RIGHT, RIGHT), ([1, 0], [1])], r"task 1 of pairs: A has shape \(1, 2\) and B \(1, 1\)"),
+        ([([1, float("nan")], [1, 0])], r"task 0 of pairs: A\[1\] is nan"),
+        ([(RIGHT, ["1", "0", "1"])], "task 0 of pairs: B hold '1'; pass numbers"),
+        ([(1, 0)], "task 0 of pairs: A is one value, 1; pass one per item"),
+    ],
+)
+def test_tasks_that_are_no_pairs(pairs, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.paired_interval_over_tasks(pairs)
+
+
+def test_over_tasks_level_and_seed_are_checked():
+    for name, value in (("level", 95), ("random_state", -1)):
+        with pytest.raises(ValueError, match=f"{name}="):
+            metrics.paired_interval_over_tasks([([1], [0])], **{name: value})

@@ -20,6 +20,7 @@ from reptune.metrics.intervals import (
     mean_and_deviation,
     mean_interval,
     paired_interval,
+    paired_interval_over_tasks,
 )
 from reptune.metrics.scores import classification_scores, f1_of_counts
 
@@ -41,5 +42,6 @@ __all__ = [
     "mean_interval",
     "paired_f1_interval",
     "paired_interval",
+    "paired_interval_over_tasks",
     "reliability",
 ]
