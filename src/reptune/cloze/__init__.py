@@ -10,6 +10,7 @@ from reptune.cloze.prompt_models import (
     label_logits,
     load_prompt_model,
 )
+from reptune.cloze.ranking import calibrated_scores, rank_templates
 from reptune.cloze.templates import Template
 
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "PromptTunedClassifier",
     "PromptTunedRegressor",
     "Template",
+    "calibrated_scores",
     "candidate_words",
     "collate",
     "label_logits",
     "load_prompt_model",
+    "rank_templates",
     "search_words",
 ]

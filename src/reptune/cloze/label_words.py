@@ -11,19 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.special import logsumexp
 
-from reptune.checks import check_labels, check_whole_number
-from reptune.cloze.prompt_models import (
-    Input,
-    PromptModel,
-    check_inputs,
-    evaluation_batches,
-    label_logits,
-)
-from reptune.cloze.templates import Template, check_mask, encode, vocabulary_words, word_tokens
+from reptune.checks import check_labels, check_whole_number, did_you_mean
+from reptune.cloze.prompt_models import PromptModel, check_inputs
+from reptune.cloze.ranking import calibrated_scores, grade, log_probabilities
+from reptune.cloze.templates import Template, check_mask, vocabulary_words, word_tokens
 
+RANKINGS = ("accuracy", "likelihood")
 MAX_COMBINATIONS = 100_000  # of words that are all tried; beyond, the best `BEAM` go on
 BEAM = 200
 
@@ -69,6 +63,7 @@ def search_words(
     labels: Iterable[str | int],
     top_k: int = 20,
     top_n: int = 10,
+    by: str = "accuracy",
 ) -> list[tuple[dict[Any, str], float]]:
     """Return the words for the labels with which the untrained model classifies best.
 
@@ -82,46 +77,64 @@ def search_words(
         labels: One per text.
         top_k: Candidates per class.
         top_n: Combinations to return.
+        by: What ranks the combinations. `"accuracy"` on the given texts, as published; of a few
+            texts many combinations have the same, and a word that the model expects everywhere
+            decides much of it. `"likelihood"`: the mean log probability of the right label among
+            the labels' words, after each word's log probabilities were calibrated, as in
+            `reptune.cloze.rank_templates`; it takes the labels to be about equally frequent.
 
     Returns:
-        `(words, accuracy)`, the best first: by accuracy on the given texts, and where that ties by
-        the mean log probability of the right label, among the labels' words.
+        `(words, score)`, the best first. The score is the accuracy, whose ties the mean log
+        probability of the right label decides, without calibration; or the likelihood, in nats,
+        whose ties the accuracy decides, both calibrated.
 
     Raises:
-        ValueError: If the input is bad, the template does not suit the model, or `top_k` is too
-            small to give each label a word of its own.
+        ValueError: If the input or `by` is bad, the template does not suit the model, or `top_k` is
+            too small to give each label a word of its own.
 
-    Source: Gao et al. (2021), section 5.1; chapter 6.
+    Source: Gao et al. (2021), section 5.1; the calibration is that of Zhou et al., *Batch
+    Calibration* (2024); chapter 6.
     """
     top_n = check_whole_number("top_n", top_n)
+    _check_ranking(by)
     candidates = _Candidates(prompt_model, template, texts, labels, top_k)
-    combinations, accuracies = best_combinations(
-        candidates.scores, candidates.label_ids, candidates.columns, top_n
+    scores = candidates.scores if by == "accuracy" else calibrated_scores(candidates.scores)
+    combinations, grades = best_combinations(
+        scores, candidates.label_ids, candidates.columns, top_n, by
     )
     labels = candidates.classes.tolist()
     return [
-        (dict(zip(labels, (candidates.words[column] for column in row), strict=True)), accuracy)
-        for row, accuracy in zip(combinations.tolist(), accuracies.tolist(), strict=True)
+        (dict(zip(labels, (candidates.words[column] for column in row), strict=True)), graded)
+        for row, graded in zip(combinations.tolist(), grades.tolist(), strict=True)
     ]
 
 
 def best_combinations(
-    scores: np.ndarray, label_ids: np.ndarray, candidates: Sequence[Sequence[int]], top_n: int
+    scores: np.ndarray,
+    label_ids: np.ndarray,
+    candidates: Sequence[Sequence[int]],
+    top_n: int,
+    by: str = "accuracy",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose a column for each class so that the largest of them names the class most often.
 
     Args:
-        scores: Log probabilities of words, shape `(n, num_words)`.
+        scores: Log probabilities of words, calibrated or not, shape `(n, num_words)`.
         label_ids: Index of the right class of each row, shape `(n,)`.
         candidates: For each class the columns to choose from; a column serves one class only.
         top_n: Combinations to return.
+        by: `"accuracy"`, or `"likelihood"` for the mean log probability of the right class among
+            the chosen columns; the other one decides ties.
 
     Returns:
-        The combinations, best first, shape `(at most top_n, num_classes)`, and their accuracies.
+        The combinations, best first, shape `(at most top_n, num_classes)`, and their accuracies or
+        likelihoods.
 
     Raises:
-        ValueError: If there are too few columns for every class to have its own.
+        ValueError: If there are too few columns for every class to have its own, or `by` is
+            unknown.
     """
+    _check_ranking(by)
     whole = math.prod(map(len, candidates)) <= MAX_COMBINATIONS
     kept = np.empty((1, 0), dtype=int)
     for count, columns in enumerate(candidates, start=1):
@@ -132,27 +145,19 @@ def best_combinations(
             raise ValueError("too few words for every label to have its own; raise top_k.")
         if count == len(candidates) or not whole:
             rows = label_ids < count
-            accuracy, likelihood = _grade(scores[rows], label_ids[rows], kept)
-            best = np.lexsort((-likelihood, -accuracy))
+            first, second = grade(scores[rows], label_ids[rows], kept)
+            if by == "likelihood":
+                first, second = second, first
+            best = np.lexsort((-second, -first))
             best = best[: top_n if count == len(candidates) else BEAM]
-            kept, accuracy = kept[best], accuracy[best]
-    return kept, accuracy
+            kept, first = kept[best], first[best]
+    return kept, first
 
 
-def _grade(
-    scores: np.ndarray, label_ids: np.ndarray, combinations: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return accuracy and mean log probability of the right class, each `(combinations,)`."""
-    rows = np.arange(len(label_ids))
-    accuracy, likelihood = np.empty((2, len(combinations)))
-    size = max(1, 4_000_000 // (combinations.shape[1] * len(label_ids)))
-    for start in range(0, len(combinations), size):
-        part = slice(start, start + size)
-        logits = scores[:, combinations[part]].astype(float)  # (n, combinations, classes)
-        accuracy[part] = (logits.argmax(axis=2) == label_ids[:, None]).mean(axis=0)
-        right = logits[rows, :, label_ids] - logsumexp(logits, axis=2)
-        likelihood[part] = right.mean(axis=0)
-    return accuracy, likelihood
+def _check_ranking(by: str) -> None:
+    if by not in RANKINGS:
+        hint = did_you_mean(str(by), RANKINGS)
+        raise ValueError(f"by={by!r} is unknown{hint}; use 'accuracy' or 'likelihood'.")
 
 
 class _Candidates:
@@ -187,7 +192,7 @@ class _Candidates:
         size = prompt_model.model.get_output_embeddings().weight.shape[0]
         known = {token_id: word for token_id, word in known.items() if token_id < size}
         self._token_ids, self.words = list(known), list(known.values())
-        self.scores = self._read(prompt_model, template, inputs)
+        self.scores = log_probabilities(prompt_model, template, inputs, self._token_ids)
         self.sums = np.stack(
             [
                 self.scores[self.label_ids == label_id].sum(axis=0, dtype=float)
@@ -195,19 +200,6 @@ class _Candidates:
             ]
         )
         self.columns = self._best(prompt_model, template, top_k)
-
-    def _read(
-        self, prompt_model: PromptModel, template: Template, inputs: list[Input]
-    ) -> np.ndarray:
-        kind = {"limit": prompt_model.limit, "causal": prompt_model.causal}
-        encoded = [encode(template, prompt_model.tokenizer, *texts, **kind) for texts in inputs]
-        columns = torch.tensor(self._token_ids, device=prompt_model.model.device)
-        scores = np.empty((len(inputs), len(columns)), np.float32)
-        for indices, batch in evaluation_batches(prompt_model, encoded):
-            with torch.inference_mode():
-                logits = label_logits(prompt_model, batch).float().log_softmax(dim=1)
-            scores[indices] = logits[:, columns].cpu().numpy()
-        return scores
 
     def _best(self, prompt_model: PromptModel, template: Template, top_k: int) -> list[list[int]]:
         usable: dict[int, bool] = {}
