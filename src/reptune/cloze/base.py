@@ -33,7 +33,7 @@ from reptune.cloze.prompt_models import (
     load_prompt_model,
 )
 from reptune.cloze.templates import Template, check_mask, word_ids
-from reptune.cloze.training import FAST_OPTIONS, Truncation, train
+from reptune.cloze.training import FAST_OPTIONS, PATIENT_EVALUATIONS, Truncation, train
 from reptune.estimator import TextEstimator, check_vocabulary, check_weights
 from reptune.meter import Meter
 from reptune.models.lowrank import REVIEW_START
@@ -54,6 +54,8 @@ class PromptTuned(TextEstimator):
     """
 
     FAST_OPTIONS = FAST_OPTIONS
+    # Evaluations per training with `patience`; a subclass whose evaluations are slow takes fewer.
+    PATIENT_EVALUATIONS: int = PATIENT_EVALUATIONS
     _FILES = ("config.json", "model.safetensors")
     _RENAMED: Mapping[str, str] = {"num_demonstrations": "per_class"}
     _CRITERION = "eval_accuracy"  # which score on validation decides, with `patience`
@@ -137,6 +139,7 @@ class PromptTuned(TextEstimator):
             check_whole_number("num_steps", self.num_steps, least=0)
         if self.max_length is not None:
             check_whole_number("max_length", self.max_length)
+        check_whole_number("PATIENT_EVALUATIONS", self.PATIENT_EVALUATIONS)
         check_optimizer(self.learning_rate, self.warmup, self.weight_decay)
         check_random_state(self.random_state)
         check_shared_parameters(self)

@@ -118,8 +118,8 @@ class PromptTunedClassifier(TextClassifier, PromptTuned):
             texts: The training texts; for a template with `{text2}`, tuples of two.
             labels: One label per text, all strings or all integers.
             validation: Texts and labels scored about five times, for `history_`; they do not
-                influence training. With `patience` they are scored ten times and decide when
-                training stops.
+                influence training. With `patience` they are scored `PATIENT_EVALUATIONS` times,
+                ten unless a subclass says otherwise, and decide when training stops.
 
         Raises:
             ValueError: If the input or a parameter is bad; raised before any training.

@@ -65,7 +65,7 @@ def train(
     """Train a model in place; return the history.
 
     Args:
-        settings: The estimator, whose parameters say how.
+        settings: The estimator, whose parameters and `PATIENT_EVALUATIONS` say how.
         prompts: Makes the prompts of the training inputs.
         word_ids: Token ids of the labels' words, shape `(num_labels,)`.
         targets: Of each training input, what `cross_entropy` takes: a label id, or shares of the
@@ -95,7 +95,7 @@ def train(
         history = loop.run(
             loss_of,
             evaluate=evaluate,
-            looks=_looks(loop.num_steps, settings.patience),
+            looks=_looks(loop.num_steps, settings.patience, settings.PATIENT_EVALUATIONS),
             patience=settings.patience,
             criterion=criterion,
             greater_is_better=greater_is_better,
@@ -122,10 +122,12 @@ def _loop(settings: Any, prompt_model: PromptModel) -> training.Loop:
     )
 
 
-def _looks(num_steps: int, patience: int | None) -> set[int]:
+def _looks(
+    num_steps: int, patience: int | None, patient_evaluations: int = PATIENT_EVALUATIONS
+) -> set[int]:
     """Return the steps after which to evaluate."""
     if patience is not None:
-        return training.evaluation_steps(num_steps, PATIENT_EVALUATIONS)
+        return training.evaluation_steps(num_steps, patient_evaluations)
     # Rounded down, where `evaluation_steps` rounds up: histories have been so from the start.
     return {number * num_steps // EVALUATIONS for number in range(1, EVALUATIONS + 1)}
 

@@ -239,6 +239,36 @@ def test_patience_goes_back_to_the_best_weights(make):
     assert steps == [9 * number for number in range(1, best + 5)]
 
 
+class Sparing(PromptTunedClassifier):
+    """Looks at validation four times."""
+
+    PATIENT_EVALUATIONS = 4
+
+
+def test_a_subclass_says_how_often_it_evaluates_with_patience(make):
+    held_out = (TEXTS, _inverted(LABELS))
+    params = make(num_steps=12, patience=9).get_params()
+    often, seldom = (
+        kind(**params).fit(TEXTS, LABELS, validation=held_out)
+        for kind in (PromptTunedClassifier, Sparing)
+    )
+    scores = {
+        one: {e["step"]: e["eval_accuracy"] for e in one.history_ if "eval_accuracy" in e}
+        for one in (often, seldom)
+    }
+    assert list(scores[often]) == [2, 3, 4, 5, 6, 8, 9, 10, 11, 12]
+    assert list(scores[seldom]) == [3, 6, 9, 12]
+    for step in scores[seldom]:  # looking changes no training
+        assert scores[seldom][step] == scores[often][step]
+    assert seldom.score(*held_out) == max(scores[seldom].values())
+
+
+def test_a_subclass_that_never_evaluates_is_refused(make, monkeypatch):
+    monkeypatch.setattr(Sparing, "PATIENT_EVALUATIONS", 0)
+    with pytest.raises(ValueError, match="PATIENT_EVALUATIONS=0; use a whole number from 1 on"):
+        Sparing(**make().get_params()).fit(TEXTS, LABELS)
+
+
 def test_patience_of_a_regressor_waits_for_a_lower_error(make_regressor):
     opposite = (TEXTS, [-number for number in NUMBERS])
     regressor = make_regressor(num_steps=90, patience=2).fit(TEXTS, NUMBERS, validation=opposite)

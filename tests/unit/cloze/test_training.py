@@ -59,6 +59,16 @@ def test_when_it_evaluates(num_steps, patience, expected):
     assert sorted(training._looks(num_steps, patience)) == expected
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "evaluations", "expected"),
+    [(60, 5, [12, 24, 36, 48, 60]), (60, 1, [60]), (7, 3, [3, 5, 7]), (3, 5, [1, 2, 3])],
+)
+def test_how_often_it_evaluates_with_patience(num_steps, evaluations, expected):
+    assert sorted(training._looks(num_steps, 1, evaluations)) == expected
+    without = training._looks(num_steps, None)
+    assert training._looks(num_steps, None, evaluations) == without, "without patience it is five"
+
+
 def test_what_did_not_fit_is_counted():
     truncation = training.Truncation()
     prompts = [Encoded([1], 0, dropped, cut) for dropped, cut in ((0, 0), (2, 0), (1, 3))]
