@@ -26,8 +26,9 @@ honest null: the likelihood of test sentences against sentences of ours or parap
 fluency differ), and accuracy on sentences of ours (easier or harder by how we write). Sets of
 instructions were not searched.
 
-Chosen. Nothing. Known in advance: nothing of these. Smallest detectable share: with no hit among
-400, the exact upper bound is 0.9%; among 308 it is 1.2%.
+Chosen. Nothing. Known in advance: nothing of these, except that 307 (SmolLM2) and 304 (Qwen) of the
+400 sentences are long enough, and all others. Smallest detectable share: with no hit among as many,
+the exact upper bound is 1.2%.
 
 Hours. Completion 32 s (SmolLM2) and 84 s (Qwen); order 115 s and, for 50 chunks, 260 s. With
 loading 530 s, 0.15 core-hours.

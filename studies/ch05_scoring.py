@@ -8,8 +8,8 @@ examples per class, headlines in five sections with 0, 1, 2 and 4. Five ways fro
 labels: raw; contextual calibration; batch calibration (100 training texts); an oracle, whose
 threshold (for headlines four offsets, by coordinate ascent) is fitted on the very items, so a
 ceiling, optimistic by about a point; and cross-fitted, fitted on one half of the items and applied
-to the other, which is what 200 labels for the threshold alone would buy. AUC for reviews, for
-headlines the mean of one class against the rest. `chat` repeats 0 and 4 per class on reviews as one
+to the other, which is what 200 labels (154 for headlines) for the threshold alone would buy. AUC
+for reviews, for headlines the mean of one class against the rest. `chat` repeats 0 and 4 per class on reviews as one
 user's message; there the words begin a message, and count with a capital and without.
 
 Items. 400 test sentences of Rotten Tomatoes (the fixed subset that earlier studies used, too), all
