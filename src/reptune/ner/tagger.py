@@ -38,8 +38,7 @@ from reptune.checks import (
     check_whole_number,
     seed_of,
 )
-from reptune.data.sentences import split_sentences
-from reptune.data.tagged import split_words
+from reptune.data.sentences import split_sentences, words_to_tag
 from reptune.estimator import SavedEstimator, check_vocabulary, check_weights, in_chunks
 from reptune.meter import Meter
 from reptune.ner.features import (
@@ -283,9 +282,10 @@ class EntityTagger(SavedEstimator):
     def entities(self, text: str | Iterable[str]) -> list[Entity] | list[list[Entity]]:
         """Return the entities of a raw text, or of each of several.
 
-        The text is cut into words by `split_words` and, with `by_sentence`, into sentences by
-        `split_sentences`; what is longer than `max_length` tokens is read in overlapping windows.
-        Several texts at once are tagged in batches, which is faster.
+        The text is cut into words by `words_to_tag` and, with `by_sentence`, into sentences by
+        `split_sentences`, both in `reptune.data.sentences`; what is longer than `max_length` tokens
+        is read in overlapping windows. Several texts at once are tagged in batches, which is
+        faster.
 
         Args:
             text: A string, or several in any iterable; a generator is read in chunks.
@@ -514,7 +514,7 @@ class EntityTagger(SavedEstimator):
         parts = [
             (row, words)
             for row, text in enumerate(texts)
-            for words in (split_sentences(text) if self.by_sentence else [split_words(text)])
+            for words in (split_sentences(text) if self.by_sentence else [words_to_tag(text)])
         ]
         rows = self._probabilities([[word.text for word in words] for _, words in parts])
         found: list[list[Entity]] = [[] for _ in texts]

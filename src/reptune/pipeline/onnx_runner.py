@@ -249,7 +249,7 @@ class Runner:
         by_sentence = self._config["tags"].get("by_sentence", False)  # older exports read windows
         parts = []
         for number, text in enumerate(texts):
-            words = split_words(text)
+            words = words_to_tag(text)
             ends = sentence_ends(text, words) if by_sentence else [len(words)]
             cuts = zip([0, *ends], ends, strict=False)
             parts += [(number, words[start:end]) for start, end in cuts if start < end]
@@ -525,12 +525,37 @@ _ABBREVIATION = re.compile(
 _BEFORE_NUMBER = re.compile(r"art|ch|fig|nos?|nr|pp?|sec|vol", re.IGNORECASE)
 
 
+def words_to_tag(text: str) -> list[tuple[str, int, int]]:
+    """Cut a raw text into words, and leave points with their abbreviations."""
+    words = split_words(text)
+    joined: list[tuple[str, int, int]] = []
+    for index, (word, start, end) in enumerate(words):
+        if _belongs_to_the_one_before(text, words, index):
+            before, begin, _ = joined[-1]
+            joined[-1] = (f"{before}.", begin, end)
+        else:
+            joined.append((word, start, end))
+    return joined
+
+
+def _belongs_to_the_one_before(
+    text: str, words: Sequence[tuple[str, int, int]], index: int
+) -> bool:
+    """Return whether a word is a point that its abbreviation keeps."""
+    if words[index][0] != "." or not 0 < index < len(words) - 1:
+        return False
+    (before, _, end), (_, start, stop), (following, begin, _) = words[index - 1 : index + 2]
+    gap = text[stop:begin]
+    attached = end == start and bool(gap) and not _BLANK_LINE.search(gap)
+    return attached and _keeps_its_point(before, following)
+
+
 def sentence_ends(text: str, words: Sequence[tuple[str, int, int]]) -> list[int]:
     """Return for each sentence of a text the index after its last word; the last is `len(words)`.
 
     Args:
         text: The text.
-        words: What `split_words` makes of it.
+        words: What `words_to_tag` makes of it.
     """
     if not words:
         return []

@@ -23,8 +23,7 @@ from transformers import (
 )
 
 from reptune import estimator, training
-from reptune.data.sentences import sentence_ends
-from reptune.data.tagged import split_words
+from reptune.data.sentences import sentence_ends, words_to_tag
 from reptune.metrics import entity_scores
 from reptune.ner import EntityTagger, prediction
 from reptune.ner.alignment import windows
@@ -500,7 +499,7 @@ def test_a_generator_is_not_read_further_than_needed(fitted, monkeypatch):
 
 def expected_entities(tagger, text):
     """From `predict` and `predict_proba`, sentence by sentence, word by word."""
-    words = split_words(text)
+    words = words_to_tag(text)
     ends = sentence_ends(text, words) if tagger.by_sentence else [len(words)]
     cuts = [(start, end) for start, end in zip([0, *ends], ends, strict=False) if start < end]
     place = {tag: index for index, tag in enumerate(tagger.classes_)}

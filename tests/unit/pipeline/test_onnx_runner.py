@@ -107,7 +107,8 @@ SENTENCES = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(SENTENCES)
 def test_sentences_are_those_of_the_package(text):
-    words = onnx_runner.split_words(text)
+    words = onnx_runner.words_to_tag(text)
+    assert words == [tuple(word) for word in sentences.words_to_tag(text)]
     assert onnx_runner.sentence_ends(text, words) == sentences.sentence_ends(text, words)
 
 
