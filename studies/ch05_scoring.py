@@ -9,8 +9,9 @@ labels: raw; contextual calibration; batch calibration (100 training texts); an 
 threshold (for headlines four offsets, by coordinate ascent) is fitted on the very items, so a
 ceiling, optimistic by about a point; and cross-fitted, fitted on one half of the items and applied
 to the other, which is what 200 labels (154 for headlines) for the threshold alone would buy. AUC
-for reviews, for headlines the mean of one class against the rest. `chat` repeats 0 and 4 per class on reviews as one
-user's message; there the words begin a message, and count with a capital and without.
+for reviews, for headlines the mean of one class against the rest. `chat` repeats 0 and 4 per class
+on reviews as one user's message; there the words begin a message, and count with a capital and
+without.
 
 Items. 400 test sentences of Rotten Tomatoes (the fixed subset that earlier studies used, too), all
 308 test headlines. Draws 42 to 46, nested, so that curves are paired; reviews with 4 per class and
