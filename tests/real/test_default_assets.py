@@ -375,19 +375,20 @@ def test_chapter_four_scores_and_decodes_as_the_package_does():
 
     rng = np.random.default_rng(0)
     names = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "PER") for prefix in "BI")]
-    space = {"np": np, "names": names}
-    exec(_cell("^def decode").split("likely =")[0], space)
+    space = {"np": np, "tag_names": names, "allowed_moves": tags.allowed_moves}
+    exec(_cell("^def decode").split("decoded =")[0], space)
     for _ in range(50):
         scores = np.log(rng.dirichlet(np.full(len(names), 0.5), size=rng.integers(1, 9)))
         assert space["decode"](scores) == tags.viterbi(scores, names)
     space = {}
-    exec(_cell(r"found\[-1\]\[2\]"), space)
-    assert [tags.Span(*span) for span in space["found"]] == tags.spans(space["tags"])
+    exec(_cell(r"read_back\[-1\]\[2\]"), space)
+    assert [tags.Span(*span) for span in space["read_back"]] == tags.spans(space["tags"])
     true = ["B-PER", "I-PER", "O", "O", "B-PER", "I-PER", "O", "B-LOC", "O"]
-    space = {"spans": tags.spans, "tags": true, "words": list("abcdefghi")}
-    exec(_cell("^right = true & guessed"), space)
-    right, guessed, gold = (len(space[name]) for name in ("right", "guessed", "true"))
-    found = metrics.entity_scores([true], [space["guess"]])
+    guess = ["B-PER", "O", "O", "O", "B-PER", "I-PER", "O", "B-PER", "O"]
+    space = {"spans": tags.spans, "tags": true, "guess": guess, "words": list("abcdefghi")}
+    exec(_cell("^right = true_spans & found_spans"), space)
+    right, guessed, gold = (len(space[name]) for name in ("right", "found_spans", "true_spans"))
+    found = metrics.entity_scores([true], [guess])
     assert found["f1"] == 2 * right / (guessed + gold) and found["recall"] == right / gold
 
 
@@ -397,6 +398,8 @@ def test_chapter_four_trains_as_the_package_does(tmp_path, monkeypatch):
     from transformers import AutoTokenizer
 
     import reptune.runtime
+    from reptune import metrics
+    from reptune.book import schematics
     from reptune.ner import EntityTagger
     from tests import tiny
 
@@ -404,32 +407,27 @@ def test_chapter_four_trains_as_the_package_does(tmp_path, monkeypatch):
     monkeypatch.setenv("REPTUNE_PROFILE", "quick")
     folder = tiny.save_encoder(tmp_path / "tiny")
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoded = tokenizer(SENTENCES[0], is_split_into_words=True)
     space = {
-        "path": folder, "tokenizer": tokenizer, "torch": torch,
-        "words": SENTENCES[0], "tags": SENTENCE_TAGS[0],
-        "encoded": tokenizer(SENTENCES[0], is_split_into_words=True),
-        "small_tokens": SENTENCES, "small_tags": SENTENCE_TAGS,
+        "path": folder, "tokenizer": tokenizer, "torch": torch, "encoded": encoded,
+        "words": SENTENCES[0], "tags": SENTENCE_TAGS[0], "schematics": schematics,
+        "tokens": tokenizer.convert_ids_to_tokens(encoded["input_ids"]),
+        "small_tokens": SENTENCES, "small_tags": SENTENCE_TAGS, "metrics": metrics,
+        "held_tokens": SENTENCES, "held_tags": SENTENCE_TAGS,
         "LEARNING_RATE": 5e-3, "BATCH_SIZE": 4,
     }  # fmt: skip
     reptune.setup("04", random_state=42)
-    parts = (
-        "def labels_of",
-        "model = ",
-        "features = ",
-        "def piece_loss",
-        "arguments = ",
-        "trainer = ",
-    )
-    for part in parts:
+    for part in ("def labels_of", "model = ", "features = ", "arguments = ", "def tags_of"):
         exec(_cell(f"^{part}"), space)
     ours = EntityTagger(
-        folder, num_epochs=1, learning_rate=5e-3, batch_size=4, max_length=32,
-        fast=("length_buckets",),
-    ).fit(SENTENCES, SENTENCE_TAGS)  # fmt: skip
+        folder, num_epochs=1, learning_rate=5e-3, batch_size=4, max_length=32, fast=False
+    ).fit(SENTENCES, SENTENCE_TAGS)
     assert ours.classes_.tolist() == space["TAGS"]
     theirs = space["model"].state_dict()
     for name, weight in ours.model_.state_dict().items():
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-5, msg=name)
+    best = [ours.classes_[row.argmax(axis=1)].tolist() for row in ours.predict_proba(SENTENCES)]
+    assert space["plain"] == best
 
 
 def test_chapter_five_scores_and_calibrates_as_the_package_does():

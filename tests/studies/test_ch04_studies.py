@@ -1,5 +1,8 @@
 """Chapter 4's studies: stories, sentence ends, capitals, tweets' scorings, label errors."""
 
+import json
+from pathlib import Path
+
 import ch04_capitals as capitals
 import ch04_documents as documents
 import ch04_label_errors as label_errors
@@ -11,6 +14,8 @@ from shared import entities
 from reptune.tags import count_invalid
 from tests import tiny
 from tests.unit.ner.examples import toy
+
+CHAPTER = Path(__file__).parents[2] / "notebooks" / "04_named_entity_recognition.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,21 @@ def test_ends_are_found_in_words_joined_by_spaces():
     assert documents.cut_up(words, [3, 6, 2])[1] == ["Bo", "stayed", "in", "St.", "Ives", "."]
     counted = documents.shared_ends([[3, 6, 2], [4]], [[3, 8], [2, 2]])
     assert counted == {"given": 2, "found": 2, "both": 1}
+
+
+def test_the_chapter_suspects_the_words_that_the_study_flags():
+    (cell,) = [
+        "".join(cell["source"])
+        for cell in json.loads(CHAPTER.read_text("utf-8"))["cells"]
+        if "lesson-suspects" in cell["metadata"].get("tags", [])
+    ]
+    space = {"np": np}
+    exec(cell, space)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        likely, given = rng.dirichlet(np.full(4, 0.5), size=60), rng.integers(0, 4, 60)
+        flagged = np.flatnonzero(label_errors.suggestions(likely, given) != given)
+        assert space["suspects"](likely, given).tolist() == flagged.tolist()
 
 
 # --- capitals, tweets ----------------------------------------------------------------------------
