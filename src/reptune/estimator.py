@@ -51,8 +51,8 @@ PREDICTION_BATCH_SIZE = 64
 CHUNK_TEXTS = 10_000  # texts that are tokenized and scored together, whatever the number given
 
 # Of the manifest. 1 had no hashes and turned tuples into lists, 2 had other names for some
-# parameters; both still load.
-FORMAT = 3
+# parameters, 3 had one word for each label of a prompt; all still load.
+FORMAT = 4
 _ATTEMPTS = 3  # to read a folder that another process replaces meanwhile
 
 

@@ -3,9 +3,9 @@
 A test keeps what earlier releases saved loadable. Run this once for each new format, with the code
 of the release that wrote it, from the root of the repository:
 
-    python -m tests.contract.make_fixtures tests/contract/fixtures/format_4
+    python -m tests.contract.make_fixtures tests/contract/fixtures/format_5
 
-For classes that are new within a format, name them:
+For classes, or parameters, that are new within a format, name them:
 
     python -m tests.contract.make_fixtures tests/contract/fixtures/format_3 TextGenerator
 
@@ -70,6 +70,10 @@ def estimators() -> Iterator[tuple[str, Any, list[Any]]]:
     demonstrations = {"per_class": 1, "demonstration_draws": 2}
     yield "PromptTunedClassifier-demonstrations", PromptTunedClassifier(
         "masked", words=WORDS, **PROMPTED, **demonstrations
+    ), LABELS  # fmt: skip
+    several = {0: ("bad", "awful"), 1: ("good", "great")}
+    yield "PromptTunedClassifier-words", PromptTunedClassifier(
+        "masked", words=several, **PROMPTED
     ), LABELS  # fmt: skip
     yield "PromptTunedRegressor", PromptTunedRegressor(
         "masked", words=("bad", "good"), low=0.0, high=2.0, **PROMPTED

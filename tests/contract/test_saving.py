@@ -226,11 +226,12 @@ FIXTURES = [
 
 
 def test_there_is_a_fixture_of_each_format():
-    """Of the one that `save` writes now, there are those of classes that came with it."""
+    """Of the one that `save` writes now, there are those of classes and settings new with it."""
     assert {folder.name for folder in FORMATS} == {f"format_{n}" for n in range(1, FORMAT + 1)}
-    before, now = ({_kind(*each) for each in _named(folder)} for folder in FORMATS[-2:])
-    assert before | now == {case.kind for case in CASES}
-    assert not before & now
+    before, now = FORMATS[-2:]
+    kinds = {_kind(*each) for folder in (before, now) for each in _named(folder)}
+    assert kinds == {case.kind for case in CASES}
+    assert not {name for _, name in _named(before)} & {name for _, name in _named(now)}
 
 
 @pytest.fixture

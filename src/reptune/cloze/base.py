@@ -32,7 +32,7 @@ from reptune.cloze.prompt_models import (
     check_inputs,
     load_prompt_model,
 )
-from reptune.cloze.templates import Template, check_mask, word_ids
+from reptune.cloze.templates import Template, Words, check_mask, word_ids, words_of
 from reptune.cloze.training import FAST_OPTIONS, PATIENT_EVALUATIONS, Truncation, train
 from reptune.estimator import TextEstimator, check_vocabulary, check_weights
 from reptune.meter import Meter
@@ -113,8 +113,8 @@ class PromptTuned(TextEstimator):
         classes: np.ndarray,
         groups: np.ndarray,
         seed: int,
-    ) -> Mapping[Any, str]:
-        """Return the word of each class.
+    ) -> Mapping[Any, str | Sequence[str]]:
+        """Return the word, or the words, of each class.
 
         Args:
             prompt_model: The model, not trained yet.
@@ -168,7 +168,7 @@ class PromptTuned(TextEstimator):
             with Meter("fit") as cost:
                 words = self._choose_words(prompt_model, inputs, classes, groups, seed)
                 ids = self._word_ids(prompt_model, words, classes)
-                by_class = [words[label] for label in classes.tolist()]
+                by_class = [_kept(words[label]) for label in classes.tolist()]
                 prompts = self._prompts_for(prompt_model, by_class, inputs, groups, seed)
                 history = train(
                     self,
@@ -201,9 +201,12 @@ class PromptTuned(TextEstimator):
         return prompt_model
 
     def _word_ids(
-        self, prompt_model: PromptModel, words: Mapping[Any, str], classes: np.ndarray
+        self,
+        prompt_model: PromptModel,
+        words: Mapping[Any, str | Sequence[str]],
+        classes: np.ndarray,
     ) -> np.ndarray:
-        """Return the token id of each class's word, shape `(num_classes,)`, or raise."""
+        """Return what `reptune.cloze.templates.word_ids` does, or raise."""
         return word_ids(
             words,
             classes,
@@ -215,7 +218,7 @@ class PromptTuned(TextEstimator):
     def _prompts_for(
         self,
         prompt_model: PromptModel,
-        words: Sequence[str],
+        words: Sequence[Words],
         examples: Sequence[Input],
         groups: np.ndarray,
         seed: int,
@@ -302,6 +305,7 @@ class PromptTuned(TextEstimator):
         words, classes = manifest.get("words"), self.classes_
         if not isinstance(words, list) or len(words) != len(classes):
             raise ValueError(f"words={words!r} in the manifest for {len(classes)} classes")
+        words = [_kept(given) for given in words]  # JSON has lists for tuples
         seed = check_whole_number("seed in the manifest", manifest.get("seed"), least=0)
         template = Template.of(self.template)
         inputs, groups = [], []
@@ -319,6 +323,11 @@ class PromptTuned(TextEstimator):
         probe = prompts.plain([("a", "a" if template.pair else None)])
         all_logits(prompt_model, probe, ids, True)
         self._keep(prompts, ids, classes)
+
+
+def _kept(words: Any) -> Any:
+    """Return a label's words as `words_` has them: a string, or a tuple."""
+    return words_of(words) if isinstance(words, list) else words
 
 
 def _read_examples(

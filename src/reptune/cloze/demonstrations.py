@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from reptune.cloze.prompt_models import Input, PromptModel
-from reptune.cloze.templates import Demonstration, Encoded, Template, encode
+from reptune.cloze.templates import Demonstration, Encoded, Template, Words, encode, words_of
 from reptune.models.neighbors import Neighbors
 
 
@@ -20,7 +20,7 @@ class Prompts:
     Args:
         prompt_model: The model that reads them.
         template: What the inputs fill.
-        words: The labels' words.
+        words: The labels' words; of several, a demonstration shows the first.
         limit: Tokens per prompt.
         per_class: Demonstrations of each class in a prompt.
         examples: The training inputs.
@@ -32,7 +32,7 @@ class Prompts:
         self,
         prompt_model: PromptModel,
         template: Template,
-        words: Sequence[str],
+        words: Sequence[Words],
         *,
         limit: int,
         per_class: int,
@@ -105,7 +105,7 @@ class Prompts:
             near = members[: math.ceil(len(members) / 2)]
             chosen += rng.choice(near, min(self.per_class, len(near)), replace=False).tolist()
         return [
-            (*self.examples[row], self.words[self.groups[row]])
+            (*self.examples[row], words_of(self.words[self.groups[row]])[0])
             for row in rng.permutation(np.array(chosen, dtype=int))
         ]
 

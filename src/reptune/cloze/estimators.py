@@ -52,8 +52,10 @@ class PromptTunedClassifier(TextClassifier, PromptTuned):
         model: A masked or causal language model: an asset's name, a local folder or a Hub id.
         template: A pattern with `{text}`, `{mask}` and, for pairs, `{text2}`; see
             `reptune.cloze.templates`. For a causal model `{mask}` comes last.
-        words: A word for each label, one token each. `None`: labels that are such words stand for
-            themselves; for others `search_words` chooses on the training texts.
+        words: A word for each label, one token each, or a tuple of words for each label, as many
+            for every label. A label's logit is the mean of its words' logits, and a solved example
+            shows the first of them. `None`: labels that are such words stand for themselves; for
+            others `search_words` chooses on the training texts.
         adapter: Low-rank changes and a head to start from. `"auto"` gives all-MiniLM-L6-v2, which
             ships without a head, `REVIEW_START`, and other models none.
         num_steps: Optimizer steps; 0 trains nothing (zero-shot); `None` for `MASKED_STEPS` or
@@ -85,7 +87,7 @@ class PromptTunedClassifier(TextClassifier, PromptTuned):
 
     Attributes:
         classes_: The labels, sorted, shape `(num_classes,)`.
-        words_: The word of each label.
+        words_: The word of each label, or the tuple of its words.
         model_: The fine-tuned `transformers` model.
         tokenizer_: Its tokenizer.
         prompt_model_: Both, as `label_logits` takes them.
@@ -94,7 +96,8 @@ class PromptTunedClassifier(TextClassifier, PromptTuned):
         cost_: A `reptune.meter.Meter` with the seconds and memory that search and training took.
 
     Source: Gao et al., *Making Pre-trained Language Models Better Few-shot Learners* (2021);
-    chapter 6.
+    several words per label as in Schick and Schütze, *Exploiting Cloze Questions for Few Shot Text
+    Classification* (2021); chapter 6.
 
     >>> texts = ["a gorgeous , witty film", "i laughed a lot", "an utter bore", "a mess"]
     >>> words = {"negative": "boring", "positive": "fun"}
@@ -146,7 +149,7 @@ class PromptTunedClassifier(TextClassifier, PromptTuned):
         classes: np.ndarray,
         groups: np.ndarray,
         seed: int,
-    ) -> Mapping[Any, str]:
+    ) -> Mapping[Any, str | Sequence[str]]:
         if self.words is not None:
             return self.words
         labels = classes.tolist()
@@ -288,6 +291,11 @@ class PromptTunedRegressor(RegressorMixin, PromptTuned):
         words = self.words
         if isinstance(words, str | Mapping) or not isinstance(words, Sequence) or len(words) != 2:
             raise ValueError(f"words={words!r}; use two words, the one for `low` first.")
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError(
+                f"words={words!r}; use two strings: a regressor has one word for each end, and "
+                "PromptTunedClassifier alone takes several for a label."
+            )
         if words[0] == words[1]:
             raise ValueError(f"words={words!r} are the same; use two different words.")
 

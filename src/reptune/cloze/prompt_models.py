@@ -210,6 +210,8 @@ def label_logits(
 ) -> torch.Tensor:
     """Return what a model gives for each label's word at the mask, shape `(n, num_labels)`.
 
+    Of a label with several words it is the mean of their logits.
+
     A vocabulary of 30,000 words at 50 tokens costs as much as several blocks, and all that is
     wanted is two numbers: `fast` computes the head at the mask alone, and of its output layer
     only the words' rows. The two ways agree to 1e-5 in float32.
@@ -217,10 +219,11 @@ def label_logits(
     Args:
         prompt_model: The model.
         batch: What `collate` returns.
-        word_ids: What `reptune.cloze.templates.word_ids` returns; `None` for the whole vocabulary.
+        word_ids: What `reptune.cloze.templates.word_ids` returns, shape `(num_labels,)` or
+            `(num_labels, num_words)`; `None` for the whole vocabulary.
         fast: `False` for plain library code, which computes all logits and takes some.
 
-    Source: Gao et al. (2021), section 4; chapter 6.
+    Source: Gao et al. (2021), section 4; the mean is that of Schick and Schütze (2021); chapter 6.
     """
     model, head = prompt_model.model, prompt_model.head
     rows = torch.arange(len(batch.mask), device=batch.mask.device)
@@ -230,13 +233,19 @@ def label_logits(
         inputs["use_cache"] = False  # nothing is generated
     if not fast or head is None:
         logits = model(**inputs).logits[rows, batch.mask]
-        return logits if words is None else logits[:, words]
+        return logits if words is None else _by_label(logits[:, words.flatten()], words)
     states = head.transform(model.base_model(**inputs).last_hidden_state[rows, batch.mask])
     weight, bias = head.decoder.weight, getattr(head.decoder, "bias", None)
-    if words is not None:
-        weight = weight.index_select(0, words)
-        bias = None if bias is None else bias.index_select(0, words)
-    return nn.functional.linear(states, weight, bias)
+    if words is None:
+        return nn.functional.linear(states, weight, bias)
+    weight = weight.index_select(0, words.flatten())
+    bias = None if bias is None else bias.index_select(0, words.flatten())
+    return _by_label(nn.functional.linear(states, weight, bias), words)
+
+
+def _by_label(logits: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """Return each label's logit of its words' logits, `(n, num_labels)`: their mean."""
+    return logits if words.ndim == 1 else logits.unflatten(1, words.shape).mean(dim=2)
 
 
 def evaluation_batches(

@@ -27,7 +27,7 @@ from reptune.cloze.templates import Template, check_mask, encode, word_ids
 def rank_templates(
     prompt_model: PromptModel,
     templates: Iterable[str | Template],
-    words: Mapping[Any, str],
+    words: Mapping[Any, str | Sequence[str]],
     texts: Iterable[Any],
     labels: Iterable[str | int],
 ) -> list[tuple[str, float]]:
@@ -42,7 +42,7 @@ def rank_templates(
         prompt_model: The model.
         templates: Patterns, such as those that a generator in `reptune.cloze.template_search`
             proposes.
-        words: The word that stands for each label, one token each.
+        words: The word that stands for each label, one token each, or a tuple of words for each.
         texts: Labeled texts, or pairs of them, each label about equally often.
         labels: One per text.
 
@@ -79,7 +79,8 @@ def rank_templates(
     token_ids = [word_ids(words, classes, template=template, **kind) for template in tried]
     graded = []
     for template, of_template, ids in zip(tried, inputs, token_ids, strict=True):
-        scores = log_probabilities(prompt_model, template, of_template, ids)
+        scores = log_probabilities(prompt_model, template, of_template, ids.ravel())
+        scores = scores.reshape(len(scores), len(classes), -1).mean(axis=2)  # as `label_logits`
         accuracy, likelihood = grade(
             calibrated_scores(scores), label_ids, np.arange(len(classes))[None]
         )

@@ -25,6 +25,7 @@ SLOTS = ("text", "text2", "mask")
 SPACES = ("Ġ", "▁")
 COMMON_WORDS = ("great", "good", "bad", "yes", "no")  # one token in nearly every vocabulary
 
+Words = str | tuple[str, ...]  # what stands for a label: a word, or several
 Demonstration = tuple[str, str | None, str]  # text, second text or None, word
 
 
@@ -379,7 +380,7 @@ def _token_starts(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def word_ids(
-    words: Mapping[Any, str],
+    words: Mapping[Any, str | Sequence[str]],
     classes: Sequence[Any] | np.ndarray,
     tokenizer: Tokenizer,
     *,
@@ -392,34 +393,49 @@ def word_ids(
     whether there is one. For a causal model there always is.
 
     Args:
-        words: A word for each label.
+        words: A word for each label, or a tuple of words for each, all of the same length.
         classes: The labels, shape `(num_classes,)`.
         tokenizer: The model's.
         causal: Whether the model is causal.
         template: What the words stand in.
 
     Returns:
-        Shape `(num_classes,)`, in the order of `classes`.
+        Shape `(num_classes,)`, in the order of `classes`; with tuples `(num_classes, num_words)`.
 
     Raises:
-        ValueError: If a label has no word, a word no label, two labels have one token, a word is
-            more than one token or unknown to the tokenizer, or a label is no string or integer.
+        ValueError: If a label has no word, a word no label, two words are one token, a word is
+            more than one token or unknown to the tokenizer, labels have different numbers of
+            words, or a label is no string or integer.
 
-    Source: Gao et al. (2021), section 4.1; chapter 6.
+    Source: Gao et al. (2021), section 4.1, for one word; Schick and Schütze, *Exploiting Cloze
+    Questions for Few Shot Text Classification* (2021), for several; chapter 6.
     """
     template = Template.of(template)
     labels = _check_classes(classes)
     _check_words(words, labels)
-    taken: dict[int, Any] = {}
+    taken: dict[int, tuple[str, Any]] = {}
     for label in labels:
-        token = _only_token(words[label], tokenizer, causal, template)
-        if token in taken:
-            raise ValueError(
-                f"the words {words[taken[token]]!r} of label {taken[token]!r} and {words[label]!r} "
-                f"of label {label!r} are one token to this tokenizer; use words that differ."
-            )
-        taken[token] = label
-    return np.fromiter(taken, dtype=np.int64, count=len(taken))
+        for word in words_of(words[label]):
+            token = _only_token(word, tokenizer, causal, template)
+            if token in taken:
+                other, of = taken[token]
+                raise ValueError(
+                    f"the words {other!r} of label {of!r} and {word!r} of label {label!r} are one "
+                    "token to this tokenizer; use words that differ."
+                )
+            taken[token] = word, label
+    ids = np.fromiter(taken, dtype=np.int64, count=len(taken))
+    several = any(not isinstance(words[label], str) for label in labels)
+    return ids.reshape(len(labels), -1) if several else ids
+
+
+def words_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the words that stand for a label, be it one or several.
+
+    >>> words_of("great"), words_of(("great", "good"))
+    (('great',), ('great', 'good'))
+    """
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def word_tokens(word: str, tokenizer: Tokenizer, *, causal: bool, template: Template) -> list[int]:
@@ -462,7 +478,7 @@ def _check_classes(classes: Sequence[Any] | np.ndarray) -> list[Any]:
     return labels
 
 
-def _check_words(words: Mapping[Any, str], labels: Sequence[Any]) -> None:
+def _check_words(words: Mapping[Any, str | Sequence[str]], labels: Sequence[Any]) -> None:
     if not isinstance(words, Mapping):
         raise ValueError(f"words={words!r}; pass a dictionary from label to word.")
     missing = [label for label in labels if label not in words]
@@ -473,17 +489,36 @@ def _check_words(words: Mapping[Any, str], labels: Sequence[Any]) -> None:
         raise ValueError(
             f"words are given for {unknown}, which no training label is; the labels are {labels}."
         )
+    taken: dict[str, Any] = {}
     for label in labels:
-        if not isinstance(words[label], str) or not words[label].strip():
-            raise ValueError(f"the word of label {label!r} is {words[label]!r}; use a string.")
-        check_unicode(words[label], f"the word of label {label!r}")
-    for index, label in enumerate(labels):
-        for other in labels[:index]:
-            if words[other].strip() == words[label].strip():
+        if not isinstance(words[label], str | tuple | list) or not words[label]:
+            raise ValueError(
+                f"the word of label {label!r} is {words[label]!r}; use a string, or a tuple of "
+                "strings."
+            )
+        for word in words_of(words[label]):
+            _check_word(word, label)
+            if word.strip() in taken:
+                other = taken[word.strip()]
                 raise ValueError(
-                    f"the labels {other!r} and {label!r} share the word {words[label]!r}; give "
-                    "each its own."
+                    f"the labels {other!r} and {label!r} share the word {word!r}; give each its "
+                    "own."
+                    if other != label
+                    else f"label {label!r} has the word {word!r} twice; give it once."
                 )
+            taken[word.strip()] = label
+    counts = {label: len(words_of(words[label])) for label in labels}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"the labels have different numbers of words, {counts}; give each label as many as "
+            "the others."
+        )
+
+
+def _check_word(word: Any, label: Any) -> None:
+    if not isinstance(word, str) or not word.strip():
+        raise ValueError(f"the word of label {label!r} is {word!r}; use a string.")
+    check_unicode(word, f"the word of label {label!r}")
 
 
 def _only_token(word: str, tokenizer: Tokenizer, causal: bool, template: Template) -> int:

@@ -67,7 +67,7 @@ def train(
     Args:
         settings: The estimator, whose parameters and `PATIENT_EVALUATIONS` say how.
         prompts: Makes the prompts of the training inputs.
-        word_ids: Token ids of the labels' words, shape `(num_labels,)`.
+        word_ids: Token ids of the labels' words; see `reptune.cloze.templates.word_ids`.
         targets: Of each training input, what `cross_entropy` takes: a label id, or shares of the
             labels.
         evaluate: Gives the scores on validation.
@@ -152,7 +152,7 @@ def word_loss(
     Args:
         prompt_model: The model, which is put in training mode.
         encoded: The batch's prompts.
-        word_ids: Token ids of the labels' words, shape `(num_labels,)`.
+        word_ids: Token ids of the labels' words; see `reptune.cloze.templates.word_ids`.
         targets: Label ids of shape `(n,)`, or shares of the labels, `(n, num_labels)`.
         fast: The fast options in force.
     """

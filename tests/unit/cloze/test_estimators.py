@@ -513,7 +513,7 @@ def test_a_regressor_shows_one_example_of_each_half(make_regressor, shown):
         ({"high": math.inf}, NUMBERS, "high=inf"),
         ({"high": "1"}, NUMBERS, "high='1'"),
         ({"learning_rate": math.inf}, NUMBERS, "learning_rate=inf"),
-        ({"words": ("good", None)}, NUMBERS, "the word of label None|classes="),
+        ({"words": ("good", None)}, NUMBERS, r"words=\('good', None\); use two strings"),
         ({}, None, "targets is None; pass a list of numbers"),
         ({}, "abc", "targets='abc'; pass a list of numbers"),
         ({}, pd.DataFrame({"y": NUMBERS}), r"columns \['y'\]"),
