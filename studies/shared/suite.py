@@ -197,13 +197,14 @@ def _sentiment() -> dict[str, Dataset]:
     return {"train": loaded["train"], "test": loaded["test"]}
 
 
-def _headlines() -> dict[str, Dataset]:
-    return _held_out_joined(data.headlines())
-
-
 def _of_articles(pair: Callable[[list[Row]], list[dict[str, Any]]]) -> dict[str, Dataset]:
+    return {split: Dataset.from_list(pair(rows)) for split, rows in _news().items()}
+
+
+@functools.cache
+def _news() -> dict[str, list[Row]]:
     parts = _held_out_joined(data.load("bbc_news"))
-    return {split: Dataset.from_list(pair(articles(part))) for split, part in parts.items()}
+    return {split: articles(part) for split, part in parts.items()}
 
 
 def _agreement() -> dict[str, Dataset]:
@@ -217,7 +218,7 @@ def _held_out_joined(loaded: Any) -> dict[str, Dataset]:
 
 READERS: dict[str, Callable[[], dict[str, Dataset]]] = {
     SENTIMENT: _sentiment,
-    HEADLINES: _headlines,
+    HEADLINES: lambda: _held_out_joined(data.headlines()),
     ARTICLES: lambda: _of_articles(title_pairs),
     AGREEMENT: _agreement,
     GRADES: lambda: _of_articles(graded_pairs),
