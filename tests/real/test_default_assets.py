@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -375,7 +376,8 @@ def test_chapter_four_scores_and_decodes_as_the_package_does():
 
     rng = np.random.default_rng(0)
     names = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "PER") for prefix in "BI")]
-    space = {"np": np, "tag_names": names, "allowed_moves": tags.allowed_moves}
+    tagger = SimpleNamespace(classes_=np.array(names))
+    space = {"np": np, "tagger": tagger, "allowed_moves": tags.allowed_moves}
     exec(_cell("^def decode").split("decoded =")[0], space)
     for _ in range(50):
         scores = np.log(rng.dirichlet(np.full(len(names), 0.5), size=rng.integers(1, 9)))
