@@ -1,120 +1,41 @@
 """Draw the book's schematics: boxes, arrows and spans, in the look of `reptune.book.plots`.
 
-Those of chapter 4 are laid out in inches, from texts that are measured: the largest font in which
-they fit the book's column is taken, and where 7 points are too large the figure grows wider.
+Those of chapter 4 are laid out in inches, from texts that are measured; see `reptune.book.drawing`.
 
 Matplotlib is imported where something is drawn: it is slow, and only the chapters draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reptune.book.drawing import (
+    EDGE,
+    GAP,
+    MUTED,
+    Pair,
+    canvas,
+    draw_arrow,
+    draw_box,
+    fit_columns,
+    name_rows,
+    text_width,
+    tint,
+    write,
+)
 from reptune.tags import Span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-EDGE = "#555555"
-MUTED = "#6B6B6B"  # a gray that is still read easily on white
 LINE = "#BDBDBD"
 IGNORED = "-100"  # the label that PyTorch's cross-entropy leaves out
-SIZES = np.arange(10, 6.9, -0.25)  # points, to choose the largest from that fits
-GAP, PAD = 0.05, 0.13  # inches between boxes, and around a text with the gap
 RADIUS = 0.25  # inches, of a lattice's nodes
-
-Pair = tuple[float, float]
-
-# --- what all of them are made of ----------------------------------------------------------------
-
-
-def _canvas(width: float, height: float) -> Axes:
-    """Axes without a frame that fill a figure; a unit is an inch, from the lower left corner."""
-    import matplotlib.pyplot as plt
-
-    axes = plt.figure(figsize=(width, height)).add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(0, height))
-    axes.axis("off")
-    return axes
-
-
-def _write(axes: Axes, place: Pair, text: str, size: float, **style: Any) -> None:
-    style = {"ha": "center", "va": "center", "fontsize": size, **style}
-    axes.annotate(text, place, parse_math=False, **style)
-
-
-def _box(
-    axes: Axes, middle: Pair, shape: Pair, color: Any, text: str, size: float, **style: Any
-) -> None:
-    """A box of that width and height with a text in it."""
-    from matplotlib.patches import FancyBboxPatch
-
-    (x, y), (width, height) = middle, shape
-    style = {"edgecolor": EDGE, "linewidth": 0.8, "facecolor": color, **style}
-    corner, rounded = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=0.06"
-    axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=rounded, **style))
-    _write(axes, middle, text, size)
-
-
-def _arrow(axes: Axes, start: Pair, end: Pair, head: float = 7) -> None:
-    from matplotlib.patches import FancyArrowPatch
-
-    style = {"arrowstyle": "-|>", "mutation_scale": head, "color": EDGE}
-    axes.add_patch(FancyArrowPatch(start, end, shrinkA=1, shrinkB=1, **style))
-
-
-def _tint(color: str, share: float) -> tuple[float, ...]:
-    """The color mixed with white; opaque, unlike one with an alpha."""
-    from matplotlib.colors import to_rgb
-
-    return tuple(1 - share * (1 - part) for part in to_rgb(color))
-
-
-def _text_width(text: str, size: float) -> float:
-    """How wide a line of text is, in inches."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(size=size)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
-
-
-def _columns(
-    names: Iterable[str], single: Sequence[Sequence[str]], over: Sequence[tuple[Any, ...]] = ()
-) -> tuple[np.ndarray, float]:
-    """Return the edges of columns that fill the book's width, and the font size that fits.
-
-    Args:
-        names: Of the rows, for which there is to be room on the left.
-        single: For each column the texts that stand in it.
-        over: `(columns, text, …)`: a range of columns, and texts that may be as wide as these.
-    """
-    from reptune.book.plots import WIDTH
-
-    lines = [line for name in names for line in name.split("\n")]
-    for size in SIZES:
-        left = max(_text_width(line, size) for line in lines) + 0.1
-        widths = np.array([max(_text_width(text, size) for text in texts) for texts in single])
-        for columns, *texts in over:
-            share = (max(_text_width(text, size) for text in texts) + PAD) / len(columns) - PAD
-            widths[columns] = np.maximum(widths[columns], share)
-        spare = WIDTH - left - (widths + PAD).sum()
-        if spare >= 0:
-            break
-    widths += PAD + max(spare, 0) / len(widths)
-    return left + np.concatenate([[0], np.cumsum(widths)]), float(size)
-
-
-def _name_rows(axes: Axes, names: Mapping[str, float], size: float) -> None:
-    """Write at the left what each row is, given its height."""
-    for name, y in names.items():
-        _write(axes, (0, y), name, size, ha="left", color=MUTED)
-
 
 # --- boxes and arrows: chapter 7 -----------------------------------------------------------------
 
@@ -141,10 +62,10 @@ def flow(
     width, height = 0.86, 0.74  # of a cell
     for text, (column, row) in boxes.items():
         color = TRAINED if text in marked else FROZEN
-        _box(axes, (column, -row), (width, height), color, text, 7, mutation_aspect=1.2)
+        draw_box(axes, (column, -row), (width, height), color, text, 7, mutation_aspect=1.2)
     for start, end in arrows:
         (x, y), (to_x, to_y) = boxes[start], boxes[end]
-        _arrow(axes, (x + width / 2, -y), (to_x - width / 2, -to_y), head=10)
+        draw_arrow(axes, (x + width / 2, -y), (to_x - width / 2, -to_y), head=10)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(-rows + 0.45, 0.55))
     axes.axis("off")
     return figure
@@ -203,9 +124,9 @@ def label_alignment(
     single = [pair for *pair, _ in zip(tokens, shown, word_ids, strict=True)]
     over = list(zip(columns_of, words, tags, strict=True))
     heights = {"tags": 1.75, "words": 1.48, "tokens": 0.88, "labels": 0.32}
-    edges, size = _columns(heights, single, over)
-    axes = _canvas(edges[-1], 1.92)
-    _name_rows(axes, heights, size)
+    edges, size = fit_columns(heights, single, over)
+    axes = canvas(edges[-1], 1.92)
+    name_rows(axes, heights, size)
     for columns, word, tag in over:
         _draw_word(axes, edges[columns.start : columns.stop + 1], word, tag, size)
     for ends, token, label in zip(pairwise(edges), tokens, labels, strict=True):
@@ -226,8 +147,8 @@ def _draw_word(axes: Axes, edges: np.ndarray, word: str, tag: str, size: float) 
     from reptune.book.plots import FROZEN
 
     middle, width = (edges[0] + edges[-1]) / 2, edges[-1] - edges[0]
-    _write(axes, (middle, 1.75), tag, size)
-    _box(axes, (middle, 1.48), (width - GAP, 0.28), FROZEN, word, size)
+    write(axes, (middle, 1.75), tag, size)
+    draw_box(axes, (middle, 1.48), (width - GAP, 0.28), FROZEN, word, size)
     for ends in pairwise(edges):
         axes.plot([np.mean(ends)] * 2, [1.34, 1.02], color=EDGE, linewidth=0.8)
 
@@ -237,12 +158,12 @@ def _draw_label(axes: Axes, ends: Pair, token: str, label: str | None, size: flo
     from reptune.book.plots import TRAINED
 
     x, width = np.mean(ends), np.ptp(ends) - GAP
-    _box(axes, (x, 0.88), (width, 0.28), "white", token, size)
+    draw_box(axes, (x, 0.88), (width, 0.28), "white", token, size)
     if label is None:
-        _write(axes, (x, 0.32), IGNORED, size, color=MUTED)
+        write(axes, (x, 0.32), IGNORED, size, color=MUTED)
         return
-    _arrow(axes, (x, 0.74), (x, 0.46))
-    _box(axes, (x, 0.32), (width, 0.28), TRAINED, label, size)
+    draw_arrow(axes, (x, 0.74), (x, 0.46))
+    draw_box(axes, (x, 0.32), (width, 0.28), TRAINED, label, size)
 
 
 def tagger(
@@ -261,11 +182,11 @@ def tagger(
     layer, vectors = f"one linear\nlayer (new),\n{hidden} → {num_tags}", f"{hidden}\nnumbers"
     heights = {"labels": 2.52, layer: 1.97, vectors: 1.3, "tokens": 0.2}
     single = [(token, tag or IGNORED) for token, tag in zip(tokens, tags, strict=True)]
-    edges, size = _columns(heights, single)
-    axes = _canvas(edges[-1], 2.7)
-    _name_rows(axes, heights, size)
+    edges, size = fit_columns(heights, single)
+    axes = canvas(edges[-1], 2.7)
+    name_rows(axes, heights, size)
     middle, width = edges[[0, -1]].mean(), np.ptp(edges) - GAP
-    _box(axes, (middle, 0.73), (width, 0.34), _tint(SKY, 0.6), "encoder (pretrained)", 10)
+    draw_box(axes, (middle, 0.73), (width, 0.34), tint(SKY, 0.6), "encoder (pretrained)", 10)
     read = [np.mean(ends) for ends in pairwise(edges)]
     # One layer, used again and again: so what stands for it is joined.
     axes.plot(read, [1.97] * len(read), ":", color=EDGE, linewidth=1.2, zorder=0)
@@ -281,19 +202,19 @@ def _draw_token(axes: Axes, ends: Pair, token: str, tag: str | None, size: float
     from reptune.book.plots import FROZEN, SKY, TRAINED
 
     x, width = np.mean(ends), np.ptp(ends) - GAP
-    _box(axes, (x, 0.2), (width, 0.28), "white", token, size)
+    draw_box(axes, (x, 0.2), (width, 0.28), "white", token, size)
     line = {"edgecolor": EDGE, "linewidth": 0.8}
     for number in range(4):  # a few cells stand for all numbers of the vector
         corner = (x - 0.08, 1.1 + 0.1 * number)
-        axes.add_patch(Rectangle(corner, 0.16, 0.1, facecolor=_tint(SKY, 0.6), **line))
+        axes.add_patch(Rectangle(corner, 0.16, 0.1, facecolor=tint(SKY, 0.6), **line))
     for low, high in [(0.34, 0.56), (0.9, 1.1), (1.5, 1.82), (2.12, 2.38)][: 4 if tag else 3]:
-        _arrow(axes, (x, low), (x, high))
+        draw_arrow(axes, (x, low), (x, high))
     corners = [(x - 0.13, 1.82), (x + 0.13, 1.82), (x + 0.07, 2.12), (x - 0.07, 2.12)]
     axes.add_patch(Polygon(corners, facecolor=TRAINED, **line))
     if tag:
-        _box(axes, (x, 2.52), (width, 0.28), FROZEN, tag, size)
+        draw_box(axes, (x, 2.52), (width, 0.28), FROZEN, tag, size)
     else:
-        _write(axes, (x, 2.52), IGNORED, size, color=MUTED)
+        write(axes, (x, 2.52), IGNORED, size, color=MUTED)
 
 
 def spans_compared(
@@ -314,19 +235,19 @@ def spans_compared(
     notes = notes or {}
     bars = _judged(rows)
     over = [(range(span.start, span.end), text, notes.get(span, "")) for _, span, text in bars]
-    edges, size = _columns(rows, [(word,) for word in words], over)
+    edges, size = fit_columns(rows, [(word,) for word in words], over)
     steps = [0.62 if any(span in notes for span in spans) else 0.4 for spans in rows.values()]
     top = sum(steps) + 0.16
     heights = dict(zip(rows, top - 0.42 - np.cumsum([0, *steps[:-1]]), strict=True))
-    axes = _canvas(edges[-1], top + 0.16)
-    _name_rows(axes, heights, size)
+    axes = canvas(edges[-1], top + 0.16)
+    name_rows(axes, heights, size)
     for ends, word in zip(pairwise(edges), words, strict=True):
-        _box(axes, (np.mean(ends), top), (np.ptp(ends) - GAP, 0.28), "white", word, size)
+        draw_box(axes, (np.mean(ends), top), (np.ptp(ends) - GAP, 0.28), "white", word, size)
     for name, span, text in bars:
         ends, y = edges[[span.start, span.end]], heights[name]
         _draw_bar(axes, ends, y, text, size)
         if span in notes:
-            _write(axes, (np.mean(ends), y - 0.24), notes[span], size, color=MUTED)
+            write(axes, (np.mean(ends), y - 0.24), notes[span], size, color=MUTED)
     return axes.figure
 
 
@@ -345,10 +266,10 @@ def _draw_bar(axes: Axes, ends: Pair, y: float, text: str, size: float) -> None:
 
     color, style = FROZEN, {}
     if text.startswith("✓"):
-        color, style = _tint(GREEN, 0.3), {"edgecolor": GREEN, "linewidth": 1.4}
+        color, style = tint(GREEN, 0.3), {"edgecolor": GREEN, "linewidth": 1.4}
     elif text.startswith("✗"):
         color, style = "white", {"edgecolor": VERMILION, "linewidth": 1.4, "linestyle": "--"}
-    _box(axes, (np.mean(ends), y), (np.ptp(ends) - GAP, 0.26), color, text, size, **style)
+    draw_box(axes, (np.mean(ends), y), (np.ptp(ends) - GAP, 0.26), color, text, size, **style)
 
 
 def lattice(
@@ -374,7 +295,7 @@ def lattice(
 
     scores = np.asarray(scores, dtype=float)
     begin, nodes = _places(len(words), tags)
-    axes = _canvas(nodes[-1, 0, 0] + RADIUS + 0.1, nodes[0, 0, 1] + 0.6)
+    axes = canvas(nodes[-1, 0, 0] + RADIUS + 0.1, nodes[0, 0, 1] + 0.6)
     _draw_nodes(axes, nodes, words, tags, scores)
     _draw_moves(axes, begin, nodes, allowed)
     thick = {"color": BLUE, "linewidth": 5, "zorder": 2}
@@ -394,7 +315,7 @@ def _places(num_words: int, tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray
     """Where a lattice begins, shape `(2,)`, and its nodes, shape `(words, num_tags, 2)`."""
     from reptune.book.plots import WIDTH
 
-    left = max(_text_width(tag, 10) for tag in tags) + 0.4
+    left = max(text_width(tag, 10) for tag in tags) + 0.4
     x = np.linspace(left + 0.8, WIDTH - RADIUS - 0.1, num_words)
     y = 0.95 + 0.66 * np.arange(len(tags))[::-1]
     nodes = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
@@ -409,14 +330,14 @@ def _draw_nodes(
     from reptune.book.plots import SKY
 
     for word, (x, y) in zip(words, nodes[:, 0], strict=True):
-        _write(axes, (x, y + 0.45), word, 10, weight="bold")
+        write(axes, (x, y + 0.45), word, 10, weight="bold")
     for tag, (_, y) in zip(tags, nodes[0], strict=True):
-        _write(axes, (0, y), tag, 10, ha="left")
+        write(axes, (0, y), tag, 10, ha="left")
     style = {"edgecolor": EDGE, "linewidth": 0.8, "zorder": 5}  # above all lines
     for place, score in zip(nodes.reshape(-1, 2), scores.flatten(), strict=True):
-        color = _tint(SKY, 0.9 * np.exp(score))
+        color = tint(SKY, 0.9 * np.exp(score))
         axes.add_patch(Circle(place, RADIUS, facecolor=color, **style))
-        _write(axes, place, _short(score), 9, zorder=6)
+        write(axes, place, _short(score), 9, zorder=6)
 
 
 def _draw_moves(
@@ -432,7 +353,7 @@ def _draw_moves(
     style = {"colors": LINE, "linewidths": 0.9, "zorder": 1}
     axes.add_collection(LineCollection(lines, label="allowed step", **style))
     axes.plot(*begin, "o", color=EDGE, markersize=7, zorder=4)
-    _write(axes, (begin[0], begin[1] - 0.18), "start", 9, ha="right", color=MUTED)
+    write(axes, (begin[0], begin[1] - 0.18), "start", 9, ha="right", color=MUTED)
 
 
 def _draw_route(
