@@ -1,5 +1,3 @@
-from itertools import combinations, pairwise
-
 import matplotlib
 
 matplotlib.use("Agg")
@@ -12,6 +10,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon,
 
 from reptune.book import plots, schematics
 from reptune.tags import Span, allowed_moves, spans, viterbi
+from tests.unit.book.drawn import boxes, check_boxes, check_texts, color, extents, patches, texts
 
 WORDS = ["Ada", "Lovelace", "wrote", "to", "Charles", "Babbage", "in", "London", "."]
 TAGS = ["B-PER", "I-PER", "O", "O", "B-PER", "I-PER", "O", "B-LOC", "O"]
@@ -58,40 +57,6 @@ def wide_lattice():
     return schematics.lattice(WORDS[:4], tags, scores, allowed_moves(tags), path)
 
 
-def texts(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
-
-
-def patches(figure, kind):
-    return [patch for patch in figure.axes[0].patches if type(patch) is kind]
-
-
-def boxes_and_texts(figure):
-    """Each box, with the text that was written right after it was drawn."""
-    pairs = pairwise(figure.axes[0].get_children())
-    return [(box, text) for box, text in pairs if isinstance(box, FancyBboxPatch)]
-
-
-def boxes(figure):
-    """`{text: [box, …]}`."""
-    found = {}
-    for box, text in boxes_and_texts(figure):
-        found.setdefault(text.get_text(), []).append(box)
-    return found
-
-
-def color(patch):
-    return to_hex(patch.get_facecolor()).upper()
-
-
-def extents(figure):
-    """Every text with the rectangle that it fills, in pixels."""
-    figure.draw_without_rendering()
-    legend = figure.axes[0].get_legend()
-    every = [*figure.axes[0].texts, *(legend.get_texts() if legend else [])]
-    return [(text.get_text(), text.get_window_extent()) for text in every]
-
-
 FIGURES = {
     "alignment": aligned,
     "alignment, every label": lambda: aligned(["B-MISC"] * len(TOKENS)),
@@ -106,27 +71,13 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_texts_overlap_and_none_leaves_the_figure(name):
     figure = FIGURES[name]()
-    found = extents(figure)
-    for (one, first), (other, second) in combinations(found, 2):
-        assert not first.overlaps(second), (one, other)
-    (left, low), (right, high) = figure.bbox.min, figure.bbox.max
-    for text, extent in found:
-        assert left <= extent.x0 and extent.x1 <= right, text
-        assert low <= extent.y0 and extent.y1 <= high, text
+    check_texts(figure)
     assert min(text.get_fontsize() for text in figure.axes[0].texts) >= 7
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if "lattice" not in name])
 def test_texts_stay_within_their_boxes_and_boxes_apart(name):
-    figure = FIGURES[name]()
-    figure.draw_without_rendering()
-    held = boxes_and_texts(figure)
-    outer = [box.get_window_extent() for box, _ in held]
-    for box, (_, text) in zip(outer, held, strict=True):
-        inner = text.get_window_extent()
-        assert box.x0 < inner.x0 and inner.x1 < box.x1, text
-        assert box.y0 < inner.y0 and inner.y1 < box.y1, text
-    assert not any(one.overlaps(other) for one, other in combinations(outer, 2))
+    check_boxes(FIGURES[name]())
 
 
 def test_the_chapters_sentence_fits_the_column():
