@@ -156,6 +156,26 @@ def test_pieces_are_colored_where_something_is_asked():
     assert [text.get_text() for text in axes.texts] == [*rows[0], *rows[1]]
 
 
+def test_loss_curves_keep_their_scale_and_order():
+    series = {"news": [(800, 2.4), (0, 3.1)], "reviews": [(0, 3.1), (400, 3.05), (800, 3.0)]}
+    (axes,) = plots.loss_curves(series, "step", "loss").axes
+    news, reviews = axes.lines
+    assert news.get_xydata().tolist() == [[0, 3.1], [800, 2.4]], "in the order of steps"
+    assert reviews.get_ydata().tolist() == [3.1, 3.05, 3.0]
+    assert (news.get_color(), reviews.get_color()) == plots.PALETTE[:2]
+    assert news.get_marker() != reviews.get_marker()
+    assert 2 < axes.get_ylim()[0] < 2.4, "not from zero"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "loss")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["news", "reviews"]
+
+
+def test_loss_curves_without_points_are_refused():
+    with pytest.raises(ValueError, match="news"):
+        plots.loss_curves({"news": []}, "step", "loss")
+    with pytest.raises(ValueError, match="series"):
+        plots.loss_curves({}, "step", "loss")
+
+
 def test_a_lineage_joins_the_boxes_of_a_row():
     rows = {"one": [("general", "A"), ("task", "B")], "other": [("general", "C"), ("task", "D")]}
     (axes,) = plots.lineage(rows).axes

@@ -11,6 +11,7 @@ from reptune.book.plots.comparisons import (
 from reptune.book.plots.models import (
     architecture,
     lineage,
+    loss_curves,
     projections,
     similarities,
     training_curve,
@@ -65,6 +66,7 @@ __all__ = [
     "label_curve",
     "length_histogram",
     "lineage",
+    "loss_curves",
     "mask_answers",
     "masked_rows",
     "named_points",

@@ -106,6 +106,37 @@ def _draw_score(axes: Axes, points: Sequence[tuple[float, float]], label: str) -
     axes.margins(x=0.2, y=0.3)
 
 
+def loss_curves(
+    series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Draw losses of several runs by step, a color and a marker per run (chapter 3).
+
+    It shows which runs still learn, and where they part. The y axis does not begin at zero, so that
+    small differences can be seen.
+
+    Args:
+        series: `{name: [(step, loss), …]}`; points are joined in the order of their steps.
+        xlabel: What a step is.
+        ylabel: Which loss it is, and on what.
+
+    Raises:
+        ValueError: If there is no series, or one without points.
+    """
+    empty = [name for name, points in series.items() if not len(points)]
+    if empty or not series:
+        raise ValueError(f"nothing to draw for {empty or 'series'}; pass at least one point.")
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
+    for index, (name, points) in enumerate(series.items()):
+        axes.plot(
+            *zip(*sorted(points), strict=True), color=PALETTE[index % len(PALETTE)],
+            marker=MARKERS[index % len(MARKERS)], markersize=5, label=name,
+        )  # fmt: skip
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)
+    return figure
+
+
 def lineage(rows: Mapping[str, Sequence[tuple[str, str]]]) -> Figure:
     """Draw models that come of one another, as boxes joined by arrows, a row per family.
 
