@@ -302,23 +302,22 @@ def test_the_general_start_fills_gaps_in_text_it_has_not_read(loaded):
     assert best == "prime"
 
 
-def test_chapter_three_goes_half_way_as_the_package_does(tmp_path):
+def test_chapter_three_adds_thin_matrices_as_the_package_does():
     import torch
 
-    from reptune.models.masked import load_masked_lm
-    from reptune.pretraining import average_encoders
-    from tests import tiny
+    from reptune.models.lowrank import LowRank
 
-    folders = [tiny.save_encoder(tmp_path / str(seed), random_state=seed) for seed in (0, 1)]
-    shipped, reader = (load_masked_lm(folder) for folder in folders)
-    space = {"torch": torch, "shipped": shipped, "reader": reader}
-    lesson = _lesson("03_continued_pretraining")
-    cell = next(cell for cell in lesson if "def part_of_the_way" in cell)
-    exec(cell.split("looks[")[0], space)
-    ours = load_masked_lm(average_encoders(*folders, tmp_path / "half", 0.3)).model.base_model
-    theirs = dict(space["part_of_the_way"](0.3).model.base_model.named_parameters())
-    for name, weight in ours.named_parameters():
-        torch.testing.assert_close(weight, theirs[name], msg=name)
+    (cell,) = [one for one in _lesson("03_continued_pretraining") if "class LowRank" in one]
+    space = {"torch": torch}
+    exec(cell.partition("\n\nlayer, states")[0], space)
+    layer, states = torch.nn.Linear(6, 4), torch.randn(3, 6)
+    ours, theirs = LowRank(layer, rank=2), space["LowRank"](layer, rank=2)
+    weights = {"down": torch.randn(2, 6), "up": torch.randn(4, 2)}
+    for one in (ours, theirs):
+        one.load_state_dict(weights, strict=False)
+    assert not torch.equal(ours(states), layer(states))
+    torch.testing.assert_close(ours(states), theirs(states))
+    assert [name for name, one in theirs.named_parameters() if one.requires_grad] == ["down", "up"]
 
 
 def test_chapter_three_trains_as_the_package_does(tmp_path, monkeypatch):
