@@ -115,6 +115,9 @@ GROUPS: tuple[tuple[str, tuple[Row, ...]], ...] = (
         (
             Row("Word counts", 2, _reviews("ch02_final", "TF-IDF", none="none")),
             Row("Frozen embeddings", 2, _reviews("ch02_final", "frozen", **BOTH)),
+            Row("Fine-tuning", 6, (
+                Arm("small", "ch06_final", {"method": "standard fine-tuning, MiniLM"}),
+            )),
             Row("Prompt-based fine-tuning", 6, (
                 Arm("small", "ch06_final", {"method": "prompt, MiniLM"}),
                 Arm("large", "ch06_final", {"method": "prompt, SmolLM2"}),
@@ -308,7 +311,7 @@ def described(groups: Sequence[tuple[str, Sequence[Row]]] = GROUPS) -> str:
     parts = []
     for heading, rows in groups:
         scores = [
-            f"{row.name} " + " and ".join(f"{_score(arm):.3f} ({SHOWN[arm.kind]})"
+            f"{row.name} " + " and ".join(f"{score(arm):.3f} ({SHOWN[arm.kind]})"
                                           for arm in row.arms)
             for row in rows
         ]  # fmt: skip
@@ -316,7 +319,8 @@ def described(groups: Sequence[tuple[str, Sequence[Row]]] = GROUPS) -> str:
     return f"{TITLE}. {' '.join(parts)}"
 
 
-def _score(arm: Arm) -> float:
+def score(arm: Arm) -> float:
+    """Return an arm's mean accuracy on test."""
     return float(results.correct(arm.study, split="test", **arm.fields).mean())
 
 

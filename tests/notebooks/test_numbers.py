@@ -52,7 +52,7 @@ STATED = {
         "0.918": "published, token by token, for bert-base-cased",
         "0.924": "published for bert-base-cased",
     },
-    "book/choosing.md": {
+    "book/choosing_details.md": {
         "3.70 million": "arithmetic from the architecture, as the page says",
         "11.9": "arithmetic from the architecture",
     },
