@@ -42,8 +42,9 @@ study: setup  ## run a long measurement: make study NAME=… (without NAME: whic
 bench: setup  ## plain Trainer and this package side by side, in turn, half an hour at most
 	@$(VENV)/python tools/study.py ch01_speed --fresh _build/bench --rounds 2 --minutes 29 --without "one option after the other"
 
-tables: env  ## write the tables on README and the book's pages anew from results/
+tables: env  ## write the tables on README and the book's pages, and the first picture, anew from results/
 	@$(VENV)/python tools/tables.py
+	@$(VENV)/python tools/front_picture.py
 
 lab: setup  ## open JupyterLab on the chapters
 	@$(VENV)/python -m jupyterlab notebooks

@@ -29,7 +29,7 @@ LOOKS = {
 
 def pages(html: Path) -> list[str]:
     """Return the names of the book's own pages, without the suffix."""
-    found = [*html.glob("book/*.html"), *html.glob("notebooks/*.html")]
+    found = [*html.glob("book/**/*.html"), *html.glob("notebooks/*.html")]
     return sorted(path.relative_to(html).with_suffix("").as_posix() for path in found)
 
 

@@ -9,6 +9,7 @@ import itertools
 import re
 from pathlib import Path
 
+import front_picture
 import numpy as np
 import pandas as pd
 import pretraining_tables
@@ -21,6 +22,7 @@ from reptune.book import results
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
+    "book/choosing.md",
     "book/from_table.md",
     "book/other_answers.md",
     "book/pretraining_details.md",
@@ -93,6 +95,29 @@ CHAPTER_3 = (
     "task-adaptive",
     "both",
 )
+
+
+def methods() -> str:
+    """Test accuracy by method and number of labels, the smaller encoder first."""
+    shown = [group for group in front_picture.GROUPS if group[0] != "No labels"]
+    cells = {
+        (heading, row.name): {arm.kind: f"{front_picture.score(arm):.3f}" for arm in row.arms}
+        for heading, rows in shown
+        for row in rows
+    }
+    headings = [heading for heading, _ in shown]
+    lines = [f"| Method | {' | '.join(headings)} |", f"|---|{'---|' * len(headings)}"]
+    for name in dict.fromkeys(name for _, name in cells):
+        row = [_both(cells.get((heading, name), {})) for heading in headings]
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _both(scores: dict[str, str]) -> str:
+    """The small encoder's score and the larger one's, or that of a method without encoder."""
+    if not scores or "none" in scores:
+        return scores.get("none", NOT_RUN)
+    return " · ".join(scores.get(kind, NOT_RUN) for kind in ("small", "large"))
 
 
 def ch01_final() -> str:
@@ -437,6 +462,7 @@ def _arms(study: str, shown: str = "{setting}", decimals: int = 1) -> str:
 TABLES = {
     table.__name__: table
     for table in (
+        methods,
         *(ch01_final, ch01_speed, ch01_minimum_steps),
         *(ch02_final, ch02_speed, ch02_frozen),
         *(ch03_transfer, ch03_speed),

@@ -168,6 +168,46 @@ def test_search_box_finds_a_word(browser, html: Path, look: str) -> None:
         assert "fine-tun" in tab.locator("body").inner_text().lower()
 
 
+# Of a cell's code: its size, and the widths and colors of its borders but for the left one.
+CODE = """() => {
+  const cell = document.querySelector(".bd-article div.cell_input");
+  const [box, code] = [getComputedStyle(cell), getComputedStyle(cell.querySelector("pre"))];
+  const sides = ["Top", "Right", "Bottom"].map(
+    (side) => `${box[`border${side}Width`]} ${box[`border${side}Color`]}`
+  );
+  return [parseFloat(code.fontSize), [...new Set(sides)], code.borderTopWidth];
+}"""
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_code_is_large_enough_and_framed_on_all_sides(browser, html: Path, look: str) -> None:
+    with opened(browser, html, chapter_pages()[0], look) as tab:
+        size, sides, inner = tab.evaluate(CODE)
+        assert size >= 12.8, "prose has 16"
+        assert len(sides) == 1 and sides[0].startswith("1px") and inner == "0px"
+
+
+def test_no_line_of_code_scrolls_on_a_phone(browser, html: Path) -> None:
+    with opened(browser, html, chapter_pages()[0], "phone-light") as tab:
+        wide = """() => [...document.querySelectorAll(".cell_input pre")].filter(
+          (code) => code.scrollWidth > code.clientWidth + 1).length"""
+        assert tab.evaluate(wide) == 0
+
+
+def test_a_tap_makes_a_figure_larger_on_a_phone_alone(browser, html: Path) -> None:
+    width = "(image) => image.getBoundingClientRect().width"
+    for look, grows in (("phone-light", True), ("desktop-light", False)):
+        with opened(browser, html, chapter_pages()[0], look) as tab:
+            image = tab.locator(".bd-article .cell_output img").first
+            small = image.evaluate(width)
+            image.click()
+            assert (image.evaluate(width) > 1.5 * small) is grows
+            page = tab.evaluate("document.scrollingElement.scrollWidth")
+            assert page <= LOOKS[look][0]["width"], "the figure scrolls, not the page"
+            image.click()
+            assert image.evaluate(width) == small
+
+
 def test_button_switches_to_dark(browser, html: Path) -> None:
     with opened(browser, html, toc_pages()[0]) as tab:
         seen = set()

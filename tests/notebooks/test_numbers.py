@@ -10,7 +10,10 @@ from stated import Number, figures, is_printed, numbers, outputs, paragraphs, pr
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-PAGES = sorted({"README.md", *(f"book/{path.name}" for path in (ROOT / "book").glob("*.md"))})
+PAGES = [
+    "README.md",
+    *sorted(f"{page.relative_to(ROOT)}" for page in (ROOT / "book").rglob("*.md")),
+]
 OUTPUT = re.compile(r"```text\n(.*?)```", re.DOTALL)
 NAMED = re.compile(r"[Cc]hapters? (\d)(?:(?:,| and| to) (\d))*|notebooks/0(\d)_")
 
@@ -52,7 +55,7 @@ STATED = {
         "0.918": "published, token by token, for bert-base-cased",
         "0.924": "published for bert-base-cased",
     },
-    "book/choosing.md": {
+    "book/choosing_details.md": {
         "3.70 million": "arithmetic from the architecture, as the page says",
         "11.9": "arithmetic from the architecture",
     },
