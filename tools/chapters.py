@@ -6,7 +6,8 @@
 `run` executes every cell with this interpreter, tidies the outputs, stamps the notebook
 with what made it (profile, device, versions, hashes) and only then replaces the file: a
 failing cell leaves the stored notebook as it was. `stale` compares those hashes with the
-cells and the package's modules as they are now.
+cells and the package's modules as they are now. After a run, the book's page "Last verified" is
+written anew from the stamps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import verified
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -537,6 +539,9 @@ def command_run(chapter: str, profile: str, folder: Path) -> int:
     except (CellError, ValueError) as error:
         print(f"error: {error}\n\nThe stored notebook is as it was.", file=sys.stderr)
         return 1
+    finally:
+        if folder == NOTEBOOKS:  # also after a failure: the chapters before it have new stamps
+            verified.write()
     return 0
 
 

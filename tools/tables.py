@@ -22,6 +22,7 @@ from reptune.book import results
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
+    "README.zh.md",
     "book/choosing.md",
     "book/from_table.md",
     "book/other_answers.md",
@@ -44,6 +45,17 @@ CHAPTER_1 = (
     ("everything", "all-mpnet-base-v2", "all-mpnet-base-v2, everything"),
 )
 
+CHAPTER_1_ZH = {
+    "Method": "方法",
+    "Accuracy (test)": "准确率（测试集）",
+    "Seeds": "随机种子数",
+    "Majority label": "多数标签",
+    "TF-IDF + logistic regression": "TF-IDF + 逻辑回归",
+    "Frozen MiniLM embeddings + logistic regression": "冻结的 MiniLM 嵌入 + 逻辑回归",
+    "MiniLM, head only": "MiniLM，只训练分类头",
+    "MiniLM, everything": "MiniLM，全部训练",
+    "all-mpnet-base-v2, everything": "all-mpnet-base-v2，全部训练",
+}
 TRAINED = ("head only", "everything")  # the others do not depend on a seed
 PLAIN, OURS = "plain Trainer", "reptune"
 
@@ -128,6 +140,15 @@ def ch01_final() -> str:
         correct = results.correct("ch01_final", **fields)
         seeds = len(correct) if method in TRAINED else "–"
         lines.append(f"| {shown} | {metrics.mean_interval(correct)} | {seeds} |")
+    return "\n".join(lines) + "\n"
+
+
+def ch01_final_zh() -> str:
+    """The same table in Chinese."""
+    lines = []
+    for line in ch01_final().splitlines():
+        cells = [CHAPTER_1_ZH.get(cell.strip(), cell.strip()) for cell in line.split("|")[1:-1]]
+        lines.append(line if "---" in line else f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -463,7 +484,7 @@ TABLES = {
     table.__name__: table
     for table in (
         methods,
-        *(ch01_final, ch01_speed, ch01_minimum_steps),
+        *(ch01_final, ch01_final_zh, ch01_speed, ch01_minimum_steps),
         *(ch02_final, ch02_speed, ch02_frozen),
         *(ch03_transfer, ch03_speed),
         *(ch04_final, ch04_speed),

@@ -19,8 +19,9 @@ PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=\||[-*] |\d+\. )")  # or of a table's 
 SENTENCE_END = re.compile(r"(?<=[.!?;:|]) ")
 DECIMAL = r"[-+]?\d+\.\d+"
 SIGNED = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
-UNIT = r"%|percent\b|(?:percentage )?points?\b|times\b"
-START, END = r"(?<![\w.,^-])", r"(?![\w^]|[.,]\d)"
+UNIT = r"%|percent\b|(?:percentage )?points?\b|times\b|个百分点|倍"
+# Letters of Latin script only: Chinese leaves no space between a figure and a word.
+START, END = r"(?<![A-Za-z0-9_.,^-])", r"(?![A-Za-z0-9_^]|[.,]\d)"
 INTERVAL = re.compile(
     rf"(?:{START}(?:({SIGNED}) ?({UNIT})|({DECIMAL})),? )?\[({SIGNED})(?:, | to |–)({SIGNED})\]"
 )
@@ -28,7 +29,7 @@ INTERVAL = re.compile(
 WITH_UNIT = re.compile(rf"{START}({SIGNED})(?:(?:–| to | or )({SIGNED}))? ?({UNIT})")
 BARE = re.compile(rf"{START}({DECIMAL})( million\b)?{END}")
 PRINTED = re.compile(rf"(?<![\w.])({SIGNED})(%?){END}")
-NAMES = {"%": "%", "percent": "%", "times": " times", None: ""}
+NAMES = {"%": "%", "percent": "%", "times": " times", "倍": " times", None: ""}
 SHARES = ("%", " points")  # hundred times what is usually printed
 
 

@@ -15,7 +15,7 @@ PAGES = [
     *sorted(f"{page.relative_to(ROOT)}" for page in (ROOT / "book").rglob("*.md")),
 ]
 OUTPUT = re.compile(r"```text\n(.*?)```", re.DOTALL)
-NAMED = re.compile(r"[Cc]hapters? (\d)(?:(?:,| and| to) (\d))*|notebooks/0(\d)_")
+NAMED = re.compile(r"[Cc]hapters? (\d)(?:(?:,| and| to) (\d))*|notebooks/0(\d)_|第 (\d) 章")
 
 # Figures that prose may state though no output prints them, by chapter or page, and why.
 STATED = {
@@ -192,6 +192,10 @@ def test_every_table_is_on_a_page():
         ("scores 0.857, −0.16 and 1.0.", ["0.857", "-0.16", "1.0"]),
         ("| SST-2 | 81.4 | 10.6 million |", ["81.4", "10.6 million"]),
         ("`0.123` at 1e-4, a 95% interval, [its 0.5](https://a.b/0.77), Python 3.11", ["0.5"]),
+        (
+            "高 7.5 个百分点 [5.1, 10.0]，是0.838 ± 0.004，快 2.5 倍",
+            ["7.5 points [5.1, 10.0]", "0.838", "0.004", "2.5 times"],
+        ),
         ("version 1.2.3, 32 labels, 16 steps, chapter 5, Apache-2.0", []),
     ],
 )
