@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import front_picture
+import lineage_tables
 import numpy as np
 import pandas as pd
 import pretraining_tables
@@ -490,6 +491,7 @@ TABLES = {
         *(ch04_final, ch04_speed),
         *(ch05_examples, ch05_speed),
         *(ch06_final, ch06_speed),
+        *lineage_tables.TABLES,
         *pretraining_tables.TABLES,
         *prompt_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
