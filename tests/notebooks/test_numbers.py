@@ -44,12 +44,6 @@ STATED = {
         "12.6 points": "published for RoBERTa",
         "95.0 points": "published for RoBERTa",
         "95.6 points": "published for RoBERTa",
-        "0.00003": "arithmetic in the sentence",
-        "10.3": "arithmetic in the sentence",
-        "11.7 million": "arithmetic in the sentence",
-        "10.6 million": "arithmetic: the weights of six layers, as in chapter 1",
-        "2.60": "published for bert-base-cased",
-        "1.96": "published for bert-base-cased",
     },
     "04": {
         "0.918": "published, token by token, for bert-base-cased",
