@@ -103,10 +103,6 @@ SPECIAL = (
     Special("01", 'whole["gflops_needed"]', times=r"^\D+(\d+\.0)\s*$"),
     # The price of the seconds: "11 s  $0.00032".
     Special("02", "cost.dollars(PRICE_PER_HOUR)", times=r"\$(\d\.\d+)"),
-    # The size of a file, not of memory.
-    Special("03", "ADAPTER.stat().st_size", exact=True),
-    # Minutes by method, as a dictionary.
-    Special("03", "print(minutes[[", times=r"^(\{'general start, made': .*\})$"),
 )
 
 
