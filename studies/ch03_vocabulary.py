@@ -59,6 +59,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 from datasets import Dataset
 from shared import lineage
@@ -231,6 +232,14 @@ def write_texts() -> dict[str, int]:
     return {**counts, "labeled": len(pairs)}
 
 
+def ensure_texts() -> None:
+    """Write the texts if they are not there: a checkout has the records of the job that did."""
+    lineage.FOLDER.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(lineage.FOLDER / "docstrings.lock"):
+        if not _task_file().exists():
+            write_texts()
+
+
 def _task_file() -> Path:
     return lineage.FOLDER / f"{TASK}.json"
 
@@ -310,6 +319,8 @@ def _job(kind: str, arm: str, seed: int) -> Job:
 def run(job: Job) -> Iterator[dict[str, Any]]:
     """Do a job."""
     arm, seed = job["method"], job["random_state"]
+    if job["kind"] != "texts":
+        ensure_texts()
     if job["kind"] == "texts":
         yield from describe_texts()
     elif job["kind"] == "pretraining rate":

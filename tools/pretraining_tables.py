@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from table_parts import in_points, measured
+from table_parts import in_points, measured, recorded
 
 from reptune import metrics
 from reptune.book import results
@@ -102,13 +102,12 @@ def _readouts(table: pd.DataFrame, named: Callable[[pd.Series], str]) -> str:
         "|---|---|---|---|---:|",
     ]
     for _, row in table.iterrows():
-        ends = (row[f"metrics.{name}"] for name in ("difference", "low", "high"))
         trained, read_at = row["first.trained"], READ_AT[row["first.readout"]]
         how = trained if trained == "probe" else f"{trained} from {read_at}"
         both = ", ".join(f"{accuracy:.3f}" for accuracy in _accuracies(row))
         lines.append(
             f"| {TASKS[row['task']]}, {row['labels']}, {row['draws']:.0f} | {named(row)}, {how} "
-            f"| {both} | {in_points(metrics.Interval(*ends))} "
+            f"| {both} | {in_points(recorded(row))} "
             f"| {100 * row['metrics.detectable']:.1f} |"
         )
     return "\n".join(lines) + "\n"

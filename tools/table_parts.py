@@ -46,6 +46,11 @@ def with_interval(study: str, **fields: str) -> str:
     return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
+def recorded(row: pd.Series) -> metrics.Interval:
+    """The difference that a record of a comparison holds."""
+    return metrics.Interval(*(row[f"metrics.{name}"] for name in ("difference", "low", "high")))
+
+
 def in_points(found: metrics.Interval) -> str:
     """A difference in points with its interval."""
     value, low, high = (

@@ -138,6 +138,16 @@ def test_a_turn_takes_a_position_to_another():
 # --- texts and words -----------------------------------------------------------------------------
 
 
+def test_a_corpus_that_a_checkout_lacks_is_written_again(tiny):
+    lineage.write_corpora()
+    before = lineage.corpus(REVIEWS)
+    lineage._corpus_file(REVIEWS).unlink()
+    lineage.corpus.cache_clear()
+    assert lineage.corpus(REVIEWS) == before
+    with pytest.raises(SystemExit, match="is missing; its study"):
+        lineage.corpus(lineage.DOCSTRINGS)
+
+
 def test_corpora_hold_no_text_that_a_score_is_taken_on(tiny, monkeypatch):
     def leaky(name):
         loaded = fake_load(name)
@@ -431,12 +441,13 @@ def test_the_vocabulary_study_from_end_to_end(tiny, monkeypatch):
     monkeypatch.setattr(
         lineage, "rate_of", lambda arm: chosen(arm) if arm == lineage.DOCUMENTED else 1e-3
     )
-    lineage.write_corpora()  # as ch03_lineage does, which comes first
     records = run_all(vocabulary, vocabulary.__file__)
     counted = {r["corpus"]: r["metrics"] for r in records if r["kind"] == "texts"}
     assert set(counted) == {lineage.DOCSTRINGS, REVIEWS, NEWS}
     found = counted[REVIEWS]
     assert found["reviews' vocabulary"] == found["MiniLM's vocabulary"] >= 100
+    vocabulary._task_file().unlink()  # as in a checkout, which has the records alone
+    vocabulary.ensure_texts()
     held = [text for split in ("validation", "test") for text in vocabulary.task()[split][0]]
     train = lineage.corpus(lineage.DOCSTRINGS)["train"]
     assert len(train) == 72 - len(held) == 24 and not set(train) & set(held)
