@@ -320,7 +320,8 @@ def _calibrate(model: SavedEstimator, held_out: _Scored) -> _Scored:
     known = np.flatnonzero(possible).tolist()
     if all(gold[row] == held_out.predicted[row] for row in known):
         return held_out
-    model.calibrate(shares[known], [gold[row] for row in known])
+    # From the class: one of its methods has a parameter of this name, which hides it.
+    type(model).calibrate(model, shares[known], [gold[row] for row in known])
     return held_out.tempered(model.temperature_)
 
 

@@ -159,6 +159,14 @@ def test_the_temperature_is_saved_and_used(tmp_path):
     assert (model.predict(texts) == result.model.predict(texts)).all()
 
 
+def test_a_parameter_of_the_methods_name_does_not_hide_it(tiny_causal_lm):
+    settings = {"model": tiny_causal_lm, "template": "{text} :", "per_class": 1}
+    result = train(TINY, "in-context", settings=settings)
+    temperature = result.card["calibration"]["temperature"]
+    assert result.model.calibrate == "contextual"
+    assert result.model.temperature_ == pytest.approx(temperature) and temperature != 1
+
+
 def test_calibrated_probabilities_are_no_worse(monkeypatch):
     examples = table(120, told=0.75)
     ours = train(examples, "tfidf", settings={"C": 1000.0}).card["calibration"]["ece"]
