@@ -151,7 +151,7 @@ def cost(row: Row) -> str:
     """Return what a row's training takes, the smaller model first, or what stands for it."""
     if row.cost:
         return row.cost.replace("{written}", duration(_writing())) if "{" in row.cost else row.cost
-    return " · ".join(duration(_seconds(arm)) if arm.timed else "–" for arm in row.arms)
+    return " · ".join(duration(seconds(arm)) if arm.timed else "–" for arm in row.arms)
 
 
 def _writing() -> float:
@@ -160,7 +160,7 @@ def _writing() -> float:
     return float(runs[runs["model"].str.contains("Qwen")]["seconds.generate"].mean())
 
 
-def _seconds(arm: Arm) -> float:
+def seconds(arm: Arm) -> float:
     """The mean seconds of training over an arm's runs."""
     table = results.read(arm.study).query("split == 'test'")
     for name, value in arm.fields.items():

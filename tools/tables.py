@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pretraining_tables
 import prompt_tables
+import scoreboard
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
 
 from reptune import data, metrics
@@ -494,6 +495,7 @@ TABLES = {
         *lineage_tables.TABLES,
         *pretraining_tables.TABLES,
         *prompt_tables.TABLES,
+        scoreboard.scoreboard,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }
