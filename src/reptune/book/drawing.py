@@ -43,15 +43,14 @@ def write(axes: Axes, place: Pair, text: str, size: float, **style: Any) -> None
 def draw_box(
     axes: Axes, middle: Pair, shape: Pair, color: Any, text: str, size: float, **style: Any
 ) -> None:
-    """Draw a box of that width and height with a text in it, if there is one."""
+    """Draw a box of that width and height with a text in it."""
     from matplotlib.patches import FancyBboxPatch
 
     (x, y), (width, height) = middle, shape
     style = {"edgecolor": EDGE, "linewidth": 0.8, "facecolor": color, **style}
     corner, rounded = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=0.06"
     axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=rounded, **style))
-    if text:
-        write(axes, middle, text, size)
+    write(axes, middle, text, size)
 
 
 def draw_arrow(axes: Axes, start: Pair, end: Pair, head: float = 7) -> None:

@@ -1,4 +1,4 @@
-"""Draw the schematics of chapter 5: a prompt's parts, scores and thresholds, a mask of packed rows.
+"""Draw the schematics of chapter 5: a prompt's parts, thresholds, a mask of packed rows, sizes.
 
 Like those of `reptune.book.schematics`, they are laid out in inches, from texts that are measured;
 see `reptune.book.drawing`.
@@ -31,6 +31,7 @@ LINE, SPACE, INSIDE, BETWEEN = 0.2, 0.06, 0.1, 0.12  # inches: a line, a space, 
 SAME, NEW = "the same for\nevery input", "new"
 OPEN = "?"
 CELL = 0.36  # inches, a side of a mask's cell
+NEAR = 0.3  # decades: the name of a point that another one follows so closely stands to its left
 LOW = -0.5  # of a threshold's line, below the items
 
 Lines = list[list[tuple[str, str]]]  # of (text, kind)
@@ -109,11 +110,17 @@ def _draw_part(axes: Axes, corner: Pair, shape: Pair, lines: Lines, color: Any) 
     """Draw a box from its upper left corner, and its lines in it."""
     left, top = corner
     width, height = shape
-    draw_box(axes, (left + width / 2, top - height / 2), shape, color, "", SIZE)
+    _draw_empty(axes, (left + width / 2, top - height / 2), shape, color)
     for row, line in enumerate(lines):
         x, y = left + INSIDE, top - INSIDE - LINE * (row + 0.5)
         for text, kind in line:
             x += _draw_text(axes, (x, y), _cut(text, left + width - INSIDE - x), kind) + SPACE
+
+
+def _draw_empty(axes: Axes, middle: Pair, shape: Pair, color: Any) -> None:
+    """Draw a box without a text."""
+    draw_box(axes, middle, shape, color, "", SIZE)
+    axes.texts[-1].remove()
 
 
 def _draw_text(axes: Axes, place: Pair, text: str, kind: str) -> float:
@@ -238,7 +245,7 @@ def packed_mask(
         for column, is_seen in enumerate(visible):
             color = FROZEN if column < shared else colors[text_of[column - shared]]
             place = (left + CELL * (column + 0.5), y)
-            draw_box(axes, place, (CELL - 0.04,) * 2, color if is_seen else "white", "", SIZE)
+            _draw_empty(axes, place, (CELL - 0.04,) * 2, color if is_seen else "white")
     return axes.figure
 
 
@@ -255,3 +262,66 @@ def _name_columns(
         top = axes.get_ylim()[1] - 0.12
         write(axes, (left + 0.02, top), "shared part", SIZE, ha="left", color=MUTED)
         write(axes, (x + 0.04, top), "inputs of the row", SIZE, ha="left", color=MUTED)
+
+
+# --- sizes of models -----------------------------------------------------------------------------
+
+
+def sizes(
+    published: Mapping[str, tuple[float, float]],
+    measured: Mapping[str, Mapping[float, Sequence[float]]],
+    marked: Sequence[str] = (),
+) -> Figure:
+    """Draw published scores by model size, and below, on the same axis, what was measured here.
+
+    It shows how small the measured models are beside the published ones; the scores of the two
+    panels are of different tasks (chapter 5).
+
+    Args:
+        published: `{name: (parameters, mean F1 on RAFT)}`.
+        measured: `{task: {parameters: accuracies, one per draw}}`: the mean, and a dot per draw.
+        marked: Names of published systems whose points are orange.
+    """
+    import matplotlib.pyplot as plt
+
+    from reptune.book.plots import MARKERS, PALETTE, WIDTH
+
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(WIDTH, 5.2), sharex=True, height_ratios=(1.3, 1), layout="constrained"
+    )
+    _draw_named(upper, published, marked)
+    for index, (task, by_size) in enumerate(measured.items()):
+        style = {"color": PALETTE[index], "marker": MARKERS[index]}
+        counts = sorted(by_size)
+        lower.plot(counts, [np.mean(by_size[count]) for count in counts], label=task, **style)
+        for count in counts:
+            across = [count] * len(by_size[count])
+            lower.scatter(
+                across, by_size[count], s=9, alpha=0.45, linewidths=0, color=style["color"]
+            )
+    upper.set(ylabel="mean F1 on RAFT")
+    upper.set_title("published", fontsize=10, loc="left")
+    lower.set(xlabel="parameters", ylabel="accuracy")
+    lower.set_title("measured here, other tasks", fontsize=10, loc="left")
+    lower.legend(loc="center right", fontsize=9)
+    return figure
+
+
+def _draw_named(
+    axes: Axes, points: Mapping[str, tuple[float, float]], marked: Sequence[str]
+) -> None:
+    """Draw points with their names: to the right, or to the left where another point is near."""
+    from reptune.book.plots import BLUE, ORANGE
+
+    ups = [up for _, up in points.values()]
+    for name, (across, up) in points.items():
+        color = ORANGE if name in marked else BLUE
+        axes.scatter([across], [up], s=36, color=color, linewidths=0)
+        near = any(
+            0 < np.log10(other / across) < NEAR and abs(higher - up) < 0.1 * np.ptp(ups)
+            for other, higher in points.values()
+        )
+        side = {"xytext": (-6, 4), "ha": "right"} if near else {"xytext": (6, 4)}
+        axes.annotate(name, (across, up), textcoords="offset points", fontsize=9, **side)
+    axes.set_xscale("log")
+    axes.margins(x=0.32, y=0.15)

@@ -177,3 +177,27 @@ def test_rows_bear_their_tokens_and_positions():
 def test_lengths_that_do_not_fit_are_refused(given):
     with pytest.raises(ValueError, match="seen has shape"):
         mask(**given)
+
+
+# --- sizes of models -----------------------------------------------------------------------------
+
+
+def test_a_name_stands_to_the_left_where_another_point_follows_closely():
+    points = {"a": (1e8, 66.9), "b": (2.35e8, 69.6), "c": (3.55e8, 71.3), "d": (1e11, 40.0)}
+    upper, _ = prompting.sizes(points, {"reviews": {1e8: [0.5]}}).axes
+    # From a to b 0.37 decades, from b to c 0.18 and 1.7 of 31.3 points.
+    assert [text.get_ha() for text in upper.texts] == ["left", "right", "left", "left"]
+
+
+def test_sizes_share_their_axis_and_show_each_draw():
+    published = {"small": (1e8, 66.9), "large": (1e11, 62.7)}
+    measured = {"reviews": {5e8: [0.7, 0.8], 1e8: [0.6]}, "headlines": {1e8: [0.4], 5e8: [0.5]}}
+    upper, lower = prompting.sizes(published, measured, ["large"]).axes
+    assert upper.get_xlim() == lower.get_xlim() and lower.get_xscale() == "log"
+    assert [text.get_text() for text in upper.texts] == ["small", "large"]
+    reviews, headlines = lower.lines
+    np.testing.assert_allclose(reviews.get_xydata(), [[1e8, 0.6], [5e8, 0.75]])
+    np.testing.assert_allclose(headlines.get_ydata(), [0.4, 0.5])
+    dots = [collection.get_offsets()[:, 1].tolist() for collection in lower.collections]
+    assert dots == [[0.6], [0.7, 0.8], [0.4], [0.5]]
+    assert [text.get_text() for text in lower.get_legend().get_texts()] == ["reviews", "headlines"]

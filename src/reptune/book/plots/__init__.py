@@ -7,7 +7,6 @@ from reptune.book.plots.comparisons import (
     label_curve,
     named_points,
     scatter,
-    sizes,
 )
 from reptune.book.plots.models import (
     architecture,
@@ -78,7 +77,6 @@ __all__ = [
     "score_shift",
     "scores",
     "similarities",
-    "sizes",
     "training_curve",
     "use_style",
 ]

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reptune import metrics
 from reptune.book.plots.style import BLUE, MARKERS, ORANGE, PALETTE, VERMILION, WIDTH
 
-NEAR = 0.3  # decades: the name of a point that another one follows so closely stands to its left
 LONG_LEGEND = 60  # characters of names that no longer fit above a figure in one row
 
 
@@ -194,60 +192,11 @@ def named_points(
         marked: Names whose points are orange.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
-    _draw_named(axes, points, marked)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    return figure
-
-
-def sizes(
-    published: Mapping[str, tuple[float, float]],
-    measured: Mapping[str, Mapping[float, Sequence[float]]],
-    marked: Sequence[str] = (),
-) -> Figure:
-    """Draw published scores by model size, and below, on the same axis, what was measured here.
-
-    It shows how small the measured models are beside the published ones; the scores of the two
-    panels are of different tasks (chapter 5).
-
-    Args:
-        published: `{name: (parameters, mean F1 on RAFT)}`.
-        measured: `{task: {parameters: accuracies, one per draw}}`: the mean, and a dot per draw.
-        marked: Names of published systems whose points are orange.
-    """
-    figure, (upper, lower) = plt.subplots(
-        2, 1, figsize=(WIDTH, 5.2), sharex=True, height_ratios=(1.3, 1), layout="constrained"
-    )
-    _draw_named(upper, published, marked)
-    for index, (task, by_size) in enumerate(measured.items()):
-        style = {"color": PALETTE[index], "marker": MARKERS[index]}
-        counts = sorted(by_size)
-        lower.plot(counts, [np.mean(by_size[count]) for count in counts], label=task, **style)
-        for count in counts:
-            across = [count] * len(by_size[count])
-            lower.scatter(
-                across, by_size[count], s=9, alpha=0.45, linewidths=0, color=style["color"]
-            )
-    upper.set(ylabel="mean F1 on RAFT")
-    upper.set_title("published", fontsize=10, loc="left")
-    lower.set(xlabel="parameters", ylabel="accuracy")
-    lower.set_title("measured here, other tasks", fontsize=10, loc="left")
-    lower.legend(loc="center right", fontsize=9)
-    return figure
-
-
-def _draw_named(
-    axes: Axes, points: Mapping[str, tuple[float, float]], marked: Sequence[str]
-) -> None:
-    """Draw points with their names: to the right, or to the left where another point is near."""
-    ups = [up for _, up in points.values()]
     for name, (across, up) in points.items():
         color = ORANGE if name in marked else BLUE
         axes.scatter([across], [up], s=36, color=color, linewidths=0)
-        near = any(
-            0 < np.log10(other / across) < NEAR and abs(higher - up) < 0.1 * np.ptp(ups)
-            for other, higher in points.values()
-        )
-        side = {"xytext": (-6, 4), "ha": "right"} if near else {"xytext": (6, 4)}
-        axes.annotate(name, (across, up), textcoords="offset points", fontsize=9, **side)
+        axes.annotate(name, (across, up), xytext=(6, 4), textcoords="offset points", fontsize=8.5)
     axes.set_xscale("log")
     axes.margins(x=0.32, y=0.15)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure
