@@ -16,6 +16,7 @@ import pandas as pd
 import pretraining_tables
 import prompt_tables
 import scoreboard
+import prompting_tables
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
 
 from reptune import data, metrics
@@ -29,6 +30,7 @@ PAGES = (
     "book/from_table.md",
     "book/other_answers.md",
     "book/pretraining_details.md",
+    "book/prompting_details.md",
     "book/results.md",
 )
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -496,6 +498,7 @@ TABLES = {
         *pretraining_tables.TABLES,
         *prompt_tables.TABLES,
         scoreboard.scoreboard,
+        *prompting_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }
