@@ -63,6 +63,18 @@ def _arms(found: pd.DataFrame, *by: str) -> Any:
 
 
 @measured("ch05_scoring")
+def ch05_reviews() -> str:
+    """Test accuracy of SmolLM2 on reviews by examples and way from scores to labels, over draws."""
+    found = results.read("ch05_scoring").query("model == @SMALL and task == @REVIEWS")
+    lines = []
+    for number, rows in found[~found["chat"].astype(bool)].groupby("per_class"):
+        by_way = {way: runs["metrics.accuracy"] for way, runs in rows.groupby("method")}
+        cells = [mean_and_sd(by_way[way]) if way in by_way else NOT_RUN for way in WAYS]
+        lines.append(f"| {number} | {rows['random_state'].nunique()} | {' | '.join(cells)} |")
+    return _table(f"| Examples per class | Draws | {' | '.join(WAYS)} |", lines)
+
+
+@measured("ch05_scoring")
 def ch05_scoring() -> str:
     """Test accuracy by model, task, examples and way from scores to labels, over draws."""
     found = results.read("ch05_scoring")
@@ -328,7 +340,7 @@ def ch05_nearest() -> str:
 
 
 TABLES = (
-    *(ch05_scoring, ch05_scoring_compared, ch05_generation, ch05_generation_tokens),
+    *(ch05_reviews, ch05_scoring, ch05_scoring_compared, ch05_generation, ch05_generation_tokens),
     *(ch05_formats, ch05_people_case, ch05_people, ch05_states, ch05_states_compared),
     *(ch05_reading, ch05_nearest),
 )

@@ -133,3 +133,11 @@ def test_hidden_states_say_which_blocks_were_chosen():
         line
         == "| reviews | 32 | SmolLM2 | chosen | 3 | 1.000 ± 0.000 | 15 (2), 20 (1) | mean (3) |"
     )
+
+
+def test_reviews_are_those_of_the_small_model_without_a_chat_template():
+    scored("batch", [1, 1, 1, 0], number=0)
+    scored("batch", [0, 0, 0, 0], number=0, model=tables.LARGE)
+    scored("batch", [0, 0, 0, 0], number=0, chat=True)
+    (line,) = tables.ch05_reviews().splitlines()[2:]
+    assert line == "| 0 | 1 | – | – | 0.750 | – | – |"
