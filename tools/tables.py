@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pretraining_tables
 import prompt_tables
-import scoreboard
 import prompting_tables
+import scoreboard
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
 
 from reptune import data, metrics
