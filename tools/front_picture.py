@@ -96,16 +96,7 @@ GROUPS: tuple[tuple[str, tuple[Row, ...]], ...] = (
             Row(
                 "A prompt, no examples",
                 5,
-                (
-                    _untimed(
-                        "ch05_scoring",
-                        "large",
-                        model=SMOLLM,
-                        method="batch",
-                        per_class=0,
-                        chat=False,
-                    ),
-                ),
+                (_untimed("ch05_examples", "large", method="batch", examples=0),),
                 "nothing to train",
             ),
             Row(
