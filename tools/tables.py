@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pretraining_tables
 import prompt_tables
+import speed_tables
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
 
 from reptune import data, metrics
@@ -29,6 +30,7 @@ PAGES = (
     "book/other_answers.md",
     "book/pretraining_details.md",
     "book/results.md",
+    "book/speed_details.md",
 )
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -494,6 +496,7 @@ TABLES = {
         *lineage_tables.TABLES,
         *pretraining_tables.TABLES,
         *prompt_tables.TABLES,
+        *speed_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }
