@@ -50,6 +50,7 @@ STATED = {
     "book/choosing_details.md": {
         "3.70 million": "arithmetic from the architecture, as the page says",
         "11.9": "arithmetic from the architecture",
+        "1.77 million": "arithmetic from the architecture",
     },
     "book/other_answers.md": {
         "13.1": "published in Prompt2Model",
