@@ -15,6 +15,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from reptune import metrics
 from reptune.book import results
 
@@ -162,10 +164,15 @@ def _writing() -> float:
 
 def seconds(arm: Arm) -> float:
     """The mean seconds of training over an arm's runs."""
+    return float(runs(arm)["seconds.fit"].mean())
+
+
+def runs(arm: Arm) -> pd.DataFrame:
+    """The records of an arm on test."""
     table = results.read(arm.study).query("split == 'test'")
     for name, value in arm.fields.items():
         table = table[table[name] == value]
-    return float(table["seconds.fit"].mean())
+    return table
 
 
 @dataclass(frozen=True)

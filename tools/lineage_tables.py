@@ -67,8 +67,8 @@ def ch03_vocabulary() -> str:
     lines += [
         "",
         f"| Used | Encoders | Difference | Seeds {SEEDS[0]} to {SEEDS[-1]} | Detectable |",
+        "|---|---|---|---|---:|",
     ]
-    lines.append("|---|---|---|---|---:|")
     pairs = study.query("kind == 'comparison'")
     return "\n".join(lines + [_difference(row) for _, row in pairs.iterrows()]) + "\n"
 

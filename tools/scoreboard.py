@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import front_picture
-from front_picture import LARGE, SMALL, SMOLLM, Arm, Row, duration
+from front_picture import Arm, Row, duration
 
 from reptune import metrics
 from reptune.book import results
-
-MODELS = {"none": "–", "small": SMALL}
 
 
 def scoreboard() -> str:
@@ -29,10 +27,9 @@ def scoreboard() -> str:
 
 
 def _model(arm: Arm) -> str:
-    """An arm's encoder, or SmolLM2 where there is a prompt."""
-    if arm.kind != "large":
-        return MODELS[arm.kind]
-    return LARGE if arm.fields.get("model") == LARGE else SMOLLM
+    """The model that an arm's records name; a dash where there is none."""
+    [model] = front_picture.runs(arm)["model"].unique()
+    return "–" if model == "none" else model
 
 
 def _interval(arm: Arm) -> str:
