@@ -1,4 +1,4 @@
-"""The scoreboard: every method of the book that was scored on the same reviews, one row each."""
+"""The scoreboard: the main methods of the book on the same reviews, a row for each model."""
 
 from __future__ import annotations
 
