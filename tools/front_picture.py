@@ -98,7 +98,16 @@ GROUPS: tuple[tuple[str, tuple[Row, ...]], ...] = (
             Row(
                 "A prompt, no examples",
                 5,
-                (_untimed("ch05_examples", "large", method="batch", examples=0),),
+                (
+                    _untimed(
+                        "ch05_scoring",
+                        "large",
+                        model=SMOLLM,
+                        method="batch",
+                        per_class=0,
+                        chat=False,
+                    ),
+                ),
                 "nothing to train",
             ),
             Row(

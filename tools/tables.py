@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pretraining_tables
 import prompt_tables
+import prompting_tables
 import scoreboard
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
 
@@ -29,6 +30,7 @@ PAGES = (
     "book/from_table.md",
     "book/other_answers.md",
     "book/pretraining_details.md",
+    "book/prompting_details.md",
     "book/results.md",
 )
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -75,8 +77,6 @@ NEWSWIRE = ("ch04_final", "ch04_documents")  # where a story repeats its names
 SHOWN = {"stories": "fine-tuned on whole stories, capitals marked"}
 UNTRAINED = ("most frequent tag", "gazetteer", "frozen encoder + logistic regression")
 
-# Ways of reading a prompt's answers in the records of ch05_examples.
-CHAPTER_5 = ("raw", "contextual", "batch")
 # Study, method in its records, and as a reader should see it; all on the same draws.
 CHAPTER_6 = (
     ("ch02_final", "frozen", "Frozen MiniLM embeddings + logistic regression"),
@@ -328,22 +328,6 @@ def ch04_speed() -> str:
     return _arms("ch04_speed", decimals=0)
 
 
-def ch05_examples() -> str:
-    """Test accuracy by examples of a class in the prompt and by calibration, over draws."""
-    table = results.read("ch05_examples")
-    if table.empty:
-        return not_run("ch05_examples")
-    lines = [
-        f"| Examples per class | Draws | {' | '.join(CHAPTER_5)} |",
-        f"|---:|---:|{'---|' * len(CHAPTER_5)}",
-    ]
-    for examples, rows in table.query("split == 'test'").groupby("examples"):
-        by_way = {way: runs["metrics.accuracy"] for way, runs in rows.groupby("method")}
-        cells = [mean_and_sd(by_way[way]) if way in by_way else NOT_RUN for way in CHAPTER_5]
-        lines.append(f"| {examples} | {rows.random_state.nunique()} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def ch05_speed() -> str:
     """Seconds of scoring label words after a prompt that many inputs share."""
     return _arms("ch05_speed", "{setting}, {items} sentences")
@@ -490,12 +474,13 @@ TABLES = {
         *(ch02_final, ch02_speed, ch02_frozen),
         *(ch03_transfer, ch03_speed),
         *(ch04_final, ch04_speed),
-        *(ch05_examples, ch05_speed),
+        ch05_speed,
         *(ch06_final, ch06_speed),
         *lineage_tables.TABLES,
         *pretraining_tables.TABLES,
         *prompt_tables.TABLES,
         scoreboard.scoreboard,
+        *prompting_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }

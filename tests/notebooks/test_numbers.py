@@ -60,15 +60,6 @@ STATED = {
     "book/from_table.md": {
         "3.23 times": "published for int8 by sentence-transformers",
     },
-    "05": {
-        "22000 times": "arithmetic in the sentence",
-        "7.6 points": "in the figure of the groups",
-        "2.8 points": "in the figure of the groups",
-        "4.0 points": "in the figure of the groups",
-        "48.0": "published on RAFT; in the figure",
-        "48.1": "published on RAFT",
-        "69.6": "published on RAFT",
-    },
     "06": {
         "3 points": "one of the 32 sentences that the sentence names",
         "30 points": "the width of a binomial interval at the share and number in the sentence",

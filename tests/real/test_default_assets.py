@@ -466,6 +466,21 @@ def test_chapter_five_scores_and_calibrates_as_the_package_does():
     assert space["by_hand"] == pytest.approx(calibrated(raw, free))
 
 
+def test_chapter_five_masks_packed_rows_as_the_package_does():
+    """The lesson's mask and positions are those of the package's packed rows."""
+    import torch
+
+    from reptune.book import plots, prompting
+    from reptune.models.causal import _Pack
+
+    (cell,) = [one for one in _lesson("05_in_context_learning") if "text_of = " in one]
+    space = {"torch": torch, "plots": plots, "prompting": prompting}
+    exec(cell, space)
+    pack = _Pack([[7, 8], [9, 10, 11]], [[1]])  # an ending of one token adds none to the row
+    assert space["seen"].tolist() == (pack.mask(3, torch.device("cpu"))[0, 0] == 0).tolist()
+    assert space["positions"] == [3 + position for position in pack.positions]
+
+
 def test_chapter_six_trains_as_the_package_does(tmp_path):
     """The lesson's logits at the gap, and its loss, are those of `PromptTunedClassifier`."""
     import numpy as np
