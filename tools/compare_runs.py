@@ -97,7 +97,6 @@ SPECIAL = (
     # Lowest and highest ratio of times, "1.6 to 1.9".
     Special("01", 'table["in the rounds"]', heading=r"^in the rounds$"),
     Special("02", 'table["in the rounds"]', heading=r"^in the rounds$"),
-    Special("05", 'table["in the rounds"]', heading=r"^in the rounds$"),
     Special("06", 'table["in the rounds"]', heading=r"^in the rounds$"),
     # GFLOP in a second, under a line that says so: "plain Trainer    53.0".
     Special("01", 'whole["gflops_needed"]', times=r"^\D+(\d+\.0)\s*$"),
