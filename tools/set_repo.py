@@ -28,25 +28,31 @@ IN_CONFIG = re.compile(r"^  url: (\S+)$", re.MULTILINE)
 INSTALL_TAG = "install"
 BADGE_TAG = "colab-badge"
 HIDE_TAG = "remove-cell"
-# The cell is for Colab: neither a run nor the tests execute it elsewhere.
+# The cell is for whoever lacks the package: neither a run nor the tests execute it.
 INSTALL_TAGS = [INSTALL_TAG, "nbval-skip", "skip-execution"]
 
-# Before there is an address, the package is brought to Colab by hand.
+# Before there is an address, the package comes as a wheel: from dist/, or uploaded on Colab.
 INSTALL_UNSET = """\
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
-if "google.colab" in sys.modules:
-    # Upload a wheel that you made with: python -m pip wheel --no-deps -w dist .
-    from google.colab import files
+if find_spec("reptune") is None:
+    # A wheel that was made with: python -m pip wheel --no-deps -w dist .
+    wheels = [str(path) for path in sorted(Path("../dist").glob("reptune-*.whl"))]
+    if not wheels and "google.colab" in sys.modules:
+        from google.colab import files
 
-    wheel = next(iter(files.upload()))
-    %pip install -q "{wheel}[chapters]"
+        wheels = list(files.upload())
+    if not wheels:
+        raise FileNotFoundError("no wheel in dist/: make one with the command above")
+    %pip install -q "{wheels[-1]}[chapters]"
 """
 # The quotes keep a shell from reading the @ and the spaces.
 INSTALL_SET = """\
-import sys
+from importlib.util import find_spec
 
-if "google.colab" in sys.modules:
+if find_spec("reptune") is None:
     %pip install -q "reptune[chapters] @ git+URL"
 """
 

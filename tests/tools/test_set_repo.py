@@ -1,6 +1,7 @@
 """The public address: written everywhere from one place, and taken out without a trace."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -103,11 +104,43 @@ def test_unset_restores_every_byte(tree: Path) -> None:
     assert texts(tree) == before
 
 
-def test_install_cell_without_an_address_is_hidden_and_uploads_a_wheel(tree: Path) -> None:
+def test_install_cell_without_an_address_is_hidden_and_takes_a_wheel(tree: Path) -> None:
     (install,) = tagged(tree, "install")
     assert "remove-cell" in install["metadata"]["tags"]
     assert {"nbval-skip", "skip-execution"} <= set(install["metadata"]["tags"])
     assert "files.upload()" in "".join(install["source"])
+
+
+def without_magic(source: str) -> str:
+    """The install cell with its pip line as a call, so that Python can run it."""
+    return re.sub(r"%pip (.*)", r"pip(f'\1')", source)
+
+
+@pytest.mark.parametrize("wheels", [[], ["reptune-1.0-py3-none-any.whl"]])
+def test_install_cell_takes_a_wheel_of_dist_and_says_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheels: list[str]
+) -> None:
+    for folder in ("dist", "notebooks"):
+        (tmp_path / folder).mkdir()
+    for name in wheels:
+        (tmp_path / "dist" / name).touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    installed: list[str] = []
+    cell = compile(without_magic(set_repo.INSTALL_UNSET), "cell", "exec")
+    if not wheels:
+        with pytest.raises(FileNotFoundError, match="no wheel in dist/"):
+            exec(cell, {"pip": installed.append})
+        return
+    exec(cell, {"pip": installed.append})
+    assert installed == [f'install -q "../dist/{wheels[0]}[chapters]"']
+
+
+@pytest.mark.parametrize("source", [set_repo.INSTALL_UNSET, set_repo.INSTALL_SET])
+def test_install_cell_leaves_an_installed_package_alone(source: str) -> None:
+    installed: list[str] = []
+    exec(compile(without_magic(source), "cell", "exec"), {"pip": installed.append})
+    assert installed == []
 
 
 def test_stored_files_are_as_the_tool_leaves_them() -> None:
