@@ -107,14 +107,16 @@ def test_label_curve_draws_means_in_order_and_every_seed():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "1,000"]
 
 
-def test_freezing_sweep_keeps_each_scale_to_its_own_axis():
-    rows = [("head", "0.1M", [0.7, 0.72], 30.0), ("all", "22.7M", [0.84], 280.0)]
-    accuracy, published, seconds = plots.freezing_sweep(rows, [0.85, 0.7], "theirs").axes
+def test_freezing_sweep_writes_seconds_below_and_keeps_scales_apart():
+    rows = [("head", "0.1M", [0.7, 0.72], 30.4), ("all", "22.7M", [0.84], 280.0)]
+    accuracy, published = plots.freezing_sweep(rows, [0.85, 0.7], "theirs").axes
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0.71, 0.84])
-    assert [bar.get_height() for bar in seconds.patches] == [30.0, 280.0]
+    dots = np.concatenate([dots.get_offsets() for dots in accuracy.collections])
+    np.testing.assert_allclose(dots, [[0, 0.7], [0, 0.72], [1, 0.84]])
     assert published.lines[0].get_ydata().tolist() == [0.85, 0.7]
     assert published.get_title() == "theirs" and published.xaxis_inverted()
-    assert [t.get_text() for t in accuracy.get_xticklabels()] == ["head\n0.1M", "all\n22.7M"]
+    named = [t.get_text() for t in accuracy.get_xticklabels()]
+    assert named == ["head\n0.1M\n30 s", "all\n22.7M\n280 s"]
 
 
 def test_similarities_share_a_scale_and_part_the_labels():
@@ -255,3 +257,46 @@ def test_label_curve_takes_a_count_of_zero_on_a_linear_axis():
     (axes,) = plots.label_curve({"raw": {0: [0.7], 4: [0.6, 0.8]}}, logarithmic=False).axes
     assert axes.get_xscale() == "linear" and axes.get_xticks().tolist() == [0, 4]
     assert axes.lines[0].get_ydata().tolist() == pytest.approx([0.7, 0.7])
+
+
+# --- steps and resampling ------------------------------------------------------------------------
+
+
+def test_the_loss_slopes_everywhere_and_the_error_jumps_once():
+    (axes,) = plots.loss_and_error().axes
+    loss, error = (line.get_xydata() for line in axes.lines[:2])
+    assert (np.diff(loss[:, 1]) < 0).all() and loss[-1].tolist() == [1, 0]
+    np.testing.assert_allclose(loss[:, 1], -np.log(loss[:, 0]))
+    assert error.tolist() == [[0, 1], [0.5, 1], [0.5, 0], [1, 0]]
+    assert axes.lines[2].get_ydata()[0] == pytest.approx(0.693, abs=5e-4)
+
+
+def test_rate_curves_draw_both_losses_of_every_rate_and_name_it_once():
+    figure = plots.rate_curves({1e-6: ([0.7, 0.7], [0.6, 0.6]), 0.01: ([0.7, 12], [0.6, 9])}, "ab")
+    one, other = figure.axes
+    assert [line.get_ydata().tolist() for line in one.lines] == [[0.7, 0.7], [0.7, 12]]
+    assert [line.get_ydata().tolist() for line in other.lines] == [[0.6, 0.6], [0.6, 9]]
+    assert (one.get_title(), other.get_title()) == ("a", "b")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["1e-06", "0.01"]
+    assert len({line.get_marker() for line in one.lines}) == 2, "told apart without color"
+
+
+def test_the_schedule_names_warm_up_and_epochs():
+    rates = [0, 5, 10, 8, 6, 4, 2, 0]
+    (axes,) = plots.rate_schedule(rates, 4).axes
+    assert axes.lines[0].get_ydata().tolist() == rates
+    assert texts(axes) == ["epoch 1", "epoch 2", "warm-up"]
+    assert [line.get_xdata()[0] for line in axes.lines[1:]] == [4, 8]
+    (shaded,) = axes.patches
+    assert (shaded.get_x(), shaded.get_width()) == (0, 2)
+
+
+def test_resampled_values_are_dark_within_the_interval_alone():
+    interval = metrics.Interval(0.5, 0.25, 0.75)
+    (axes,) = plots.resampled({"accuracy": (np.linspace(0, 1, 401), interval)}).axes
+    dark = [bar for bar in axes.patches if to_hex(bar.get_facecolor()) == plots.BLUE.lower()]
+    middles = [bar.get_x() + bar.get_width() / 2 for bar in dark]
+    assert min(middles) >= 0.25 and max(middles) <= 0.75 and len(dark) == 12
+    assert [text.strip() for text in texts(axes)] == ["0.250", "0.750"]
+    two = plots.resampled({"a": ([0.1, 0.2], interval), "b": ([0.1, 0.3], interval)}, zero=True)
+    assert all(axes.get_xlim()[0] < 0 for axes in two.axes), "zero is to be seen"

@@ -17,6 +17,7 @@ from reptune.book.plots.models import (
     training_curve,
 )
 from reptune.book.plots.scored import bars, block_bars, confusion, reliability, score_shift, scores
+from reptune.book.plots.steps import loss_and_error, rate_curves, rate_schedule, resampled
 from reptune.book.plots.style import (
     BLUE,
     FROZEN,
@@ -66,13 +67,17 @@ __all__ = [
     "label_curve",
     "length_histogram",
     "lineage",
+    "loss_and_error",
     "loss_curves",
     "mask_answers",
     "masked_rows",
     "named_points",
     "projections",
     "prompt_parts",
+    "rate_curves",
+    "rate_schedule",
     "reliability",
+    "resampled",
     "scatter",
     "score_shift",
     "scores",

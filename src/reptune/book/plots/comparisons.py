@@ -53,7 +53,10 @@ def freezing_sweep(
     published: Sequence[float],
     published_title: str,
 ) -> Figure:
-    """Draw accuracy and seconds by how much of the encoder trains, beside a published curve.
+    """Draw accuracy by how much of the encoder trains, beside a published curve.
+
+    What a setting is, its parameters and its seconds are written below it, since a second axis for
+    the seconds would let the reader compare heights that have nothing to do with one another.
 
     Args:
         rows: For each setting its name, its trainable parameters in words, its accuracies (one per
@@ -62,27 +65,21 @@ def freezing_sweep(
         published_title: Whose they are, and what they compare with.
     """
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(WIDTH * 1.25, 3.5), width_ratios=(1.7, 1), layout="constrained"
+        1, 2, figsize=(WIDTH * 1.25, 3.2), width_ratios=(2.2, 1), layout="constrained"
     )
     positions = np.arange(len(rows))
-    seconds = left.twinx()
-    seconds.bar(positions, [row[3] for row in rows], color="#D9D9D9", width=0.62)
-    seconds.set(ylabel="seconds, fastest run (bars)", ylim=(0, 1.9 * max(row[3] for row in rows)))
-    seconds.grid(visible=False)
-    seconds.spines["right"].set_visible(True)
-    left.set_zorder(seconds.get_zorder() + 1)
-    left.patch.set_visible(False)
     left.plot(positions, [np.mean(row[2]) for row in rows], color=BLUE, marker="o", markersize=4)
     for position, row in zip(positions, rows, strict=True):
-        left.scatter([position] * len(row[2]), row[2], s=10, color=BLUE, alpha=0.45, linewidths=0)
-    left.set_xticks(positions, [f"{row[0]}\n{row[1]}" for row in rows], fontsize=7.5)
-    left.set(xlabel="what trains, and parameters", ylabel="accuracy (line)")
+        left.scatter([position] * len(row[2]), row[2], s=12, color=BLUE, alpha=0.45, linewidths=0)
+    names = [f"{name}\n{size}\n{seconds:.0f} s" for name, size, _, seconds in rows]
+    left.set_xticks(positions, names, fontsize=9)
+    left.set(xlabel="last blocks that train, parameters, fastest run", ylabel="accuracy")
     left.set_title("here: MiniLM, validation", fontsize=10)
     frozen = np.arange(len(published))
     right.plot(frozen, published, color=VERMILION, marker="s", markersize=4)
     right.set_xticks(frozen[::2])
     right.invert_xaxis()
-    right.set(xlabel="frozen: blocks 0 to k (more trains →)", ylabel="F1")
+    right.set(xlabel="frozen: blocks 0 to k", ylabel="F1")
     right.set_title(published_title, fontsize=10)
     return figure
 
