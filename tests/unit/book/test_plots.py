@@ -207,13 +207,6 @@ def test_differences_are_drawn_in_points_around_zero():
     assert named == ["a", "b"]
 
 
-def test_prompt_parts_names_every_part_and_marks_the_last():
-    (axes,) = plots.prompt_parts([("description", "Good or bad?"), ("new item", "a\nb:")]).axes
-    colors = [to_hex(patch.get_facecolor()) for patch in axes.patches]
-    assert colors == [plots.FROZEN.lower(), plots.TRAINED.lower()]
-    assert texts(axes) == ["description", "Good or bad?", "new item", "a\nb:"]
-
-
 def test_score_shift_splits_by_label_and_draws_the_border():
     scores, labels = np.array([-2.0, -1.0, 1.0, 3.0]), np.array([0, 0, 1, 1])
     axes = plots.score_shift({"one": (scores, labels), "two": (scores + 1, labels)}, "lead").axes

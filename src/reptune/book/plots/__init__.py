@@ -39,7 +39,6 @@ from reptune.book.plots.texts import (
     length_histogram,
     mask_answers,
     masked_rows,
-    prompt_parts,
 )
 
 __all__ = [
@@ -73,7 +72,6 @@ __all__ = [
     "masked_rows",
     "named_points",
     "projections",
-    "prompt_parts",
     "rate_curves",
     "rate_schedule",
     "reliability",

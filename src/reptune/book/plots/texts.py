@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from reptune.book.plots.style import FROZEN, ORANGE, PALETTE, SKY, TRAINED, WIDTH
+from reptune.book.plots.style import FROZEN, ORANGE, PALETTE, SKY, WIDTH
 
 
 def label_balance(counts: Mapping[str, Mapping[str, int]], xlabel: str = "sentences") -> Figure:
@@ -87,34 +87,6 @@ def masked_rows(rows: Sequence[Sequence[str]], masked: np.ndarray, mask_token: s
                 va="center", fontsize=8, family="monospace",
             )  # fmt: skip
     axes.set(xlim=(0, starts[-1]), ylim=(1 - len(rows), 1))
-    axes.axis("off")
-    return figure
-
-
-def prompt_parts(parts: Sequence[tuple[str, str]]) -> Figure:
-    """Draw a prompt as boxes, one per part, from top to bottom, each named beside it.
-
-    Args:
-        parts: `(name, text)`; texts may have several lines.
-    """
-    line, gap, pad = 0.19, 0.12, 0.1  # inches
-    heights = [line * (text.count("\n") + 1) + 2 * pad for _, text in parts]
-    total = sum(heights) + gap * (len(parts) - 1)
-    figure, axes = plt.subplots(figsize=(WIDTH, total + 0.2))
-    top = total
-    for index, ((name, text), height) in enumerate(zip(parts, heights, strict=True)):
-        box = FancyBboxPatch(
-            (1.25, top - height), WIDTH - 1.35, height, boxstyle="round,pad=0,rounding_size=0.05",
-            facecolor=TRAINED if index == len(parts) - 1 else FROZEN, edgecolor="#555555",
-            linewidth=0.8,
-        )  # fmt: skip
-        axes.add_patch(box)
-        axes.text(1.15, top - height / 2, name, ha="right", va="center", fontsize=9.5)
-        axes.text(
-            1.35, top - height / 2, text, ha="left", va="center", fontsize=8.5, family="monospace"
-        )
-        top -= height + gap
-    axes.set(xlim=(0, WIDTH), ylim=(-0.05, total + 0.05))
     axes.axis("off")
     return figure
 
