@@ -17,6 +17,7 @@ import pretraining_tables
 import prompt_tables
 import prompting_tables
 import scoreboard
+import speed_tables
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
 
 from reptune import data, metrics
@@ -32,6 +33,7 @@ PAGES = (
     "book/pretraining_details.md",
     "book/prompting_details.md",
     "book/results.md",
+    "book/speed_details.md",
 )
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -481,6 +483,7 @@ TABLES = {
         *prompt_tables.TABLES,
         scoreboard.scoreboard,
         *prompting_tables.TABLES,
+        *speed_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }
