@@ -90,16 +90,11 @@ class Special:
 
 
 SPECIAL = (
-    # Bars of the fastest run's seconds stand behind the accuracies, which the cell also prints.
+    # The fastest run's seconds stand below the accuracies; the cell also prints them.
     Special("01", "plots.freezing_sweep(", image=True),
-    # The price of the seconds.
-    Special("01", 'cost_table["dollars', heading=r"^dollars at"),
     # Lowest and highest ratio of times, "1.6 to 1.9".
-    Special("01", 'table["in the rounds"]', heading=r"^in the rounds$"),
     Special("02", 'table["in the rounds"]', heading=r"^in the rounds$"),
     Special("06", 'table["in the rounds"]', heading=r"^in the rounds$"),
-    # GFLOP in a second, under a line that says so: "plain Trainer    53.0".
-    Special("01", 'whole["gflops_needed"]', times=r"^\D+(\d+\.0)\s*$"),
     # The price of the seconds: "11 s  $0.00032".
     Special("02", "cost.dollars(PRICE_PER_HOUR)", times=r"\$(\d\.\d+)"),
 )

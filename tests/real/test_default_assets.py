@@ -224,6 +224,16 @@ def _lesson(chapter):
     ]
 
 
+def _part_of_lesson(chapter, tag):
+    """The source of the one cell of a chapter that has a tag."""
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text("utf-8"))["cells"]
+    (found,) = ["".join(c["source"]) for c in cells if tag in c["metadata"].get("tags", [])]
+    return found
+
+
+CHAPTER_1 = "01_supervised_classification"
+
+
 def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     """The chapter's cells, run on a few sentences, give the logits of `FineTunedClassifier`."""
     import numpy as np
@@ -231,11 +241,12 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     from datasets import disable_progress_bars
 
     import reptune.runtime
+    from reptune import assets
+    from reptune.book import classifying
     from reptune.classification import FineTunedClassifier
-    from reptune.training import freeze
 
     disable_progress_bars()
-    lesson = _lesson("01_supervised_classification")
+    lesson = _lesson(CHAPTER_1)
     assert len(lesson) >= 5
     parts = data.load("rotten_tomatoes")
     train = data.few_shot(parts["train"], 8, 0)
@@ -245,8 +256,8 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     monkeypatch.setattr(reptune.runtime, "precision", dict)
     monkeypatch.setenv("REPTUNE_PROFILE", "quick")
     space = {
-        "run": reptune.setup("01"), "reptune": reptune, "freeze": freeze,
-        "MODEL": "all-MiniLM-L6-v2", "NAMES": ["negative", "positive"],
+        "run": reptune.setup("01"), "reptune": reptune, "np": np, "classifying": classifying,
+        "path": assets.resolve_model("all-MiniLM-L6-v2"), "NAMES": ["negative", "positive"],
         "NUM_EPOCHS": 2, "LEARNING_RATE": 1e-3, "BATCH_SIZE": 8,
         "train": train, "validation": data.few_shot(parts["validation"], 4, 0),
     }  # fmt: skip
@@ -262,9 +273,75 @@ def test_chapter_1_lines_and_the_class_are_the_same_code(monkeypatch):
     texts = list(parts["test"]["text"][:8])
     batch = space["tokenizer"](texts, padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
-        cells = space["model"].eval()(**batch.to(space["run"].device)).logits.cpu().numpy()
+        model = space["trainer"].model.eval()
+        cells = model(**batch.to(model.device)).logits.cpu().numpy()
     ours = FineTunedClassifier(**knobs).fit(list(train["text"]), list(train["label"]))
     np.testing.assert_allclose(ours.logits(texts), cells, atol=1e-5)
+
+
+def test_chapter_1_takes_the_head_apart_as_the_library_puts_it_together():
+    """Logits, probabilities, loss and one step, line by line, are those of the model."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from reptune import assets, runtime
+
+    path = assets.resolve_model("all-MiniLM-L6-v2")
+    with runtime.seeded(0), runtime.quiet():  # a new head is random
+        model = AutoModelForSequenceClassification.from_pretrained(path)
+    one = AutoTokenizer.from_pretrained(path)("An unwatchable mess!", return_tensors="pt")
+    space = {"torch": torch, "model": model, "one": one, "NAMES": ["negative", "positive"]}
+    exec(_part_of_lesson(CHAPTER_1, "lesson-head"), space)
+    label = torch.tensor([0])
+    expected = model(**one, labels=label)
+    torch.testing.assert_close(space["logits"], expected.logits)
+    torch.testing.assert_close(space["shares"], expected.logits.softmax(dim=1))
+    torch.testing.assert_close(space["loss"], expected.loss)
+    weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    exec(_part_of_lesson(CHAPTER_1, "lesson-step"), space)
+    for name, weight in model.named_parameters():
+        if weight.grad is not None:
+            torch.testing.assert_close(weight, weights[name] - 0.01 * weight.grad)
+    assert model(**one).loss < expected.loss, "the cell has put the label in"
+
+
+def test_chapter_1_teaches_the_statistics_of_the_package(monkeypatch):
+    """Bootstrap, paired difference and temperature in three lines are those of `metrics`."""
+    import numpy as np
+
+    from reptune import metrics
+    from reptune.book import plots
+
+    monkeypatch.setattr(plots, "resampled", lambda *args, **options: None)
+    generator = np.random.default_rng(5)
+    answers = generator.integers(0, 2, 400)
+    one, other = (np.where(generator.random(400) < share, answers, 1 - answers)
+                  for share in (0.8, 0.7))  # fmt: skip
+    logits = np.stack([2.5 - 5 * one, 5 * one - 2.5], axis=1) + generator.normal(0, 1, (400, 2))
+    space = {
+        "np": np, "answers": answers, "validation_texts": [], "validation_logits": logits,
+        "predictors": {"frozen embeddings": lambda texts: other},
+        "right": {"frozen embeddings": one == answers, "head only": other == answers},
+        "plots": plots, "metrics": metrics,
+    }  # fmt: skip
+    for tag, expected in (
+        ("lesson-bootstrap", metrics.mean_interval(other == answers)),
+        ("lesson-paired", metrics.paired_interval(one == answers, other == answers)),
+    ):
+        exec(_part_of_lesson(CHAPTER_1, tag), space)
+        found = metrics.Interval(expected.estimate, space["low"], space["high"])
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.003)
+    exec(_part_of_lesson(CHAPTER_1, "lesson-temperature"), space)
+    best = metrics.fit_temperature(logits, answers)
+    assert 1 < best < 5 and space["temperature"] == pytest.approx(best, abs=0.01)
+
+
+def test_chapter_1_takes_the_loss_of_several_labels_apart():
+    import torch
+
+    space = {"torch": torch}
+    exec(_part_of_lesson(CHAPTER_1, "lesson-several"), space)
+    assert space["loss"].item() == pytest.approx(space["library"].item(), abs=1e-6)
 
 
 def test_chapter_two_teaches_the_loss_of_the_package():
