@@ -20,7 +20,6 @@ NAMED = re.compile(r"[Cc]hapters? (\d)(?:(?:,| and| to) (\d))*|notebooks/0(\d)_|
 # Figures that prose may state though no output prints them, by chapter or page, and why.
 STATED = {
     "01": {
-        "10000 times": "how often the bootstrap draws",
         "1.43": "2.8 standard errors over the 1.96 that an interval reaches",
         "0.638": "published for bert-base-cased",
         "0.857": "published for bert-base-cased",
