@@ -21,10 +21,10 @@ def test_groups():
     assert assets.names("mpnet") == ["all-mpnet-base-v2"]
     assert assets.names("smollm2") == ["SmolLM2-135M-Instruct"]
     assert assets.names("qwen") == ["Qwen2.5-Coder-0.5B-Instruct"]
-    assert assets.names("e5") == ["multilingual-e5-small"]
+    assert assets.names("e5") == ["multilingual-e5-small", "topic-questions"]
     assert assets.names("catalog") == ["mteb-tasks", "mteb-models"]
     opt_in = ["all-mpnet-base-v2", "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"]
-    opt_in += ["multilingual-e5-small", "mteb-tasks", "mteb-models"]
+    opt_in += ["multilingual-e5-small", "topic-questions", "mteb-tasks", "mteb-models"]
     assert assets.names() == [*DEFAULT, *opt_in]
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reptune.data.exports import read_export
     from reptune.data.news import headlines
     from reptune.data.pairs import title_pairs
+    from reptune.data.questions import may_translate, topic_questions
     from reptune.data.splits import few_shot, fixed_subset, split_table
     from reptune.data.streams import open_rows
     from reptune.data.tables import read_table
@@ -26,6 +27,8 @@ _LAZY = {
     "read_export": "reptune.data.exports",
     "headlines": "reptune.data.news",
     "title_pairs": "reptune.data.pairs",
+    "may_translate": "reptune.data.questions",
+    "topic_questions": "reptune.data.questions",
     "few_shot": "reptune.data.splits",
     "fixed_subset": "reptune.data.splits",
     "split_table": "reptune.data.splits",
@@ -40,6 +43,7 @@ __all__ = [
     "fixed_subset",
     "headlines",
     "load",
+    "may_translate",
     "names",
     "open_rows",
     "overlap",
@@ -48,6 +52,7 @@ __all__ = [
     "split_hash",
     "split_table",
     "title_pairs",
+    "topic_questions",
 ]
 
 
