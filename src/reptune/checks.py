@@ -520,8 +520,8 @@ def check_flag(name: str, value: Any) -> None:
 def check_shared_parameters(estimator: Any) -> None:
     """Raise a `ValueError` unless the parameters that many estimators have are what they may be.
 
-    They are `prediction_batch_size`, `patience`, `thresholds`, `callbacks` and `show_progress`;
-    those that an estimator lacks are skipped.
+    They are `prediction_batch_size`, `patience`, `thresholds`, `callbacks`, `show_progress` and
+    `prefix`; those that an estimator lacks are skipped.
     """
     for name in ("prediction_batch_size", "patience"):
         if getattr(estimator, name, None) is not None:
@@ -536,6 +536,9 @@ def check_shared_parameters(estimator: Any) -> None:
         )
     if getattr(estimator, "show_progress", None) is not None:
         check_flag("show_progress", estimator.show_progress)
+    prefix = getattr(estimator, "prefix", None)
+    if prefix is not None and not isinstance(prefix, str):
+        raise ValueError(f"prefix={_shown(prefix)}; use a string, or None for the model's own.")
 
 
 def check_patience(patience: int | None, held_out: Any) -> None:

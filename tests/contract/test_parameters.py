@@ -23,7 +23,7 @@ SWITCHES = {
 OTHERS = {
     "model", "trainable", "class_weight", "fast", "sampling", "loss", "head", "template", "words",
     "description", "instruction", "selection", "calibrate", "adapter", "label_pieces", "device",
-    "callbacks",
+    "callbacks", "prefix",
 }  # fmt: skip
 
 NO_NUMBERS = ("1e-4", "3", float("nan"), float("inf"), float("-inf"), True, [1], 1j, np.array([1]))

@@ -17,7 +17,7 @@ from reptune.checks import check_texts
 from reptune.estimator import TextClassifier, check_vocabulary, check_weights
 from reptune.fewshot.encoder import embed, token_ids
 from reptune.fewshot.head import LabelwiseHead, check_head
-from reptune.models.sentence import load_body, set_length
+from reptune.models.sentence import load_body, set_length, set_prefix
 
 
 def _gives_probabilities(classifier: EmbeddingClassifier) -> bool:
@@ -105,6 +105,7 @@ class EmbeddingClassifier(TextClassifier):
         }
         self.body_ = load_body(folder, runtime.check_device(self.device))
         set_length(self.body_, self.max_length)
+        set_prefix(self.body_, self.prefix)
         encoder = self.body_[0].auto_model
         check_weights(folder, encoder)
         check_vocabulary(self.body_.tokenizer, encoder.get_input_embeddings().num_embeddings)

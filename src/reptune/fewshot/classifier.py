@@ -50,7 +50,7 @@ from reptune.fewshot.head import (
 from reptune.fewshot.training import LOSSES, Contrast, ContrastSettings, Loss
 from reptune.folders import write_folder
 from reptune.meter import Meter
-from reptune.models.sentence import load_body, set_length
+from reptune.models.sentence import load_body, set_length, set_prefix
 from reptune.multilabel import choose_thresholds
 from reptune.training import check_trainable, freeze
 
@@ -100,6 +100,8 @@ class SetFitClassifier(EmbeddingClassifier):
             label, the same for all. `None` chooses each label's, on `validation`, or else on
             thirds of the texts, each predicted by a model that is fitted on the others: `fit`
             then trains four models instead of one, unless `trainable="head"`.
+        prefix: Words put before every text, in training as in prediction; `None` takes "query: "
+            for a model that names it as its prompt for queries, as `multilingual-e5-small` does.
         max_length: Tokens per text, in training as in prediction; `None` takes the model's own
             setting.
         patience: Stop after so many of ten evaluations without a better accuracy on `validation`,
@@ -152,6 +154,7 @@ class SetFitClassifier(EmbeddingClassifier):
         end_to_end: bool = False,
         class_weight: str | dict[Any, float] | None = None,
         thresholds: float | None = None,
+        prefix: str | None = None,
         max_length: int | None = None,
         patience: int | None = None,
         fast: bool | Collection[str] = True,
@@ -178,6 +181,7 @@ class SetFitClassifier(EmbeddingClassifier):
         self.end_to_end = end_to_end
         self.class_weight = class_weight
         self.thresholds = thresholds
+        self.prefix = prefix
         self.max_length = max_length
         self.patience = patience
         self.fast = fast
@@ -366,6 +370,7 @@ class SetFitClassifier(EmbeddingClassifier):
     def _pretrained(self) -> SentenceTransformer:
         body = load_body(self.model, runtime.check_device(self.device))
         set_length(body, self.max_length)
+        set_prefix(body, self.prefix)
         if self.trainable != "head":
             freeze(Body(body), self.trainable)
         return body

@@ -35,7 +35,7 @@ from reptune.fewshot.head import (
     label_weights,
 )
 from reptune.meter import Meter
-from reptune.models.sentence import load_body, set_length
+from reptune.models.sentence import load_body, set_length, set_prefix
 from reptune.multilabel import choose_thresholds
 
 MAX_ITERATIONS = 1000
@@ -70,6 +70,8 @@ class FrozenClassifier(EmbeddingClassifier):
         thresholds: With several labels per text, the probability from which on a text gets a
             label, the same for all; `None` chooses each label's, on `validation`, or else on
             thirds of the embeddings, each predicted by heads that were fitted on the others.
+        prefix: Words put before every text, in training as in prediction; `None` takes "query: "
+            for a model that names it as its prompt for queries, as `multilingual-e5-small` does.
         max_length: Tokens per text; `None` takes the model's own setting. Longer texts are cut,
             and a warning says how many where the model's setting cuts them.
         device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
@@ -99,6 +101,7 @@ class FrozenClassifier(EmbeddingClassifier):
         C: float = 10.0,
         class_weight: str | dict[Any, float] | None = None,
         thresholds: float | None = None,
+        prefix: str | None = None,
         max_length: int | None = None,
         device: str | None = None,
         prediction_batch_size: int | None = None,
@@ -109,6 +112,7 @@ class FrozenClassifier(EmbeddingClassifier):
         self.C = C
         self.class_weight = class_weight
         self.thresholds = thresholds
+        self.prefix = prefix
         self.max_length = max_length
         self.device = device
         self.prediction_batch_size = prediction_batch_size
@@ -142,6 +146,7 @@ class FrozenClassifier(EmbeddingClassifier):
         with runtime.seeded(self.random_state), runtime.quiet():
             body = load_body(self.model, runtime.check_device(self.device))
             set_length(body, self.max_length)
+            set_prefix(body, self.prefix)
             encoded = token_ids(body, texts, self.max_length)
             with Meter("fit") as cost:
                 progress = runtime.shows_progress(self.show_progress)
@@ -183,6 +188,7 @@ class FrozenClassifier(EmbeddingClassifier):
         with runtime.quiet(), Meter("fit") as cost:
             body = load_body(self.model, runtime.check_device(self.device))
             set_length(body, self.max_length)
+            set_prefix(body, self.prefix)
             vectors = embed(body, token_ids(body, [words[row] for row in order], self.max_length))
         head = LinearHead(classes, NAMES_SCALE * vectors, np.zeros(len(classes)))
         self.body_, self.head_ = body, head.as_logistic_regression()

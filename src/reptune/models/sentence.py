@@ -1,16 +1,20 @@
-"""Sentence transformers as this package uses them: loaded safely, cut to a length."""
+"""Sentence transformers as this package uses them: loaded safely, cut to a length, prefixed."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import reptune.needs_torch  # noqa: F401
 
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers.processors import TemplateProcessing
 
 from reptune import assets, runtime
-from reptune.tokens import check_max_length, position_limit
+from reptune.tokens import check_max_length, position_limit, special_ids
+
+QUERY = "query: "  # what E5 models were trained to see before a text
 
 
 def load_body(model: str | Path, device: torch.device | None = None) -> SentenceTransformer:
@@ -48,3 +52,48 @@ def set_length(body: SentenceTransformer, max_length: int | None) -> None:
     length = check_max_length(max_length, limit, body.max_seq_length)
     if length is not None:
         body.max_seq_length = min(length, limit or length)
+
+
+def set_prefix(body: SentenceTransformer, prefix: str | None = None) -> None:
+    """Put some words before every text from now on, in the tokenizer, so that they are saved too.
+
+    E5 models were trained on texts that begin with "query: ", and expect it. Where the tokenizer
+    puts the prefix there already, as that of a saved classifier does, nothing changes.
+
+    Args:
+        body: The sentence transformer; its tokenizer is changed.
+        prefix: The words; `None` takes "query: " for a model whose folder names that as its prompt
+            for queries, as E5 models do, and nothing for all others.
+
+    Raises:
+        ValueError: If the tokenizer cuts a text behind the prefix otherwise than by itself.
+    """
+    if prefix is None:
+        prefix = QUERY if (body.prompts or {}).get("query") == QUERY else ""
+    if not prefix:
+        return
+    tokenizer = body.tokenizer
+    own = tokenizer(prefix, add_special_tokens=False)["input_ids"]
+    before, after = special_ids(tokenizer)
+    if before[-len(own) :] == own:
+        return
+    whole = tokenizer(f"{prefix}a text", add_special_tokens=False)["input_ids"]
+    if not own or whole != own + tokenizer("a text", add_special_tokens=False)["input_ids"]:
+        raise ValueError(
+            f"prefix={prefix!r}: this model's tokenizer joins it with the text that follows; put "
+            'it before the texts yourself, and pass prefix="".'
+        )
+    _put_before(tokenizer, [*before, *own], after)
+
+
+def _put_before(tokenizer: Any, before: list[int], after: list[int]) -> None:
+    """Make a tokenizer put these ids around every text."""
+    parts = [
+        {"id": name, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
+        for name, ids in (("before", before), ("after", after))
+        if ids
+    ]
+    end = " after" if after else ""
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"before $A{end}", pair=f"before $A{end} $B:1{end}", special_tokens=parts
+    )
