@@ -12,7 +12,7 @@ from reptune.fewshot.contrastive import (
     pair_budget,
     supervised_contrastive_loss,
 )
-from reptune.fewshot.frozen import FrozenClassifier
+from reptune.fewshot.frozen import FrozenClassifier, centered
 from reptune.fewshot.head import LabelwiseHead, LinearHead
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "PairSampler",
     "SetFitClassifier",
     "all_pairs_cosine_loss",
+    "centered",
     "cosine_pair_loss",
     "existing_pairs",
     "pair_budget",

@@ -42,6 +42,24 @@ MAX_ITERATIONS = 1000
 NAMES_SCALE = 20.0  # what cosines are multiplied by before the softmax, as sentence models train
 
 
+def centered(head: LogisticRegression, vectors: np.ndarray) -> LogisticRegression:
+    """Return a head without labels whose mean score over some texts is the same for each label.
+
+    The phrase of one label may be nearer to all texts than that of another. Subtracting each
+    label's mean score, which is the score of the mean embedding, takes that away. It supposes that
+    the labels are about equally frequent.
+
+    Args:
+        head: As `FrozenClassifier.fit_label_names` makes it, which is left as it is.
+        vectors: Embeddings of texts whose labels nobody needs to know, shape `(n, dimensions)`.
+
+    Source: Zhou et al., *Batch Calibration* (2024), for language models; chapter 2.
+    """
+    weight = head.coef_
+    bias = -weight @ vectors.mean(axis=0)
+    return fitted_logistic_regression({}, head.classes_, weight, bias)
+
+
 class FrozenClassifier(EmbeddingClassifier):
     """A logistic regression on the embeddings of a sentence transformer that is left as it is.
 
@@ -158,21 +176,32 @@ class FrozenClassifier(EmbeddingClassifier):
         self._forget()
         return self
 
-    def fit_label_names(self, labels: Iterable[str], phrases: Iterable[str] | None = None) -> Self:
+    def fit_label_names(
+        self,
+        labels: Iterable[str],
+        phrases: Iterable[str] | None = None,
+        *,
+        template: str = "{}",
+        unlabeled: Iterable[str] | None = None,
+    ) -> Self:
         """Build the classifier from the labels' names alone: no text needs a label.
 
-        A text gets the label whose phrase has the most similar embedding. Its probabilities are
-        not calibrated; `calibrate` them if you have some labels.
+        A text gets the label whose phrase has the most similar embedding. Some phrases are near
+        all texts; `unlabeled` texts of the task correct for that, see `centered`. The
+        probabilities are not calibrated; `calibrate` them if you have some labels.
 
         Args:
             labels: The labels, such as `["billing", "technical"]`.
             phrases: What stands for each label; `None` takes the labels, underscores as spaces.
+            template: A text like those to be classified, with `{}` where a phrase goes.
+            unlabeled: Texts of the task; nobody needs to know their labels.
 
         Raises:
-            ValueError: If there are fewer than two labels, or not one phrase for each.
+            ValueError: If there are fewer than two labels, not one phrase for each, or the
+                template has no `{}`.
             reptune.assets.AssetUnavailable: If the model cannot be had.
 
-        >>> classifier = FrozenClassifier().fit_label_names(["food", "film"])
+        >>> classifier = FrozenClassifier().fit_label_names(["food", "film"], template="about {}")
         >>> classifier.predict(["the soup was cold"]).tolist()
         ['food']
         """
@@ -184,14 +213,22 @@ class FrozenClassifier(EmbeddingClassifier):
         words = check_texts(words, "phrases")
         if len(words) != len(names):
             raise ValueError(f"{len(words)} phrases for {len(names)} labels; pass one for each.")
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise ValueError(f"template={template!r}; use a string with one {{}} for the label.")
+        texts = None if unlabeled is None else check_texts(unlabeled, "unlabeled texts")
         self._check_parameters()
         with runtime.quiet(), Meter("fit") as cost:
             body = load_body(self.model, runtime.check_device(self.device))
             set_length(body, self.max_length)
             set_prefix(body, self.prefix)
-            vectors = embed(body, token_ids(body, [words[row] for row in order], self.max_length))
-        head = LinearHead(classes, NAMES_SCALE * vectors, np.zeros(len(classes)))
-        self.body_, self.head_ = body, head.as_logistic_regression()
+            spoken = [template.replace("{}", words[row]) for row in order]
+            vectors = embed(body, token_ids(body, spoken, self.max_length))
+            head = LinearHead(classes, NAMES_SCALE * vectors, np.zeros(len(classes)))
+            named = head.as_logistic_regression()
+            if texts is not None:
+                encoded = token_ids(body, texts, self.max_length)
+                named = centered(named, embed(body, encoded, self.prediction_batch_size))
+        self.body_, self.head_ = body, named
         self.classes_, self.cost_, self.thresholds_ = classes, cost, None
         self._forget()
         return self
