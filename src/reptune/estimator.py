@@ -366,6 +366,7 @@ SAVED = {
     "SetFitClassifier": "reptune.fewshot",
     "SpanExtractor": "reptune.extraction",
     "TextGenerator": "reptune.generation",
+    "StaticClassifier": "reptune.fewshot",
     "TfidfClassifier": "reptune.baselines",
 }
 

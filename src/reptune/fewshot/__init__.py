@@ -12,8 +12,10 @@ from reptune.fewshot.contrastive import (
     pair_budget,
     supervised_contrastive_loss,
 )
+from reptune.fewshot.distillation import cosine_matching_loss
 from reptune.fewshot.frozen import FrozenClassifier, centered
 from reptune.fewshot.head import LabelwiseHead, LinearHead
+from reptune.fewshot.static import StaticClassifier
 
 __all__ = [
     "FrozenClassifier",
@@ -22,8 +24,10 @@ __all__ = [
     "PairBudget",
     "PairSampler",
     "SetFitClassifier",
+    "StaticClassifier",
     "all_pairs_cosine_loss",
     "centered",
+    "cosine_matching_loss",
     "cosine_pair_loss",
     "existing_pairs",
     "pair_budget",

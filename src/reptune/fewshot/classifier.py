@@ -29,6 +29,7 @@ from reptune.checks import (
     check_optimizer,
     check_random_state,
     check_shared_parameters,
+    check_texts,
     check_validation,
     check_whole_number,
     seed_of,
@@ -36,6 +37,7 @@ from reptune.checks import (
 from reptune.estimator import pack
 from reptune.fewshot.base import EmbeddingClassifier
 from reptune.fewshot.contrastive import PairSampler, Sampling, check_sampling, existing_pairs
+from reptune.fewshot.distillation import Imitation, check_teacher, fit_on_shares, taught_by
 from reptune.fewshot.encoder import Body, embed, token_ids
 from reptune.fewshot.head import (
     HeadOnVectors,
@@ -239,6 +241,43 @@ class SetFitClassifier(EmbeddingClassifier):
         self._forget()
         return self
 
+    def distill(self, teacher: Any, texts: Iterable[str]) -> Self:
+        """Learn from a fitted teacher and texts without labels, in place of `fit`.
+
+        The sentence transformer is tuned until its cosines are the teacher's, on every pair of a
+        batch; then the head is fitted on the teacher's probabilities. `num_steps=None` takes one
+        pass over the texts. `model` is the student, such as a smaller sentence transformer.
+
+        Args:
+            teacher: A fitted `SetFitClassifier` or `FrozenClassifier` with one label per text.
+            texts: Texts like those to be classified, the more the better.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: If the teacher is not fitted.
+            ValueError: If the input or a parameter is bad; raised before any training.
+            reptune.assets.AssetUnavailable: If the model cannot be had.
+        """
+        texts = list(dict.fromkeys(check_texts(texts)))  # a text and its copy make no pair
+        _check_not_empty(texts)
+        self._check_parameters()
+        check_teacher(teacher)
+        self._check_student(len(texts))
+        (taught, shares), classes = taught_by(teacher, texts), teacher.classes_
+        with runtime.seeded(self.random_state), runtime.quiet():
+            body = self._pretrained()
+            encoded = token_ids(body, texts, self.max_length)
+            with Meter("distillation") as cost:
+                history: list[dict[str, float]] = []
+                if self.trainable != "head":
+                    history = Imitation(self._contrast_settings(), body, encoded, taught).run()
+                check_finite_weights(body)
+                vectors = self._vectors(body, encoded)
+                head = fit_on_shares(self._logistic_regression(), vectors, classes, shares)
+        self.body_, self.head_, self.classes_ = body.eval(), head, classes
+        self.history_, self.cost_, self.thresholds_ = history, cost, None
+        self._forget()
+        return self
+
     def export_setfit(self, folder: str | Path) -> Path:
         """Write a folder that `setfit.SetFitModel.from_pretrained` loads, with equal predictions.
 
@@ -331,6 +370,16 @@ class SetFitClassifier(EmbeddingClassifier):
             raise ValueError(
                 f"end_to_end=True with head={self.head!r}, trainable={self.trainable!r}; it needs "
                 "head='differentiable' and something that trains below it."
+            )
+
+    def _check_student(self, num_texts: int) -> None:
+        if num_texts < 2:
+            raise ValueError("there is no pair of different texts; pass at least 2 of them.")
+        plain = self.head is None or type(self.head) is LogisticRegression
+        if not (self.efficient and self.loss == "cosine" and plain and self.patience is None):
+            raise ValueError(
+                "distillation takes efficient=True, loss='cosine', patience=None and a head of "
+                "None or a LogisticRegression."
             )
 
     def _check_labelwise(self, targets: np.ndarray) -> None:

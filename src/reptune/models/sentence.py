@@ -7,6 +7,7 @@ from typing import Any
 
 import reptune.needs_torch  # noqa: F401
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers.processors import TemplateProcessing
@@ -97,3 +98,27 @@ def _put_before(tokenizer: Any, before: list[int], after: list[int]) -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"before $A{end}", pair=f"before $A{end} $B:1{end}", special_tokens=parts
     )
+
+
+@torch.inference_mode()
+def token_vectors(body: SentenceTransformer, batch_size: int = 1024) -> np.ndarray:
+    """Return what the model makes of each token of its vocabulary, alone between special tokens.
+
+    Args:
+        body: The sentence transformer, which is left in eval mode.
+        batch_size: Tokens at once.
+
+    Returns:
+        Shape `(vocabulary, dimensions)`, float32, by token id.
+
+    Source: Model2Vec (Tulkens and van Dongen 2024) begins like this; chapter 2.
+    """
+    body.eval()
+    before, after = special_ids(body.tokenizer)
+    parts = []
+    for ids in torch.arange(len(body.tokenizer)).split(batch_size):
+        first, last = (torch.tensor(some).repeat(len(ids), 1) for some in (before, after))
+        rows = torch.cat([first, ids[:, None], last], dim=1).long().to(body.device)
+        features = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+        parts.append(body(features)["sentence_embedding"].float().cpu().numpy())
+    return np.concatenate(parts)
