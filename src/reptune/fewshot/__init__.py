@@ -15,6 +15,7 @@ from reptune.fewshot.contrastive import (
 from reptune.fewshot.distillation import cosine_matching_loss
 from reptune.fewshot.frozen import FrozenClassifier, centered
 from reptune.fewshot.head import LabelwiseHead, LinearHead
+from reptune.fewshot.search import search_settings
 from reptune.fewshot.static import StaticClassifier
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "cosine_pair_loss",
     "existing_pairs",
     "pair_budget",
+    "search_settings",
     "supervised_contrastive_loss",
 ]
