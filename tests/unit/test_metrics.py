@@ -459,3 +459,21 @@ def test_over_tasks_level_and_seed_are_checked():
     for name, value in (("level", 95), ("random_state", -1)):
         with pytest.raises(ValueError, match=f"{name}="):
             metrics.paired_interval_over_tasks([([1], [0])], **{name: value})
+
+
+# --- Student's interval over draws ---------------------------------------------------------------
+
+
+def test_students_interval_is_the_one_from_the_table():
+    found = metrics.t_interval([0.01, 0.02, 0.03])
+    assert found.estimate == pytest.approx(0.02)
+    # The quantile of two degrees of freedom is 4.3027.
+    assert found.high - 0.02 == pytest.approx(4.3027 * 0.01 / 3**0.5, abs=1e-5)
+    assert metrics.t_interval([0.2, 0.2]).low == pytest.approx(0.2)
+    assert metrics.t_interval([1, 2, 3], level=0.5).high < metrics.t_interval([1, 2, 3]).high
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [[0.1, 0.2]], [0.1, float("nan")], "ab"])
+def test_students_interval_needs_two_finite_numbers(values):
+    with pytest.raises(ValueError):
+        metrics.t_interval(values)

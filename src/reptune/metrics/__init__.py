@@ -21,6 +21,7 @@ from reptune.metrics.intervals import (
     mean_interval,
     paired_interval,
     paired_interval_over_tasks,
+    t_interval,
 )
 from reptune.metrics.scores import classification_scores, f1_of_counts
 
@@ -44,4 +45,5 @@ __all__ = [
     "paired_interval",
     "paired_interval_over_tasks",
     "reliability",
+    "t_interval",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from reptune.metrics.inputs import (
     finite_numbers,
@@ -126,6 +126,33 @@ def paired_interval_over_tasks(
     resampled = [_bootstrap_means(matrix, [seed, task]) for task, matrix in enumerate(differences)]
     estimate = np.mean([matrix.mean() for matrix in differences])
     return interval_of(estimate, np.mean(resampled, axis=0), level)
+
+
+def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Return Student's interval of a mean over repeated draws, such as differences draw by draw.
+
+    A draw here is one number: where each draw of labels is scored on texts of its own, items
+    cannot be paired across draws. With few draws it is wider than a bootstrap, and rightly so.
+
+    Args:
+        values: One number per draw, shape `(draws,)`.
+        level: Coverage.
+
+    Raises:
+        ValueError: If there are fewer than two, one is not finite, or the shape is another.
+
+    Source: Student, *The Probable Error of a Mean* (1908); chapter 2.
+
+    >>> print(t_interval([0.01, 0.02, 0.03]))  # 0.02 ± 4.303 * 0.01 / sqrt(3)
+    0.020 [-0.005, 0.045]
+    """
+    level, _ = level_and_seed(level, 0)
+    array = finite_numbers("values", values)
+    if array.ndim != 1 or len(array) < 2:
+        raise ValueError(f"values have shape {array.shape}; pass a list of 2 numbers or more.")
+    mean, error = array.mean(), array.std(ddof=1) / np.sqrt(len(array))
+    half = float(t.ppf((1 + level) / 2, len(array) - 1) * error)
+    return Interval(float(mean), float(mean) - half, float(mean) + half, level)
 
 
 def mcnemar_p(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
