@@ -200,3 +200,30 @@ def named_points(
     axes.margins(x=0.32, y=0.15)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure
+
+
+def heat_map(rows: Mapping[str, Mapping[str, metrics.Interval]], label: str = "accuracy") -> Figure:
+    """Draw scores as a table in colors, each with the half-width of its interval below it.
+
+    Args:
+        rows: `{row: {column: Interval}}`, the same columns in each row.
+        label: What the scores are.
+    """
+    columns = list(next(iter(rows.values())))
+    values = np.array([[row[column].estimate for column in columns] for row in rows.values()])
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.52 * len(rows)), layout="constrained")
+    image = axes.imshow(values, cmap="cividis", aspect="auto")
+    middle = (values.min() + values.max()) / 2
+    for place, row in enumerate(rows.values()):
+        for across, column in enumerate(columns):
+            found = row[column]
+            half = (found.high - found.low) / 2
+            ink = "white" if found.estimate < middle else "black"
+            axes.text(across, place, f"{found.estimate:.2f}\n± {half:.2f}", ha="center",
+                      va="center", color=ink, fontsize=8.5)  # fmt: skip
+    axes.set(xticks=range(len(columns)), yticks=range(len(rows)))
+    axes.set(xticklabels=columns, yticklabels=list(rows))
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    figure.colorbar(image, ax=axes, label=label)
+    return figure

@@ -178,7 +178,9 @@ def lineage(rows: Mapping[str, Sequence[tuple[str, str]]]) -> Figure:
 
 
 def similarities(panels: Mapping[str, np.ndarray], counts: Mapping[str, int]) -> Figure:
-    """Draw cosine-similarity matrices side by side, on one color scale from 0 to 1.
+    """Draw cosine-similarity matrices side by side, on one color scale up to 1.
+
+    It begins at 0, or at the lowest tenth below it that a matrix reaches.
 
     Args:
         panels: `{title: matrix}`, each of shape `(n, n)`, texts sorted by label.
@@ -189,8 +191,9 @@ def similarities(panels: Mapping[str, np.ndarray], counts: Mapping[str, int]) ->
     )
     ends = np.cumsum(list(counts.values()))
     middles = ends - np.array(list(counts.values())) / 2 - 0.5
+    lowest = min(0.0, *(np.floor(10 * matrix.min()) / 10 for matrix in panels.values()))
     for axes, (title, matrix) in zip(all_axes[0], panels.items(), strict=True):
-        image = axes.imshow(matrix, cmap="cividis", vmin=0, vmax=1)
+        image = axes.imshow(matrix, cmap="cividis", vmin=lowest, vmax=1)
         for end in ends[:-1]:
             axes.axhline(end - 0.5, color="white", linewidth=1)
             axes.axvline(end - 0.5, color="white", linewidth=1)
