@@ -17,6 +17,7 @@ import pretraining_tables
 import prompt_tables
 import prompting_tables
 import scoreboard
+import setfit_tables
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
 
 from reptune import data, metrics
@@ -32,6 +33,7 @@ PAGES = (
     "book/pretraining_details.md",
     "book/prompting_details.md",
     "book/results.md",
+    "book/setfit_details.md",
 )
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -472,6 +474,7 @@ TABLES = {
         methods,
         *(ch01_final, ch01_final_zh, ch01_speed, ch01_minimum_steps),
         *(ch02_final, ch02_speed, ch02_frozen),
+        *setfit_tables.TABLES,
         *(ch03_transfer, ch03_speed),
         *(ch04_final, ch04_speed),
         ch05_speed,

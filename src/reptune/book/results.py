@@ -29,6 +29,7 @@ import pandas as pd
 from reptune import runtime
 from reptune.book import setup
 from reptune.folders import append_bytes
+from reptune.metrics import Interval, paired_interval
 
 # What every record holds (DESIGN of the book: chapter, study, record).
 FIELDS = (
@@ -189,6 +190,33 @@ def correct(study: str, **fields: Any) -> np.ndarray:
     rows = _scored_rows(study, fields)
     bits = [np.frombuffer(bytes.fromhex(row["correct"]), dtype=np.uint8) for row in rows]
     return np.unpackbits(np.stack(bits), axis=1)[:, : rows[0]["items"]].astype(bool)
+
+
+def compared(
+    study: str, one: str | Mapping[str, Any], other: str | Mapping[str, Any], **fields: Any
+) -> Interval:
+    """Return the accuracy of one method minus another's, paired over the draws that both have.
+
+    Args:
+        study: The study's name.
+        one: A method's name, or what its records hold.
+        other: The same for what is subtracted.
+        fields: What the records of both must hold.
+
+    Raises:
+        ValueError: If no record matches, no draw is common, or the items differ in number.
+    """
+    sides = [{"method": side} if isinstance(side, str) else dict(side) for side in (one, other)]
+    found = []
+    for side in sides:
+        rows = _scored_rows(study, fields | side)
+        found.append(dict(zip([row["random_state"] for row in rows],
+                              correct(study, **(fields | side)), strict=True)))  # fmt: skip
+    common = sorted(found[0].keys() & found[1].keys())
+    if not common:
+        raise ValueError(f"{study} has no draw of both {one!r} and {other!r} with {fields}.")
+    first, second = ([rows[draw] for draw in common] for rows in found)
+    return paired_interval(np.stack(first), np.stack(second))
 
 
 def pack_counts(counts: np.ndarray) -> str:

@@ -262,3 +262,23 @@ def test_times_as_fast_names_the_round_that_cannot_be_compared():
     runs = pd.DataFrame([_timed("head", 1, "plain", 10.0), _timed("all", 1, "ours", 2.0)])
     with pytest.raises(ValueError, match="a round of 'all' holds no run of 'plain'"):
         results.times_as_fast(runs, "plain")
+
+
+def test_methods_are_compared_on_the_draws_that_both_have(record, tmp_path):
+    hits = {
+        ("full", 0): [1, 1, 0, 0], ("full", 1): [1, 1, 1, 0], ("full", 2): [0, 0, 0, 0],
+        ("head", 0): [1, 0, 0, 0], ("head", 1): [1, 1, 1, 1], ("small", 7): [1, 1, 1, 1],
+    }  # fmt: skip
+    for (method, draw), right in hits.items():
+        packed = {"correct": results.pack(np.array(right)), "items": 4, "per_class": len(method)}
+        fields = {"method": method, "random_state": draw, **packed}
+        results.append(record | fields, tmp_path / "trial.py")
+    found = results.compared("trial", "full", "head")
+    # Of draws 0 and 1: a half and three quarters, minus a quarter and one.
+    assert found.estimate == pytest.approx((0.25 - 0.25) / 2)
+    again = results.compared("trial", {"per_class": 4, "method": "full"}, "head", labels=100)
+    assert str(again) == str(found)
+    with pytest.raises(ValueError, match="no draw of both 'full' and 'small'"):
+        results.compared("trial", "full", "small")
+    with pytest.raises(ValueError, match="no record"):
+        results.compared("trial", "full", "none")
