@@ -264,7 +264,7 @@ def test_times_as_fast_names_the_round_that_cannot_be_compared():
         results.times_as_fast(runs, "plain")
 
 
-def test_methods_are_compared_on_the_draws_that_both_have(record, tmp_path):
+def test_methods_are_compared_on_the_draws_that_both_have(record):
     hits = {
         ("full", 0): [1, 1, 0, 0], ("full", 1): [1, 1, 1, 0], ("full", 2): [0, 0, 0, 0],
         ("head", 0): [1, 0, 0, 0], ("head", 1): [1, 1, 1, 1], ("small", 7): [1, 1, 1, 1],
@@ -272,7 +272,7 @@ def test_methods_are_compared_on_the_draws_that_both_have(record, tmp_path):
     for (method, draw), right in hits.items():
         packed = {"correct": results.pack(np.array(right)), "items": 4, "per_class": len(method)}
         fields = {"method": method, "random_state": draw, **packed}
-        results.append(record | fields, tmp_path / "trial.py")
+        results.append(record | fields, __file__)
     found = results.compared("trial", "full", "head")
     # Of draws 0 and 1: a half and three quarters, minus a quarter and one.
     assert found.estimate == pytest.approx((0.25 - 0.25) / 2)
