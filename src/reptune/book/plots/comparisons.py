@@ -223,7 +223,7 @@ def heat_map(rows: Mapping[str, Mapping[str, metrics.Interval]], label: str = "a
                       va="center", color=ink, fontsize=8.5)  # fmt: skip
     axes.set(xticks=range(len(columns)), yticks=range(len(rows)))
     axes.set(xticklabels=columns, yticklabels=list(rows))
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize=8.5)
     axes.grid(visible=False)
-    figure.colorbar(image, ax=axes, label=label)
+    figure.colorbar(image, ax=axes, label=label, fraction=0.05)
     return figure
