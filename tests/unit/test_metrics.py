@@ -477,7 +477,3 @@ def test_students_interval_is_the_one_from_the_table():
 def test_students_interval_needs_two_finite_numbers(values):
     with pytest.raises(ValueError):
         metrics.t_interval(values)
-
-
-def test_the_detectable_difference_is_what_four_of_five_tries_find():
-    assert metrics.Interval(0.0, -0.0196, 0.0196).detectable == pytest.approx(0.028)
