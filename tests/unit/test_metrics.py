@@ -63,6 +63,25 @@ def test_paired_interval_of_a_method_with_itself_is_zero():
     assert not interval.excludes(0)
 
 
+def test_the_smallest_detectable_difference_by_hand():
+    # 95%: 1.96 standard errors to each side, and 1.96 + 0.84 to be found in four of five tries.
+    assert metrics.Interval(0.01, -0.0096, 0.0296).detectable == pytest.approx(0.0280, abs=1e-4)
+    assert metrics.Interval(0.5, -0.0196, 0.0196).detectable == pytest.approx(0.0280, abs=1e-4)
+    # 97.5%: 2.24 and 0.84.
+    wider = metrics.Interval(0.0, -0.0224, 0.0224, level=0.975)
+    assert wider.detectable == pytest.approx(0.0308, abs=1e-4)
+
+
+def test_a_difference_of_the_detectable_size_is_found_in_four_of_five_tries():
+    half = 0.0196  # of an interval of 95% whose standard error is 0.01
+    true = metrics.Interval(0.0, -half, half).detectable
+    estimates = np.random.default_rng(0).normal(true, 0.01, 20_000)
+    found = [
+        metrics.Interval(one, one - half, one + half).excludes(0) for one in estimates.tolist()
+    ]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.01)
+
+
 def test_paired_interval_needs_the_same_items():
     with pytest.raises(ValueError, match=r"\(1, 3\) and B \(1, 4\)"):
         metrics.paired_interval([1, 0, 1], [1, 0, 1, 1])

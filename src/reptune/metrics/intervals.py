@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.special
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from reptune.metrics.inputs import (
     finite_numbers,
@@ -22,6 +22,7 @@ NUM_RESAMPLES = 10_000
 # With more different items than this, drawing how often each occurs is slower than drawing items.
 MANY = 10_000
 CHUNK = 5_000_000  # numbers that a resampling holds at once
+POWER = 0.8  # of the tries that find a difference of the smallest detectable size
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ class Interval:
     def excludes(self, value: float) -> bool:
         """Return whether `value` lies outside the interval."""
         return not self.low <= value <= self.high
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference that such an interval excludes zero for, in 4 of 5 tries.
+
+        It takes the estimate to be normal: an interval of 95% reaches 1.96 standard errors to each
+        side, and a difference of 2.80 of them is found in four of five tries, so it is 1.43 times
+        half of the interval's width. "Not distinguishable" says little without it.
+
+        >>> round(Interval(0.01, -0.02, 0.04).detectable, 3)
+        0.043
+        """
+        reach = float(norm.ppf((1 + self.level) / 2))
+        return (self.high - self.low) / 2 * (1 + float(norm.ppf(POWER)) / reach)
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95, random_state: int = 0) -> Interval:
