@@ -12,7 +12,7 @@ import numpy as np
 from reptune.classification import FineTunedClassifier
 from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
 from reptune.extraction import SpanExtractor
-from reptune.fewshot import SetFitClassifier
+from reptune.fewshot import SetFitClassifier, StaticClassifier
 from reptune.fewshot.frozen import FrozenClassifier
 from reptune.generation import TextGenerator
 from reptune.incontext import InContextClassifier
@@ -48,7 +48,7 @@ class Case:
         misspelled: A wrong parameter name, and the right one.
         grid: What a grid search tries.
         trains: Whether `fit` changes weights, which can be interrupted.
-        keeps_weights: Whether a saved folder holds them.
+        keeps_weights: Whether a saved folder holds those of a network.
     """
 
     name: str
@@ -94,6 +94,11 @@ class Case:
     def has_probabilities(self) -> bool:
         """Whether it has `predict_proba`."""
         return self.classifies or self.tags_words
+
+    @property
+    def runs_network(self) -> bool:
+        """Whether it predicts with a network, whose passes can be counted."""
+        return self.kind is not StaticClassifier
 
     @property
     def what(self) -> str:
@@ -167,6 +172,10 @@ CASES = (
     Case(
         "frozen", FrozenClassifier, "encoder", {"random_state": 0}, ("classweight", "class_weight"),
         trains=False,
+    ),
+    Case(
+        "static", StaticClassifier, "encoder", {"dimensions": 8, "random_state": 0},
+        ("dimension", "dimensions"), trains=False, keeps_weights=False,
     ),
     Case(
         "in context", InContextClassifier, "causal",

@@ -10,7 +10,7 @@ from reptune.assets import AssetUnavailable
 WHOLE = {
     "num_epochs", "num_steps", "batch_size", "max_length", "per_class", "num_pairs", "patience",
     "demonstration_draws", "prediction_batch_size", "random_state", "rank", "max_new_tokens",
-    "stride", "max_answer_tokens",
+    "stride", "max_answer_tokens", "dimensions",
 }  # fmt: skip
 REAL = {
     "learning_rate", "weight_decay", "warmup", "layer_decay", "case_dropout", "C", "low", "high",

@@ -112,6 +112,7 @@ def test_the_size_of_a_batch_changes_nothing(case, own, fitted, size):
     np.testing.assert_allclose(case.output(own, _many(case)), expected, atol=1e-5)
 
 
+@pytest.mark.only(lambda case: case.runs_network)
 def test_a_batch_has_the_size_asked_for(case, own):
     passes = {}
     for size in (1, 4):
@@ -320,6 +321,7 @@ def test_chunks_change_nothing(case, fitted, monkeypatch):
     np.testing.assert_allclose(case.output(fitted, _many(case)), whole, atol=1e-5)
 
 
+@pytest.mark.only(lambda case: case.runs_network)
 def test_a_generator_is_read_chunk_by_chunk(case, fitted, small_chunks):
     """Its own error comes out as it is, after the model has read the chunks before."""
     for method in _methods(case, fitted):

@@ -21,9 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from reptune.checks import (
-    check_labels,
-    check_random_state,
-    check_texts,
+    check_training_set,
     check_whole_number,
     did_you_mean,
 )
@@ -114,32 +112,33 @@ def search_settings(
 
     Source: Akiba et al., *Optuna* (2019); the standard error's rule is Breiman's (1984).
     """
-    texts = check_texts(texts)
-    labels = check_labels(labels, len(texts), num_classes=2)
+    texts, labels = check_training_set(texts, labels)
     check_whole_number("num_trials", num_trials)
-    check_random_state(random_state)
+    check_whole_number("random_state", random_state, least=0)
     _check_folds(labels, num_folds)
     _check_space(space, fixed)
     optuna = _optuna()
+    name = _name_of(texts, labels, space, num_folds, random_state, fixed)
     study = optuna.create_study(
-        study_name=_name_of(texts, labels, space, num_folds, random_state, fixed),
-        storage=_storage(optuna, journal),
-        sampler=optuna.samplers.TPESampler(seed=random_state),
-        direction="maximize",
+        study_name=name, storage=_storage(optuna, journal), direction="maximize",
         load_if_exists=True,
-    )
+    )  # fmt: skip
     choices = {
         name: optuna.distributions.CategoricalDistribution(list(values))
         for name, values in space.items()
     }
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=random_state)
     trials = [_kept(each) for each in _complete(study)]
+    # With the first seed again, a search that goes on would be given the same suggestions again.
+    study.sampler = optuna.samplers.TPESampler(seed=random_state + len(trials))
     while len(trials) < num_trials:
-        asked = study.ask({} if not trials else choices)
-        made = SetFitClassifier(
-            **parameters(asked.params), **{"random_state": random_state, **fixed}
-        )
-        trial = Trial(dict(asked.params), held_out_hits(made, texts, labels, folds))
+        asked = study.ask(choices if trials else {})
+        settings = dict(asked.params)
+        tried = next((each.correct for each in trials if each.settings == settings), None)
+        if tried is None:  # the same settings would give the same again
+            made = SetFitClassifier(random_state=random_state, **parameters(settings), **fixed)
+            tried = held_out_hits(made, texts, labels, folds)
+        trial = Trial(settings, tried)
         asked.set_user_attr("correct", "".join(str(int(hit)) for hit in trial.correct))
         study.tell(asked, trial.accuracy)
         trials.append(trial)

@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 
 from reptune import runtime
 from reptune.checks import (
-    check_labels,
     check_number,
     check_random_state,
     check_shared_parameters,
     check_texts,
+    check_training_set,
     check_whole_number,
 )
 from reptune.estimator import TextClassifier
@@ -143,8 +143,7 @@ class StaticClassifier(TextClassifier):
             ValueError: If the input or a parameter is bad.
             reptune.assets.AssetUnavailable: If the model cannot be had.
         """
-        texts = check_texts(texts)
-        labels = check_labels(labels, len(texts), num_classes=2)
+        texts, labels = check_training_set(texts, labels)
         self._check_parameters()
         classes, targets = np.unique(labels, return_inverse=True)
         with runtime.quiet():

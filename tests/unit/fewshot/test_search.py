@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from reptune.fewshot import SetFitClassifier
+from reptune.fewshot import SetFitClassifier, search
 from reptune.fewshot.search import Trial, concluded, held_out_hits, parameters, search_settings
 from tests.tiny import LABELS, TEXTS
 
@@ -60,6 +60,7 @@ def test_optuna_is_named_with_the_extra_that_brings_it(monkeypatch, quick):
         ({"num_folds": 9}, "label 'negative' has 8 texts, fewer than num_folds=9"),
         ({"num_folds": 1}, "num_folds"),
         ({"num_trials": 0}, "num_trials"),
+        ({"random_state": None}, "random_state"),
         ({"space": {"steps": (1,)}}, "no parameter 'steps'"),
         ({"space": {}}, "name parameters"),
         ({"space": {"C": ()}}, "name parameters"),
@@ -72,6 +73,31 @@ def test_bad_arguments_are_named_before_anything_is_trained(monkeypatch, quick, 
     monkeypatch.setattr(SetFitClassifier, "fit", pytest.fail)
     with pytest.raises(ValueError, match=message):
         search_settings(TEXTS, LABELS, **(quick | changes))
+
+
+def test_a_search_that_goes_on_is_not_given_the_same_suggestions_again(tmp_path, quick):
+    pytest.importorskip("optuna")
+    wide = {"space": {"C": tuple(float(power) for power in range(1, 60))}, "trainable": "head"}
+    for trials in (3, 5):
+        found = search_settings(
+            TEXTS, LABELS, num_trials=trials, journal=tmp_path / "journal.log", **(quick | wide)
+        )
+    tried = [trial.settings["C"] for trial in found.trials[1:]]
+    assert len(tried) == 4 and tried[2:] != tried[:2]
+
+
+def test_settings_that_were_tried_are_not_tried_again(monkeypatch, quick):
+    pytest.importorskip("optuna")
+    asked = []
+
+    def hits_of(classifier, *rest):
+        asked.append(classifier.head)
+        return hits(0, 1)
+
+    monkeypatch.setattr(search, "held_out_hits", hits_of)
+    found = search_settings(TEXTS, LABELS, num_trials=4, **(quick | {"space": {"C": (3.0,)}}))
+    assert len(found.trials) == 4
+    assert len(asked) == 2 and asked[0] is None and asked[1].C == 3.0
 
 
 def test_a_search_goes_on_where_it_stopped(tmp_path, quick):
