@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reptune.cloze import PromptTunedClassifier, PromptTunedRegressor
     from reptune.estimator import load
     from reptune.extraction import SpanExtractor
-    from reptune.fewshot import FrozenClassifier, SetFitClassifier
+    from reptune.fewshot import FrozenClassifier, SetFitClassifier, StaticClassifier
     from reptune.generation import TextGenerator
     from reptune.incontext import InContextClassifier
     from reptune.ner import EntityTagger
@@ -31,6 +31,7 @@ _LAZY = {
     "Run": "reptune.book.setup",
     "SetFitClassifier": "reptune.fewshot",
     "SpanExtractor": "reptune.extraction",
+    "StaticClassifier": "reptune.fewshot",
     "TextGenerator": "reptune.generation",
     "TfidfClassifier": "reptune.baselines",
     "continue_pretraining": "reptune.pretraining",
@@ -48,6 +49,7 @@ __all__ = [
     "Run",
     "SetFitClassifier",
     "SpanExtractor",
+    "StaticClassifier",
     "TextGenerator",
     "TfidfClassifier",
     "__version__",

@@ -365,8 +365,8 @@ SAVED = {
     "PromptTunedRegressor": "reptune.cloze",
     "SetFitClassifier": "reptune.fewshot",
     "SpanExtractor": "reptune.extraction",
-    "TextGenerator": "reptune.generation",
     "StaticClassifier": "reptune.fewshot",
+    "TextGenerator": "reptune.generation",
     "TfidfClassifier": "reptune.baselines",
 }
 
