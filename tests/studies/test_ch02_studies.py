@@ -4,6 +4,7 @@ import ch02_distillation as distillation
 import ch02_fair_speed as fair_speed
 import ch02_languages as languages
 import ch02_names as names
+import ch02_raft as raft
 import ch02_ten_draws as ten_draws
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ def small(monkeypatch, tmp_path, encoder):
     }
     monkeypatch.setattr(common.data, "load", made.get)
     common.splits.cache_clear()
+    monkeypatch.setattr(raft, "MODEL", encoder)
     for study in (names, distillation, ten_draws):
         monkeypatch.setattr(study, "MINILM", encoder)
         monkeypatch.setattr(study, "MPNET", encoder)
@@ -269,6 +271,28 @@ def test_lopsided_draws_are_scored_by_penalty_and_weights(small, encoder, monkey
     assert len(found) == 2 * 3 * 2
     assert {each["labels"] for each in found} == {48 + 4 * 3}
     assert all(0 <= each["metrics"]["said_frequent"] <= 1 for each in found)
+
+
+# --- RAFT's protocol -----------------------------------------------------------------------------
+
+
+def test_fields_are_chosen_on_the_labels_alone_and_scored_beside_the_usual(small, monkeypatch):
+    monkeypatch.setattr(raft, "FED", {way: (part, 16) for way, (part, _) in raft.FED.items()})
+    job = {**raft.JOBS[0], "model": raft.MODEL}
+    usual, chosen = records(raft, job)
+    assert (usual["method"], chosen["method"]) == (raft.DEFAULT, raft.CHOSEN)
+    assert usual["fields"] == raft.USUAL and chosen["fields"] in raft.FED
+    assert (chosen["correct"] == usual["correct"]) or chosen["fields"] != raft.USUAL
+    texts, labels = common.few_shot("bbc_news", 10, 42)
+    tried = raft.trials(texts, labels, 42)
+    assert len(tried) == 7 and tried[0].settings == {} and len(tried[0].correct) == 50
+    # One that is right everywhere beside one that is wrong everywhere is taken.
+    wrong, right = np.zeros(50, dtype=bool), np.ones(50, dtype=bool)
+    made = [raft.Trial({}, wrong), raft.Trial({"fields": "headline"}, right)]
+    monkeypatch.setattr(raft, "trials", lambda *given: made)
+    usual, chosen = records(raft, job)
+    assert chosen["fields"] == "headline" and chosen["metrics"]["cross_validated"] == 1
+    assert usual["metrics"]["cross_validated"] == 0
 
 
 def test_very_few_labels_have_both_methods(small, monkeypatch):
