@@ -2,6 +2,7 @@
 
 import ch02_distillation as distillation
 import ch02_fair_speed as fair_speed
+import ch02_label_curve as label_curve
 import ch02_languages as languages
 import ch02_names as names
 import ch02_raft as raft
@@ -297,4 +298,7 @@ def test_fields_are_chosen_on_the_labels_alone_and_scored_beside_the_usual(small
 
 def test_very_few_labels_have_both_methods(small, monkeypatch):
     jobs = [job for job in ten_draws.other_jobs() if job["step"] == "curve"]
-    assert len(jobs) == 10 * 2 and {job["labels"] for job in jobs} == {4}
+    assert len(jobs) == 5 * 2 * 2 and {job["labels"] for job in jobs} == {4, 8}
+    # With those of the study that it adds to, ten draws.
+    (draws,) = {tuple(sorted({job["random_state"] for job in jobs}))}
+    assert sorted([*label_curve.DRAWS, *draws]) == list(range(42, 52))
