@@ -24,8 +24,8 @@ Written down before the first record:
 
 Arithmetic, one thread: both methods of a draw take 25 s on reviews with MiniLM, 80 s with mpnet
 and 50 s on news. `choice` 3 draws x 155 s = 8 min; `final` 10 draws x 155 s = 26 min; `one` 10
-draws x 50 s = 8 min; `curve` 5 draws x (45 + 50 s for SetFit, 105 + 150 s for fine-tuning) = 29 min;
-`lopsided` 10 draws x 50 s = 8 min. In all 79 core minutes; the longest job takes 3 minutes.
+draws x 50 s = 8 min; `curve` 5 draws x (45 + 50 s for SetFit, 105 + 150 s for fine-tuning) = 29
+min; `lopsided` 10 draws x 50 s = 8 min. In all 79 core minutes; the longest job takes 3 minutes.
 """
 
 from __future__ import annotations
