@@ -183,7 +183,7 @@ class Runs:
         if method.name in ON_EMBEDDINGS:  # which were computed beforehand
             per_text = self.embeddings["seconds"] / len(self.examples)
             predict_seconds += per_text * len(held)
-            fit_seconds += per_text * len(known)
+            fit_seconds += per_text * len(known) * (method.name == "frozen")
         return {
             "predicted": classes.searchsorted(predicted).tolist(),
             "fit_seconds": fit_seconds, "predict_seconds": predict_seconds,
@@ -198,10 +198,11 @@ class Runs:
         texts, labels = self.examples.inputs, np.asarray(self.examples.targets)
         if method.name in ON_EMBEDDINGS:
             vectors = self.embeddings["vectors"]
-            if method.name == "label-names":
-                return _centered(self.embeddings[method.name], vectors[known]), vectors[held]
-            head = method.make(**settings)._logistic_regression()
-            return head.fit(vectors[known], labels[known]), vectors[held]
+            head = self.embeddings.get(method.name)
+            if head is None:
+                head = method.make(**settings)._logistic_regression()
+                head.fit(vectors[known], labels[known])
+            return head, vectors[held]
         options = dict(settings)
         if self.model is not None and method.name != "tfidf":
             options["model"] = self.model
@@ -257,12 +258,6 @@ class Runs:
             self._needs(spent / (start + len(parts[-1])) * len(texts) - spent)
         self.embeddings["vectors"] = np.concatenate(parts)
         self.embeddings["seconds"] = time.monotonic() - started
-
-
-def _centered(head: Any, vectors: np.ndarray) -> Any:
-    from reptune.fewshot import centered
-
-    return centered(head, vectors)
 
 
 # --- the journal ---------------------------------------------------------------------------------

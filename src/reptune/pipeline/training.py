@@ -25,7 +25,6 @@ from reptune.estimator import SavedEstimator, tempered
 from reptune.folders import check_replaceable, write_folder
 from reptune.multilabel import multilabel_scores
 from reptune.pipeline.examples import Examples, kind_of
-from reptune.pipeline.fits import ON_EMBEDDINGS
 from reptune.pipeline.intervals import CROSS_VALIDATED, share_interval
 from reptune.pipeline.methods import (
     NUMBERS,
@@ -303,8 +302,7 @@ def _maker(
 
 def _fit(estimator: Any, method: Method, examples: Examples) -> SavedEstimator:
     if method.name == "label-names":
-        names = [str(label) for label in examples.labels]
-        return estimator.fit_label_names(names, unlabeled=examples.inputs)
+        return estimator.fit_label_names([str(label) for label in examples.labels])
     return estimator.fit(examples.inputs, examples.targets)
 
 
@@ -334,8 +332,8 @@ def _predict_held_out(
     folds = grouped_folds(strata_of(examples), groups, FOLDS, random_state)
     count = FOLDS if method.quick and examples.kind == "label" else 1
     parts, rows = [], []
-    on_vectors = method.name in ON_EMBEDDINGS and count > 1
-    vectors, named = _vectors(make(), examples, method) if on_vectors else (None, None)
+    on_vectors = method.name == "frozen" and count > 1
+    vectors = _vectors(make(), examples) if on_vectors else None
     for fold in range(count):
         known, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         training = examples.select(known.tolist())
@@ -347,7 +345,7 @@ def _predict_held_out(
             )
         held_rows = examples.select(held.tolist())
         if on_vectors:
-            head = _head(make(), named, vectors[known], training.targets)
+            head = _head(make(), vectors[known], training.targets)
             scores = head.predict_proba(vectors[held])
             parts.append(_scored(held_rows, head.classes_, scores, examples.labels))
         else:
@@ -365,23 +363,13 @@ def _predict_held_out(
     )
 
 
-def _vectors(classifier: Any, examples: Examples, method: Method) -> tuple[np.ndarray, Any]:
-    """Return every text's embedding, `(n, dimensions)`, and what the labels' names alone make.
-
-    The encoder is the same in each fold. Where no names are asked for, `None` stands for the head.
-    """
-    if method.name == "label-names":
-        classifier.fit_label_names([str(label) for label in examples.labels])
-        return classifier.embed(examples.inputs), classifier.head_
-    return classifier.fit_label_names(["any", "two"]).embed(examples.inputs), None
+def _vectors(classifier: Any, examples: Examples) -> np.ndarray:
+    """Return every text's embedding, `(n, dimensions)`: the encoder is the same in each fold."""
+    return classifier.fit_label_names(["any", "two"]).embed(examples.inputs)
 
 
-def _head(classifier: Any, named: Any, vectors: np.ndarray, labels: Sequence[Any]) -> Any:
-    """Return the head that `fit`, or `fit_label_names`, would put on these embeddings."""
-    if named is not None:
-        from reptune.fewshot import centered
-
-        return centered(named, vectors)
+def _head(classifier: Any, vectors: np.ndarray, labels: Sequence[Any]) -> Any:
+    """Return the head that `FrozenClassifier.fit` would put on these embeddings."""
     classes, targets = np.unique(np.asarray(labels), return_inverse=True)
     return classifier._fit_head(vectors, classes, targets)
 

@@ -5,11 +5,6 @@ import pytest
 
 from reptune.fewshot import FrozenClassifier, LinearHead, centered
 from reptune.fewshot.frozen import NAMES_SCALE
-from reptune.pipeline.compare import compare
-from reptune.pipeline.examples import Examples
-from reptune.pipeline.fits import Folds, Journal, Runs
-from reptune.pipeline.methods import METHODS
-from reptune.pipeline.training import train
 from tests import tiny
 
 NAMES = ["good", "bad"]
@@ -68,37 +63,3 @@ def test_a_template_without_one_place_for_the_label_is_named(template):
 def test_unlabeled_texts_that_are_none_are_named(texts):
     with pytest.raises(ValueError, match="unlabeled"):
         FrozenClassifier("no model is loaded").fit_label_names(NAMES, unlabeled=texts)
-
-
-# --- the same in compare and in train ------------------------------------------------------------
-
-
-@pytest.fixture
-def examples():
-    texts = [f"{text} {row}" for row, text in enumerate(tiny.TEXTS + tiny.GOOD)]
-    return Examples("label", texts, [*tiny.LABELS, *["positive"] * 8], "tiny.csv", "")
-
-
-def test_compare_scores_what_the_estimator_predicts(tiny_encoder, examples):
-    folds = Folds.of(examples, 0)
-    journal = Journal.of(None, examples, folds, tiny_encoder, 0)
-    runs = Runs(examples, folds, tiny_encoder, 0, journal)
-    (found,) = runs.candidates(METHODS["label-names"])
-    for outer, inner, known, held in folds.cuts[:5]:
-        classifier = FrozenClassifier(tiny_encoder).fit_label_names(
-            ["negative", "positive"], unlabeled=examples.select(known).inputs
-        )
-        predicted = classifier.predict(examples.select(held).inputs)
-        ids = classifier.classes_.searchsorted(predicted)
-        assert found.predicted[outer, inner].tolist() == ids.tolist()
-
-
-def test_train_makes_what_the_estimator_makes(tiny_encoder, examples):
-    result = train(examples, "label-names", settings={"model": tiny_encoder})
-    expected = FrozenClassifier(tiny_encoder).fit_label_names(
-        ["negative", "positive"], unlabeled=examples.inputs
-    )
-    np.testing.assert_allclose(result.model.head_.coef_, expected.head_.coef_, atol=1e-5)
-    np.testing.assert_allclose(result.model.head_.intercept_, expected.head_.intercept_, atol=1e-5)
-    found = compare(examples, methods=["label-names"], model=tiny_encoder)
-    assert found.not_run == {}
