@@ -132,7 +132,7 @@ def phases() -> Figure:
     write(axes, (columns[1] + 0.08, 1.92), "the same", 7.5, ha="left", color=MUTED)
     draw_box(axes, (columns[3], 1.92), (0.84, tall), "white", "cosine", SIZE)
     draw_arrow(axes, (columns[3] + 0.42, 1.92), (columns[4] - 0.36, 1.92))
-    draw_box(axes, (columns[4], 1.92), (0.8, 0.62), "white", "same label: 1\nother: 0", SIZE)
+    draw_box(axes, (columns[4], 1.92), (0.8, 0.62), "white", "same label:\n1, else 0", SIZE)
 
     texts = ("each text", "body, as tuned", "vector", "head", "label")
     shapes = (width, width, width, 0.84, 0.8)
