@@ -37,6 +37,7 @@ from reptune.meter import Meter
 from reptune.models.causal import CausalLM, load_causal_lm
 from reptune.models.neighbors import Neighbors
 from reptune.models.prompts import check_text
+from reptune.models.templates import Template
 from reptune.tokens import check_max_length
 from reptune.training import fast_options
 
@@ -44,6 +45,7 @@ Selection = Literal["random", "nearest", "given"]
 Calibration = Literal["contextual", "batch"] | None
 
 TEMPLATE = "Review: {text}\nSentiment:"
+MASK = "{mask}"  # where the answer goes, for who writes it down
 SEPARATOR = "\n\n"
 # Inputs without content: what the model answers to these, it answers before reading anything.
 CONTENT_FREE = ("N/A", "", "[MASK]")
@@ -75,7 +77,8 @@ def build_prompt(
         text: The new item.
         examples: Texts with their answers.
         description: What the task is; empty for none.
-        template: How an item looks, with `{text}` in it; the answer follows after a space.
+        template: How an item looks, with `{text}` in it; the answer follows after a space. It may
+            also be written as chapter 6 does, with `{mask}` at its end, where the answer goes.
         separator: What stands between the parts.
 
     >>> print(build_prompt("dull .", [("great fun .", "positive")]))
@@ -94,9 +97,16 @@ def build_prompt(
     for name, part in (("text", text), ("description", description), ("separator", separator)):
         check_text(name, part)
     examples = _check_examples(examples)
-    shown = [f"{template.replace('{text}', known)} {answer}" for known, answer in examples]
-    parts = [description, *shown, template.replace("{text}", text)]
+    shown = [f"{_before_answer(template, known)} {answer}" for known, answer in examples]
+    parts = [description, *shown, _before_answer(template, text)]
     return separator.join(part for part in parts if part)
+
+
+def _before_answer(template: str, text: str) -> str:
+    """Return an item up to the space before its answer."""
+    if MASK in template:
+        return Template(template).halves(text)[0].rstrip(" ")
+    return template.replace("{text}", text)
 
 
 def _check_examples(examples: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -113,11 +123,23 @@ def _check_examples(examples: Iterable[tuple[str, str]]) -> list[tuple[str, str]
 
 
 def check_template(template: str) -> None:
-    """Raise a `ValueError` unless a template has one `{text}` and does not end in white space."""
+    """Raise a `ValueError` unless a template has one `{text}` and does not end in white space.
+
+    With `{mask}` it is a `reptune.models.templates.Template` that ends with it.
+    """
     if not isinstance(template, str) or template.count("{text}") != 1:
         raise ValueError(f"template={template!r}; write {{text}} once, where the input goes.")
     check_unicode(template, "template")
-    if template != template.rstrip():
+    before = template
+    if MASK in template:
+        before = template.split(MASK)[0].rstrip(" ")
+        parsed = Template(template)
+        if parsed.pair or not parsed.mask_last:
+            raise ValueError(
+                f"template={template!r}; end it with {{mask}}, where the answer goes, and leave "
+                f"{{text2}} out: {before + ' ' + MASK!r}."
+            )
+    if before != before.rstrip():
         raise ValueError(
             f"template={template!r} ends in white space; leave it out: the space belongs to the "
             "answer's first token."
@@ -256,7 +278,8 @@ class InContextClassifier(TextClassifier):
 
     Args:
         model: An asset's name, a local folder or a Hub id of a causal language model.
-        template: How an item looks, with `{text}` in it; the label word follows after a space.
+        template: How an item looks, with `{text}` in it; the label word follows after a space. A
+            `{mask}` at its end is the same: it says where the word goes.
         words: A word (or several) for each label; `None` takes the labels themselves.
         description: What the task is, at the head of the prompt; empty for none.
         per_class: Examples of each label in the prompt; 0 for none. As many as there are where

@@ -32,6 +32,7 @@ from reptune.incontext import (
 )
 from reptune.models import neighbors
 from reptune.models.causal import CausalLM, load_causal_lm
+from reptune.models.templates import Template
 from reptune.training import fast_options
 from tests.soak_cases import prompting
 from tests.soak_cases.estimators import reseal
@@ -138,6 +139,11 @@ def test_braces_and_backslashes_are_text():
         ("{text}\nSentiment: ", "ends in white space"),
         ("{text}\nSentiment:\n", "ends in white space"),
         ("Classify {text} ", "ends in white space"),
+        ("{text}\n{mask}", "ends in white space"),
+        ("{mask} news : {text}", "end it with {mask}"),
+        ("{text} or {text2} ? {mask}", "leave {text2} out"),
+        ("{text} {mask} {mask}", "holds {mask} 2 times"),
+        ("{text} {label} {mask}", "unknown slot {label}"),
     ],
 )
 def test_bad_templates(make, unloadable, template, message):
@@ -179,6 +185,23 @@ def test_a_template_may_end_in_the_text(make):
     classifier = make(template="Classify {text}", per_class=0).fit(TEXTS, LABELS)
     assert classifier.prompt("dull") == "Classify dull"
     assert classifier.predict_proba(["dull"]).shape == (1, 2)
+
+
+def test_a_template_of_chapter_6_is_one_of_chapter_5(make, tmp_path):
+    """The slot for the answer may be written down; braces are then doubled, as in `Template`."""
+    short, long = "Review: {text}\nSentiment:", "Review: {text}\nSentiment: {mask}"
+    examples = [("fun .", "positive"), ("{mask}", "negative")]
+    assert build_prompt("dull {", examples, template=long) == (
+        build_prompt("dull {", examples, template=short)
+    )
+    assert build_prompt("x", template="{{{text}}}: {mask}") == "{x}:"
+    shown = Template(long).render("fun .", word="positive")
+    assert build_prompt("x", [("fun .", "positive")], template=long).startswith(shown)
+    one, other = (make(template=each).fit(TEXTS, LABELS) for each in (short, long))
+    assert one.predict_proba(TEXTS).tolist() == other.predict_proba(TEXTS).tolist()
+    again = InContextClassifier.load(other.save(tmp_path / "saved"))
+    assert again.template == long
+    assert again.prompt("dull") == one.prompt("dull")
 
 
 # --- answers -------------------------------------------------------------------------------------
