@@ -23,8 +23,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from reptune import assets, runtime
 from reptune.checks import check_labels, check_texts, check_unicode, check_whole_number
+from reptune.cloze.prompt_models import PromptModel
 from reptune.cloze.templates import Template, token_ids, word_ids
-from reptune.models.causal import check_loaded, load_causal_lm, load_float32
+from reptune.models.causal import CausalLM, check_loaded, load_causal_lm, load_float32
 from reptune.runtime import half_precision as autocast
 from reptune.tokens import pad
 
@@ -57,7 +58,8 @@ class CausalGenerator:
     and 50 kB per text, beam and token, in float32.
 
     Args:
-        model: A causal language model: an asset's name, a local folder or a Hub id.
+        model: A causal language model: an asset's name, a local folder or a Hub id, or one that
+            `reptune.cloze.load_prompt_model` has loaded, which is then not loaded again.
         beam_width: Templates kept at each length.
         max_tokens: Tokens of the longest template.
         max_text_tokens: Tokens of a text that are read; the rest of a longer one is cut off.
@@ -74,7 +76,7 @@ class CausalGenerator:
 
     def __init__(
         self,
-        model: str | Path = "SmolLM2-135M-Instruct",
+        model: str | Path | PromptModel = "SmolLM2-135M-Instruct",
         *,
         beam_width: int = 20,
         max_tokens: int = 6,
@@ -86,7 +88,7 @@ class CausalGenerator:
         max_tokens = check_whole_number("max_tokens", max_tokens)
         max_text_tokens = check_whole_number("max_text_tokens", max_text_tokens)
         batch_size = check_whole_number("batch_size", batch_size)
-        self._lm = load_causal_lm(model)
+        self._lm = _causal(model)
         self._beam_width, self._max_tokens = beam_width, max_tokens
         self._max_text_tokens, self._batch_size = max_text_tokens, batch_size
         self._half = half_precision
@@ -220,6 +222,18 @@ class CausalGenerator:
 
     def _vocabulary_size(self) -> int:
         return self._lm.model.get_output_embeddings().weight.shape[0]
+
+
+def _causal(model: str | Path | PromptModel) -> CausalLM:
+    """Return a causal model with its tokenizer, loaded if it is not, or raise a `ValueError`."""
+    if not isinstance(model, PromptModel):
+        return load_causal_lm(model)
+    if not model.causal:
+        raise ValueError(
+            f"model is a {type(model.model).__name__}, which cannot go on with a text; load a "
+            "causal language model, such as 'SmolLM2-135M-Instruct'."
+        )
+    return CausalLM(model.model.eval(), model.tokenizer)
 
 
 class _Beam(NamedTuple):

@@ -10,7 +10,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from reptune.cloze import template_search
+from reptune.cloze import load_prompt_model, template_search
 from reptune.cloze.template_search import CausalGenerator, SpanGenerator
 from reptune.cloze.templates import Template, encode
 from tests import tiny
@@ -350,6 +350,18 @@ def test_models_of_the_wrong_kind(tiny_causal_lm, tiny_masked_lm):
         SpanGenerator(tiny_causal_lm)
     with pytest.raises(ValueError, match="need 134 tokens, but the model takes at most 128"):
         CausalGenerator(tiny_causal_lm, max_text_tokens=128)
+
+
+def test_a_model_that_is_loaded_is_not_loaded_again(tiny_causal_lm, tiny_masked_lm, monkeypatch):
+    loaded, masked = load_prompt_model(tiny_causal_lm), load_prompt_model(tiny_masked_lm)
+    wanted = {"num_templates": 3}
+    by_name = CausalGenerator(tiny_causal_lm, beam_width=3, max_tokens=2, **KNOBS)
+    expected = by_name.generate(TEXTS, LABELS, WORDS, **wanted)
+    monkeypatch.setattr(template_search, "load_causal_lm", None)
+    generator = CausalGenerator(loaded, beam_width=3, max_tokens=2, **KNOBS)
+    assert generator.generate(TEXTS, LABELS, WORDS, **wanted) == expected
+    with pytest.raises(ValueError, match="which cannot go on with a text"):
+        CausalGenerator(masked)
 
 
 @pytest.mark.parametrize(
