@@ -19,7 +19,13 @@ def title_pairs() -> DatasetDict:
     """Return pairs of a title and an article's opening: does the one belong to the other?
 
     Made from the train split of `bbc_news` alone, so that no article on which chapter 2
-    validates or tests is among them. Of articles with equal titles or equal openings the first
+    validates or tests is among them. **Do not score on them what has read that split.** The starts
+    of `reptune.models.lowrank` have: their masked language models were trained on the texts of all
+    these articles, in which each title stands above its own opening, those of `validation` and
+    `test` included. For models that have not read them, such as the sentence encoders as they are
+    published, every split is safe. Chapter 6 makes its pairs of the validation and test articles.
+
+    Of articles with equal titles or equal openings the first
     is kept. Each article gives one pair: the splits (60/20/20) are cut by topic in the order of
     a hash of the text, as everywhere in this module, and a title only ever moves within its
     split. So no title and no opening is in two splits, and within a split each title and each
