@@ -23,16 +23,16 @@ def title_pairs() -> DatasetDict:
     of `reptune.models.lowrank` have: their masked language models were trained on the texts of all
     these articles, in which each title stands above its own opening, those of `validation` and
     `test` included. For models that have not read them, such as the sentence encoders as they are
-    published, every split is safe. Chapter 6 makes its pairs of the validation and test articles.
+    published, every split is safe. Chapter 6 scores pairs of `bbc_news`'s own validation and test
+    articles instead.
 
-    Of articles with equal titles or equal openings the first
-    is kept. Each article gives one pair: the splits (60/20/20) are cut by topic in the order of
-    a hash of the text, as everywhere in this module, and a title only ever moves within its
-    split. So no title and no opening is in two splits, and within a split each title and each
-    opening stands in one pair, which makes neither of them tell the label alone. Half of the
-    pairs are of one article; the titles of the others come half from another article of the same
-    topic and half from another topic. Nothing is drawn at random: the pairs are the same
-    everywhere.
+    Of articles with equal titles or equal openings the first is kept. Each article gives one pair:
+    the splits (60/20/20) are cut by topic in the order of a hash of the text, as everywhere in this
+    module, and a title only ever moves within its split. So no title and no opening is in two
+    splits, and within a split each title and each opening stands in one pair, which makes neither
+    of them tell the label alone. Half of the pairs are of one article; the titles of the others
+    come half from another article of the same topic and half from another topic. Nothing is drawn
+    at random: the pairs are the same everywhere.
 
     Returns:
         `train`, `validation` and `test` with the columns `title` (str, the article's first line),
