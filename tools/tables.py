@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pretraining_tables
 import prompt_tables
+import prompt_tuning_tables
 import prompting_tables
 import scoreboard
 from table_parts import NOT_RUN, in_points, mean_and_sd, not_run
@@ -30,6 +31,7 @@ PAGES = (
     "book/from_table.md",
     "book/other_answers.md",
     "book/pretraining_details.md",
+    "book/prompt_tuning_details.md",
     "book/prompting_details.md",
     "book/results.md",
 )
@@ -481,6 +483,7 @@ TABLES = {
         *prompt_tables.TABLES,
         scoreboard.scoreboard,
         *prompting_tables.TABLES,
+        *prompt_tuning_tables.TABLES,
         *(pipeline_compare, pipeline_predict, pipeline_export),
     )
 }
