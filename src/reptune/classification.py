@@ -470,6 +470,8 @@ def _enter_shortcuts(
         stack.enter_context(states.in_place())
     if "cheap_dropout" in fast:
         stack.enter_context(training.cheap_dropout(model))
+    if "kept_memory" in fast:
+        stack.enter_context(training.kept_memory(model))
 
 
 def _bucket_lengths(

@@ -103,7 +103,7 @@ class SpanExtractor(SavedEstimator):
     [(0, 3), (14, 19)]
     """
 
-    FAST_OPTIONS = ("length_buckets", "half_precision", "cheap_dropout")
+    FAST_OPTIONS = ("length_buckets", "half_precision", "cheap_dropout", "kept_memory")
     _FILES = ("config.json", "model.safetensors")
 
     def __init__(

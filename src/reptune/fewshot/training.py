@@ -98,6 +98,8 @@ class Contrast:
                 stack.callback(states.close)
             if "cheap_dropout" in self._settings.fast:
                 stack.enter_context(training.cheap_dropout(body))
+            if "kept_memory" in self._settings.fast:
+                stack.enter_context(training.kept_memory(body))
             encode = Encoder(self._transformer, self._encoded, states, self._settings.fast)
             return self._train(encode, states, score)
 

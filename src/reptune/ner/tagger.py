@@ -96,7 +96,8 @@ class EntityTagger(SavedEstimator):
             weights of the best; `None` trains to the end.
         fast: `True` for all of `FAST_OPTIONS`, a tuple of some of them, or `False` for plain
             library code: random order, float32. `"length_buckets"` saves most and costs some F1
-            (chapter 4); `("half_precision", "cheap_dropout")` keeps the random order.
+            (chapter 4); `("half_precision", "cheap_dropout", "kept_memory")` keeps the random
+            order.
         device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
         prediction_batch_size: Sentences, or windows of long ones, per batch in prediction; `None`
             for as many as 4,096 tokens allow.
@@ -132,7 +133,7 @@ class EntityTagger(SavedEstimator):
     [('Ada', 'PER', 6)]
     """
 
-    FAST_OPTIONS = ("length_buckets", "half_precision", "cheap_dropout")
+    FAST_OPTIONS = ("length_buckets", "half_precision", "cheap_dropout", "kept_memory")
 
     def __init__(
         self,
@@ -436,6 +437,8 @@ class EntityTagger(SavedEstimator):
             model.to(device)
             if "cheap_dropout" in fast:
                 stack.enter_context(training.cheap_dropout(model))
+            if "kept_memory" in fast:
+                stack.enter_context(training.kept_memory(model))
             return training.fine_tune(
                 model,
                 self._training_arguments(folder, len(inputs), device, "half_precision" in fast),

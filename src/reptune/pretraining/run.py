@@ -155,8 +155,8 @@ def continue_pretraining(
         evaluations: How often validation is scored, spread over the steps, the end among them.
         checkpoint_steps: Steps between two checkpoints.
         fast: Options of `reptune.training.FAST_OPTIONS`; of use here are `half_precision`
-            (bfloat16 only) and `cheap_dropout`. Logits at masked positions alone are no option:
-            they are the same numbers.
+            (bfloat16 only), `cheap_dropout` and `kept_memory`. Logits at masked positions alone are
+            no option: they are the same numbers.
         device: Where the model runs: `None` for the accelerator, or a name such as `"cpu"`.
         callbacks: Called with each new record of the history as training goes on, such as `print`.
         random_state: Seed of order, masks and dropout.
@@ -206,7 +206,9 @@ def continue_pretraining(
             settings, loaded, blocks, held_out, folder,
             callbacks=callbacks, show_progress=show_progress,
         )  # fmt: skip
-        run.train(evaluations, checkpoint_steps)
+        kept = "kept_memory" in training.fast_options(fast)
+        with training.kept_memory(loaded.model) if kept else contextlib.nullcontext():
+            run.train(evaluations, checkpoint_steps)
         return run.finish(layers, keep_adapter=adapter is None)
 
 
@@ -226,7 +228,8 @@ def _settings(given: dict[str, Any], model: PreTrainedModel, blocks: Dataset) ->
         warmup=float(given["warmup"]),
         mask_probability=float(given["mask_probability"]),
         whole_words=bool(given["whole_words"]),
-        fast=sorted(training.fast_options(given["fast"])),
+        # Where memory is kept changes nothing that a checkpoint holds.
+        fast=sorted(training.fast_options(given["fast"]) - {"kept_memory"}),
         random_state=seed_of(given["random_state"]),
     )
 

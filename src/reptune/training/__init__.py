@@ -12,6 +12,7 @@ from reptune.training.blocks import (
     parameter_counts,
 )
 from reptune.training.loop import EarlyStopping, Loop, adamw, evaluation_steps, rate_share
+from reptune.training.memory import kept_memory
 from reptune.training.options import (
     FAST_OPTIONS,
     fast_options,
@@ -51,6 +52,7 @@ __all__ = [
     "fine_tune",
     "first_token",
     "freeze",
+    "kept_memory",
     "layer_rates",
     "num_frozen_blocks",
     "options_on",

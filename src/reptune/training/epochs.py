@@ -14,6 +14,7 @@ from torch import nn
 from reptune import runtime
 from reptune.checks import seed_of
 from reptune.training.loop import Loop, Record, evaluation_steps
+from reptune.training.memory import kept_memory
 from reptune.training.sampler import LengthBucketSampler
 from reptune.training.shortcuts import cheap_dropout
 
@@ -64,8 +65,8 @@ def train_in_epochs(
         settings: The estimator, whose parameters say the rest: `num_epochs`, `batch_size`,
             `weight_decay`, `warmup`, `patience`, `callbacks`, `random_state`, `show_progress`.
         learning_rate: Peak rate of AdamW.
-        fast: The fast options in force; `length_buckets`, `half_precision` and `cheap_dropout`
-            are known here.
+        fast: The fast options in force; `length_buckets`, `half_precision`, `cheap_dropout` and
+            `kept_memory` are known here.
         description: What a progress bar says.
         criterion: Which of the scores decides, with `patience`.
         greater_is_better: Whether more of it is better.
@@ -99,8 +100,11 @@ def train_in_epochs(
         with runtime.generators_restored():
             return evaluate()
 
-    dropout = cheap_dropout(model) if "cheap_dropout" in fast else contextlib.nullcontext()
-    with dropout:
+    with contextlib.ExitStack() as stack:
+        if "cheap_dropout" in fast:
+            stack.enter_context(cheap_dropout(model))
+        if "kept_memory" in fast:
+            stack.enter_context(kept_memory(model))
         history = loop.run(
             step_loss,
             evaluate=None if evaluate is None else look,

@@ -16,6 +16,7 @@ FAST_OPTIONS = (
     "half_precision",  # bfloat16 or float16 matrix products, where the device has them
     "first_token",  # the last block computes [CLS] alone, all that the head reads
     "cheap_dropout",  # dropout masks from 16 random bits per value (CPU)
+    "kept_memory",  # what a step frees waits for the next one (CPU, glibc)
     "frozen_cache",  # the frozen blocks' outputs are computed once, in eval mode
 )
 HALF_PRECISION_MULTIPLE = 8  # lengths that matrix units like; few shapes also mean few kernels
