@@ -24,9 +24,12 @@ def kept_memory(model: nn.Module) -> Iterator[bool]:
 
     The gradient of MiniLM's 30,522 word vectors takes 47 MB. Each step makes one and frees it, and
     the C library gets a block above 32 MB from the system each time and gives it back: 11,000 pages
-    to fill with zeros for the system, and as many to fill with zeros for PyTorch. The states of
-    long texts are such blocks, too. Kept memory is there already. What is computed stays the same,
-    to the last bit; what was kept goes back at the end.
+    that the system fills with zeros before PyTorch does. The states of long texts are such blocks,
+    too. Kept memory is there already. What is computed stays the same, to the last bit; what was
+    kept goes back at the end.
+
+    The price is memory: blocks of many sizes leave gaps between them. 16 texts of 512 tokens took
+    6.8 GB instead of 5.6, single sentences no more than before.
 
     It needs a model on a CPU and Linux's usual C library, glibc. Elsewhere, and where the
     environment sets these thresholds itself, everything stays as it is.
