@@ -376,8 +376,7 @@ def _differences(rows: Sequence[tuple[str, metrics.Interval]]) -> str:
         "|---|---|---:|",
     ]
     for shown, found in rows:
-        smallest = 1.43 * (found.high - found.low) / 2  # in four of five tries
-        lines.append(f"| {shown} | {_signed(found)} | {smallest:.3f} |")
+        lines.append(f"| {shown} | {_signed(found)} | {found.detectable:.3f} |")
     return "\n".join(lines) + "\n"
 
 

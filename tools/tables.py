@@ -292,7 +292,7 @@ def _transferred(trained: str, method: str, labels: int) -> str:
 
 
 def ch03_speed() -> str:
-    """Seconds of a masked-LM step, and of a million word pieces from text to model."""
+    """Seconds of a masked-LM step, and of a million tokens from text to model."""
     compared = results.times_as_fast(results.read("ch03_speed"), "plain")
     lines = ["| What runs | Rounds | Seconds | Times as fast |", "|---|---:|---:|---|"]
     for (setting, method), rows in compared.groupby(["setting", "method"], sort=False):
@@ -302,7 +302,8 @@ def ch03_speed() -> str:
             spread = ""
         seconds = rows["seconds.fit"].median()
         seconds = f"{seconds:,.0f}" if seconds > 100 else f"{seconds:.2f}"
-        lines.append(f"| {setting}: {method} | {len(rows)} | {seconds} | {spread} |")
+        what = setting.replace("pieces", "tokens")  # the field's word, beside that of the records
+        lines.append(f"| {what}: {method} | {len(rows)} | {seconds} | {spread} |")
     return "\n".join(lines) + "\n"
 
 
